@@ -1,0 +1,55 @@
+"""`runner hostkey`: which keys does a server show? They are printed, not trusted."""
+
+from __future__ import annotations
+
+import click
+
+from runner.errors import UsageError
+
+DEFAULT_PORT = 22
+
+
+@click.command("hostkey", short_help="Print a server's host keys, ready to be checked and pinned.")
+@click.argument("host", metavar="HOST[:PORT]")
+@click.option("--connect-timeout", type=click.IntRange(1), default=30, show_default=True, help="Seconds for all of it.")
+def command(host: str, connect_timeout: int) -> int:
+    """Print the host keys of a server as lines ready to be pinned.
+
+    The lines are UNVERIFIED: whoever sits between here and the server could have made them up. Compare the
+    fingerprints with what the server's operator tells you before you put a line into a playbook
+    (hostkey_mode: known_host) or into a known_hosts file.
+
+    \b
+    Examples:
+      runner hostkey sftp.bank.example
+      runner hostkey sftp.bank.example:2022 >> ci/known_hosts
+      runner hostkey '[2001:db8::10]:2022'
+    """
+    name, port = parse_address(host)
+    # fabric's import is only paid for here, where something is contacted.
+    from runner.ssh.scan import scan_host_keys
+
+    known_as = name if port == DEFAULT_PORT else f"[{name}]:{port}"
+    keys = scan_host_keys(name, port, connect_timeout)
+    click.echo(f"# {known_as}: UNVERIFIED. Compare the fingerprints with the server's operator before you pin a line.")
+    for key in keys:
+        click.echo(f"# {key.type} {key.fingerprint}")
+        click.echo(f"{known_as} {key}")
+    if not click.get_text_stream("stdout").isatty():
+        click.echo("warning: these keys are unverified; compare their fingerprints before you trust them", err=True)
+    return 0
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `HOST`, `HOST:PORT`, `[IPV6]:PORT` or a bare IPv6 address. Raises `UsageError`."""
+    host, port = text, str(DEFAULT_PORT)
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise UsageError(f"{text!r} is not HOST[:PORT]")
+        port = rest[1:] or port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not host or host.startswith("-") or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise UsageError(f"{text!r} is not HOST[:PORT]", hint="For example sftp.bank.example:2022.")
+    return host, int(port)

@@ -1,0 +1,103 @@
+"""The command `runner`: finds the subcommand, and turns whatever it raises into a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+
+import click
+
+from runner._version import VERSION
+from runner.errors import PlaybookInvalid, RunnerError
+from runner.report.console import format_problem, print_error
+
+EXIT_BUG = 1
+EXIT_USAGE = 64
+EXIT_SIGINT = 130
+
+# One module of runner.cli each, imported only when it is needed: `runner --help` must not wait for what connects.
+COMMANDS = {
+    "play": "Carry out the steps of a playbook.",
+    "validate": "Check playbooks without contacting anything.",
+    "schema": "Print a JSON Schema.",
+    "hostkey": "Print a server's host keys, ready to be checked and pinned.",
+    "demo": "Play a playbook against an SSH server on this machine.",
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"runner.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="runner")
+def cli() -> None:
+    """Move files over SFTP and SCP as a checked-in YAML playbook says.
+
+    \b
+    Examples:
+      runner validate transfers.yaml        is the playbook right?
+      runner play --check transfers.yaml    what would it do?
+      runner play transfers.yaml            do it
+      runner hostkey sftp.bank.example      which key does the server show?
+
+    \b
+    Exit codes:
+      0  every step ok, changed or skipped       5   a host key was refused
+      2  a step failed                           6   a copy could not be verified
+      3  the playbook is invalid                 64  wrong usage
+      4  unreachable, timed out or not let in    130, 143  interrupted
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code. Bad input never ends in a traceback; a bug does, and says so."""
+    # File names may hold bytes that no encoding covers; printing them must not fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result = cli.main(args=arguments, prog_name="runner", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except PlaybookInvalid as error:
+        for problem in error.problems:
+            click.echo(format_problem(problem), err=True)
+        click.echo(f"{error.message}; nothing was contacted", err=True)
+        return error.exit_code
+    except RunnerError as error:
+        print_error(error.message, error.hint)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return EXIT_SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has had enough.
+        sys.stdout = None
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print_error(
+            f"this is a bug in runner {VERSION}",
+            "Please report it with the lines above and the playbook, secrets removed.",
+        )
+        return EXIT_BUG

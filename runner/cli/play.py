@@ -1,0 +1,195 @@
+"""`runner play`: carries out playbooks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runner.cancellation import Cancellation
+from runner.cli.options import extra_vars_option, load_all, playbook_arguments, workdir_option
+from runner.errors import PlaybookInvalid, RunnerError, UsageError
+from runner.plan import Play
+from runner.play import play, select_steps
+from runner.redaction import Redactor
+from runner.report.console import Console, ConsoleOptions, ProgressMode
+from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
+from runner.report.text import printable
+from runner.results import PlayResult
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command("play", short_help="Carry out the steps of a playbook.")
+@playbook_arguments
+@click.option("-C", "--check", "is_check", is_flag=True, help="Connect and compare, but change nothing.")
+@extra_vars_option
+@click.option("--limit", metavar="NAMES", help="Only the steps of these connections, separated by commas.")
+@click.option("--start-at-step", metavar="STEP", help="Begin with this step: its name or its number.")
+@click.option("--list-steps", is_flag=True, help="Print the steps and stop.")
+@click.option("--list-hosts", is_flag=True, help="Print the hosts and stop.")
+@click.option("--syntax-check", is_flag=True, help="Validate the playbook and stop.")
+@click.option("-v", "--verbose", count=True, help="Print more; -vvv prints the SSH library's log as well.")
+@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "plain", "never"]),
+    default="auto",
+    show_default=True,
+    help="How a long copy shows that it goes on.",
+)
+@click.option("--json", "json_path", metavar="FILE", help="Write a report; '-' is standard output.")
+@workdir_option
+def command(
+    playbooks: tuple[str, ...],
+    is_check: bool,
+    extra_vars: dict[str, Any],
+    limit: str | None,
+    start_at_step: str | None,
+    list_steps: bool,
+    list_hosts: bool,
+    syntax_check: bool,
+    verbose: int,
+    quiet: bool,
+    progress: ProgressMode,
+    json_path: str | None,
+    workdir: str | None,
+) -> int:
+    """Carry out the steps of a playbook, in order.
+
+    Nothing is contacted before the whole playbook is valid. Each file is written under a temporary name, verified,
+    and renamed into place: a failure leaves the old file as it was.
+
+    \b
+    Examples:
+      runner play transfers.yaml
+      runner play --check transfers.yaml
+      runner play transfers.yaml -e day=2024-05-01 --json report.json
+    """
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other")
+    reporter = _JsonReporter(json_path, is_check)
+    try:
+        plans = load_all(playbooks, extra_vars, workdir)
+        names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
+        plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
+    except RunnerError as error:
+        reporter.report_error(playbooks[0], error)
+        raise
+    if syntax_check or list_steps or list_hosts:
+        _list(plans, with_steps=list_steps, with_hosts=list_hosts)
+        return 0
+    stream = sys.stderr if json_path == "-" else sys.stdout
+    options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
+    return _play_all(plans, options, is_check, reporter)
+
+
+def _play_all(plans: list[Play], options: ConsoleOptions, is_check: bool, reporter: _JsonReporter) -> int:
+    cancellation = Cancellation()
+    redactor = Redactor(secret for plan in plans for secret in plan.secrets)
+    if options.verbosity >= 3:
+        _log_ssh(redactor)
+    results: list[PlayResult] = []
+    with _cancelling_on_signals(cancellation):
+        try:
+            for plan in plans:
+                console = Console(options, redactor)
+                results.append(play(plan, is_check=is_check, observers=[console], cancellation=cancellation))
+                if cancellation.is_requested:
+                    break
+        finally:
+            reporter.report_plays(results, redactor)
+    codes = {result.exit_code for result in results if result.exit_code}
+    if cancellation.is_requested or len(codes) == 1:
+        return results[-1].exit_code or max(codes, default=0)
+    return 2 if codes else 0
+
+
+@contextmanager
+def _cancelling_on_signals(cancellation: Cancellation) -> Iterator[None]:
+    """Inside the block a signal does not kill: it asks the play to end at the next moment where it can clean up."""
+
+    def cancel(number: int, frame: object) -> None:
+        cancellation.cancel(number)
+
+    old = {number: signal.signal(number, cancel) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class _JsonReporter:
+    """Writes the report of `--json`, in every ending."""
+
+    def __init__(self, path: str | None, is_check: bool) -> None:
+        self._path = path
+        self._is_check = is_check
+
+    def report_plays(self, results: list[PlayResult], redactor: Redactor) -> None:
+        """One object for one playbook, a list of objects for several."""
+        reports = [describe_play(result) for result in results]
+        if reports:
+            self._write(to_json(reports[0] if len(reports) == 1 else reports, redactor))
+
+    def report_error(self, file: str, error: RunnerError) -> None:
+        """The report on a playbook that is not played."""
+        told: dict[str, Any] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+        if isinstance(error, PlaybookInvalid):
+            told["problems"] = describe_problems(error.problems)
+        now = datetime.now(UTC)
+        report = describe_failure(file, is_check=self._is_check, at=now, exit_code=error.exit_code, error=told)
+        self._write(to_json(report, Redactor()))
+
+    def _write(self, text: str) -> None:
+        if self._path is None:
+            return
+        if self._path == "-":
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
+        try:
+            temporary = Path(f"{self._path}.{os.getpid()}.tmp")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self._path)
+        except OSError as error:
+            raise UsageError(f"cannot write the report {self._path}: {error.strerror}") from error
+
+
+def _list(plans: list[Play], *, with_steps: bool, with_hosts: bool) -> None:
+    for plan in plans:
+        redact = Redactor(plan.secrets).redact
+        click.echo(f"{printable(plan.file)}: valid, {len(plan.steps)} step{'s' if len(plan.steps) != 1 else ''}")
+        if with_hosts:
+            hosts = dict.fromkeys((step.host_label, str(step.endpoint)) for step in plan.steps)
+            for label, endpoint in hosts:
+                click.echo(
+                    f"  {printable(label)}  {printable(endpoint)}" if label != endpoint else f"  {printable(label)}"
+                )
+        if with_steps:
+            for step in plan.steps:
+                line = f"  {step.index}  {step.name} [{step.host_label}]  {step.mode.mode_name}"
+                click.echo(redact(printable(line)))
+
+
+def _log_ssh(redactor: Redactor) -> None:
+    """Send the SSH library's own log to standard error."""
+    import logging
+
+    class RedactingFormatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return redactor.redact(printable(super().format(record), keep_newlines=True))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(name)s: %(message)s"))
+    logger = logging.getLogger("paramiko")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)

@@ -1,0 +1,167 @@
+"""Every error the runner raises on purpose, and the exit code each one means.
+
+    RunnerError
+    ├── UsageError ............... 64  the command line asks for something that cannot be
+    ├── PlaybookInvalid ........... 3  the playbook is wrong; nothing was contacted
+    └── StepError ................. 2  a step failed
+        ├── UnreachableError ...... 4  no session with the host
+        │   ├── ConnectFailed          refused, no route, no such name, not an SSH server
+        │   ├── ConnectTimedOut        `connect_timeout` passed before a session answered
+        │   ├── AuthenticationRefused  the server accepted none of the step's credentials
+        │   ├── ConnectionLost         the session broke off
+        │   └── Stalled                `stall_timeout` passed without one byte of progress
+        ├── HostKeyRefused ........ 5  the server's key is not the expected one; no credential was sent
+        ├── VerificationFailed .... 6  the copy could not be proven right, so it was not published
+        │   └── SourceChanged          the source was written to while it was read
+        ├── CredentialUnusable         a private key that cannot be read or decrypted
+        ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
+        └── FileError                  one path on one side
+            ├── SourceMissing, NotARegularFile, DestinationIsDirectory, DestinationExists
+            └── PermissionRefused, DiskFull, FileRefused
+    Interrupted ............... 130, 143  SIGINT or SIGTERM asked the play to end
+
+A message says what failed, on what, what was expected and what was found; `hint` says what to do next. Whoever
+catches a library's exception translates it here, once, with `raise … from`. Only `runner.cli` turns errors into
+exit codes.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.problems import Problem
+
+
+class RunnerError(Exception):
+    """Something the user can understand and act on. `message` and `hint` are plain text in one paragraph each."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(RunnerError):
+    """The command line contradicts itself or the playbook."""
+
+    exit_code = 64
+
+
+class PlaybookInvalid(RunnerError):
+    """The playbook has problems; all of them are in `problems`, sorted by file and line."""
+
+    exit_code = 3
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        count = len(problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the playbook")
+        self.problems = tuple(problems)
+
+
+class StepError(RunnerError):
+    """A step failed while it ran."""
+
+    def add(self, sentence: str) -> None:
+        """Add to the message what the failure has left behind."""
+        self.message = f"{self.message}. {sentence}"
+
+
+class UnreachableError(StepError):
+    """There is no session with the host, or no longer."""
+
+    exit_code = 4
+
+
+class ConnectFailed(UnreachableError):
+    """The name does not resolve, nothing listens, or what listens does not speak SSH."""
+
+
+class ConnectTimedOut(UnreachableError):
+    """`connect_timeout` passed before the server had answered at every stage."""
+
+
+class AuthenticationRefused(UnreachableError):
+    """The server accepted none of what the step's `authentication` offers."""
+
+
+class ConnectionLost(UnreachableError):
+    """The connection broke off in the middle of a session."""
+
+
+class Stalled(UnreachableError):
+    """`stall_timeout` passed without one byte of progress."""
+
+
+class HostKeyRefused(StepError):
+    """The server did not prove to be the expected one. No credential was sent to it."""
+
+    exit_code = 5
+
+
+class VerificationFailed(StepError):
+    """What arrived is not provably what was sent; the destination was not touched."""
+
+    exit_code = 6
+
+
+class SourceChanged(VerificationFailed):
+    """The source was written to while it was being read."""
+
+
+class CredentialUnusable(StepError):
+    """A private key, certificate or agent cannot be used."""
+
+
+class ServerLacksFeature(StepError):
+    """The server has no SFTP subsystem or scp program, or refuses a request the step needs."""
+
+
+class FileError(StepError):
+    """One file on one side cannot be read or written as the step asks."""
+
+
+class SourceMissing(FileError):
+    """The source does not exist."""
+
+
+class NotARegularFile(FileError):
+    """The source is a directory, a device, a pipe or a socket."""
+
+
+class DestinationIsDirectory(FileError):
+    """The destination names an existing directory; a file copy needs a file name."""
+
+
+class DestinationExists(FileError):
+    """`if_exists: fail`, and the destination exists and differs."""
+
+
+class PermissionRefused(FileError):
+    """The file system or the server denies access."""
+
+
+class DiskFull(FileError):
+    """No space is left on the writing side."""
+
+
+class FileRefused(FileError):
+    """Any other refusal of one path: name too long, read-only file system, a bare FAILURE."""
+
+
+class Interrupted(BaseException):
+    """The play was asked to end. Not an `Exception`, so that no ordinary handler swallows it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """128 plus the signal's number, as shells report it: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signal_number

@@ -1,0 +1,52 @@
+"""What a running play tells: the one stream that the console, the progress display and later reports listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runner.plan import Play, Step
+from runner.results import PlayResult, StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class PlayStarted:
+    """The playbook is valid; the first step is about to run."""
+
+    play: Play
+    is_check: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step begins; `step_count` is the play's number of steps."""
+
+    step: Step
+    step_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """Bytes of the step's file that have been acknowledged so far."""
+
+    step: Step
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step has ended, well or not."""
+
+    result: StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class PlayFinished:
+    """Nothing more will happen."""
+
+    result: PlayResult
+
+
+Event = PlayStarted | StepStarted | TransferProgress | StepFinished | PlayFinished
+Observer = Callable[[Event], None]

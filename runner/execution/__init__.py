@@ -1,0 +1,1 @@
+"""Carries out a play: steps in order, one connection a host, events on the way."""

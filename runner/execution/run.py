@@ -1,0 +1,125 @@
+"""Runs the steps of a play in order and tells about it in events."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from runner.cancellation import Cancellation
+from runner.errors import Interrupted, StepError, UnreachableError
+from runner.events import Observer, PlayFinished, PlayStarted, StepFinished, StepStarted, TransferProgress
+from runner.execution.sessions import Sessions
+from runner.plan import Play, Step
+from runner.results import CopyResult, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
+from runner.transfer.copy import Surroundings, copy_file
+
+
+@dataclass(slots=True)
+class _Clock:
+    """When something began, on the calendar and on the monotonic clock."""
+
+    started_at: datetime
+    started_seconds: float
+
+    @classmethod
+    def start(cls) -> _Clock:
+        return cls(datetime.now(UTC), time.monotonic())
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self.started_seconds
+
+
+def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Cancellation) -> PlayResult:
+    """Run every step, in order. A failed step ends the later steps of its host, not those of other hosts.
+
+    Never raises for what a step does wrong, nor on a signal: the result tells. All connections are closed in the end.
+    """
+    clock = _Clock.start()
+    sessions = Sessions(cancellation)
+    results: list[StepResult] = []
+    failed_hosts: dict[str, str] = {}
+    interruption: Interrupted | None = None
+    observer(PlayStarted(play, is_check))
+    try:
+        for step in play.steps:
+            reason = "the play was interrupted" if interruption else failed_hosts.get(step.host_label, "")
+            if reason:
+                result = _skipped(step, reason)
+            else:
+                observer(StepStarted(step, len(play.steps)))
+                result, interruption = _run_step(step, sessions, is_check, observer, cancellation)
+                if result.failure is not None:
+                    failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"
+            results.append(result)
+            observer(StepFinished(result))
+    finally:
+        sessions.close()
+    finished = PlayResult(
+        file=play.file,
+        name=play.name,
+        is_check=is_check,
+        started_at=clock.started_at,
+        finished_at=datetime.now(UTC),
+        duration_seconds=clock.elapsed_seconds,
+        exit_code=interruption.exit_code if interruption else combine_exit_codes(tuple(results)),
+        interrupted_by=interruption.signal_number if interruption else None,
+        steps=tuple(results),
+    )
+    observer(PlayFinished(finished))
+    return finished
+
+
+def _run_step(
+    step: Step, sessions: Sessions, is_check: bool, observer: Observer, cancellation: Cancellation
+) -> tuple[StepResult, Interrupted | None]:
+    clock = _Clock.start()
+
+    def report(done_bytes: int, total_bytes: int) -> None:
+        cancellation.check()
+        observer(TransferProgress(step, done_bytes, total_bytes))
+
+    def finish(status: Status, message: str, **fields: CopyResult | StepFailure | None) -> StepResult:
+        copy, failure = fields.get("copy"), fields.get("failure")
+        return StepResult(
+            step=step,
+            status=status,
+            started_at=clock.started_at,
+            duration_seconds=clock.elapsed_seconds,
+            message=message,
+            copy=copy if isinstance(copy, CopyResult) else None,
+            failure=failure if isinstance(failure, StepFailure) else None,
+        )
+
+    try:
+        cancellation.check()
+        remote = sessions.open(step)
+        result = copy_file(step.mode, Surroundings(remote, str(step.endpoint), is_check, report, cancellation))
+    except Interrupted as interruption:
+        failure = StepFailure("Interrupted", str(interruption), "Play again to finish.", interruption.exit_code)
+        return finish("failed", str(interruption), failure=failure), interruption
+    except StepError as error:
+        # After a failure the session's state is unknown; a later step on another host label may use the endpoint again.
+        sessions.drop(step.endpoint)
+        status: Status = "unreachable" if isinstance(error, UnreachableError) else "failed"
+        failure = StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+        return finish(status, error.message, failure=failure), None
+    return finish(_status_of(result), result.message, copy=result), None
+
+
+def _status_of(result: CopyResult) -> Status:
+    if result.skipped:
+        return "skipped"
+    return "changed" if result.files_changed else "ok"
+
+
+def _skipped(step: Step, reason: str) -> StepResult:
+    return StepResult(
+        step=step,
+        status="skipped",
+        started_at=datetime.now(UTC),
+        duration_seconds=0.0,
+        message=f"skipped: {reason}",
+        attempts=0,
+    )

@@ -1,0 +1,83 @@
+"""Opens what a step needs on its host, once, and closes everything in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from runner.cancellation import Cancellation, Deadline
+from runner.plan import Endpoint, Step
+from runner.remote_files import RemoteFiles
+from runner.scp.files import ScpFiles
+from runner.scp.stream import CommandChannel
+from runner.sftp.files import SftpFiles
+from runner.sftp.session import SftpSession
+from runner.ssh.channel import Channel
+from runner.ssh.connection import Connection, open_connection
+
+
+@dataclass(slots=True)
+class _Session:
+    """A connection and the views of the server's files that steps have asked for, by protocol and stall timeout."""
+
+    connection: Connection
+    files: dict[tuple[str, int], RemoteFiles] = field(default_factory=dict)
+
+
+class Sessions:
+    """All connections of a play. Steps with equal endpoints share one; a dead one is replaced."""
+
+    def __init__(self, cancellation: Cancellation) -> None:
+        self._cancellation = cancellation
+        self._sessions: dict[Endpoint, _Session] = {}
+
+    def open(self, step: Step) -> RemoteFiles:
+        """The files of the step's host, over the step's protocol.
+
+        Everything up to a session that answers happens within the step's `connect_timeout`. Raises a `StepError`.
+        """
+        deadline = Deadline.after(step.connect_timeout_seconds)
+        session = self._sessions.get(step.endpoint)
+        if session is None or not session.connection.is_alive:
+            self.drop(step.endpoint)
+            session = _Session(open_connection(step.endpoint, deadline, self._cancellation))
+            self._sessions[step.endpoint] = session
+        key = (step.connector_type, step.stall_timeout_seconds)
+        if key not in session.files:
+            open_files = self._open_sftp if step.connector_type == "SFTP" else self._open_scp
+            session.files[key] = open_files(session.connection, step, deadline)
+        return session.files[key]
+
+    def drop(self, endpoint: Endpoint) -> None:
+        """Close the connection to an endpoint: whatever state it was in, the next step starts afresh."""
+        session = self._sessions.pop(endpoint, None)
+        if session is not None:
+            session.connection.close()
+
+    def close(self) -> None:
+        """Close every connection; never raises."""
+        for endpoint in list(self._sessions):
+            self.drop(endpoint)
+
+    def warnings(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """What was skipped while the endpoint's known_hosts were read."""
+        session = self._sessions.get(endpoint)
+        return session.connection.warnings if session else ()
+
+    def _open_sftp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
+        channel = connection.open_channel(step.stall_timeout_seconds, deadline, self._cancellation)
+        session = SftpSession(channel, str(step.endpoint))
+        connection.start_subsystem(channel, "sftp", deadline, self._cancellation)
+        session.negotiate(deadline)
+        return SftpFiles(session, str(step.endpoint))
+
+    def _open_scp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
+        def start(command: bytes, prepare: Callable[[CommandChannel], None]) -> Channel:
+            # Each command has a channel of its own, and the time of a new connection to start.
+            deadline = Deadline.after(step.connect_timeout_seconds)
+            channel = connection.open_channel(step.stall_timeout_seconds, deadline, self._cancellation)
+            prepare(channel)
+            connection.start_command(channel, command, deadline, self._cancellation)
+            return channel
+
+        return ScpFiles(start, str(step.endpoint))

@@ -1,0 +1,153 @@
+"""A validated play: what `playbook/` makes and `execution/` carries out. Values only; nothing here knows anybody.
+
+Local paths are strings of the local file system, absolute; remote paths are strings of the server, relative ones to its
+login directory. Bytes that are not UTF-8 are carried as surrogate escapes in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from runner.problems import Location
+
+ConnectorType = Literal["SFTP", "SCP"]
+Compare = Literal["size_mtime", "always"]
+IfExists = Literal["replace", "skip", "fail"]
+Verify = Literal["auto", "size"]
+Preserved = Literal["permissions", "times"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsernamePassword:
+    """Log in with a password, by the `password` method or by keyboard-interactive."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SshKey:
+    """Log in with a private key given as text; `password` is for servers that ask for it as well."""
+
+    username: str
+    ssh_key: str = field(repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SshKeyFile:
+    """Log in with a private key kept in a local file."""
+
+    username: str
+    key_path: str
+    passphrase: str | None = field(default=None, repr=False)
+    certificate_path: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SshAgent:
+    """Log in with a key that the user's SSH agent holds; with `public_key`, offer only that one."""
+
+    username: str
+    public_key: str | None = None
+
+
+Authentication = UsernamePassword | SshKey | SshKeyFile | SshAgent
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedKeys:
+    """The host must show one of these public keys, given as `<type> <base64>` lines or known_hosts lines."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """The host must show a key with one of these `SHA256:…` fingerprints."""
+
+    fingerprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHosts:
+    """The host must be in one of these known_hosts files. No path: the user's and the system's files."""
+
+    path: str | None = None
+
+
+HostKeyPolicy = PinnedKeys | Fingerprints | KnownHosts
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server and how to become its user. Steps with equal endpoints share one connection."""
+
+    host: str
+    port: int
+    authentication: Authentication
+    host_key_policy: HostKeyPolicy
+    keepalive_interval_seconds: int = 15
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFile:
+    """Copy one file, from the engine (this machine) to the server or the other way."""
+
+    source: str
+    destination: str
+    compare: Compare = "size_mtime"
+    if_exists: IfExists = "replace"
+    permissions: int | None = None
+    preserve: frozenset[Preserved] = frozenset({"permissions", "times"})
+    verify: Verify = "auto"
+    atomic: bool = True
+    create_parents: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFileFromEngine(CopyFile):
+    """Upload: `source` is a local path, `destination` a remote one."""
+
+    mode_name = "copy_file_from_engine"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFileToEngine(CopyFile):
+    """Download: `source` is a remote path, `destination` a local one."""
+
+    mode_name = "copy_file_to_engine"
+
+
+Mode = CopyFileFromEngine | CopyFileToEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do on one host."""
+
+    index: int
+    name: str
+    host_label: str
+    connector_type: ConnectorType
+    endpoint: Endpoint
+    mode: Mode
+    connect_timeout_seconds: int
+    stall_timeout_seconds: int
+    location: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A whole playbook, valid, every template filled in, in the order of execution."""
+
+    file: str
+    name: str
+    steps: tuple[Step, ...]
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)

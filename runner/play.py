@@ -1,0 +1,55 @@
+"""The whole program on one page: load → validate → plan → execute → report. Read this first.
+
+playbook/   text → `Play`            (no network)
+execution/  `Play` → events, result  over ssh/, sftp/ or scp/, by the policy of transfer/
+report/     events, result → console, JSON
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from runner.cancellation import Cancellation
+from runner.errors import UsageError
+from runner.events import Event, Observer
+from runner.plan import Play
+from runner.playbook.build import load_play
+from runner.results import PlayResult
+
+__all__ = ["load_play", "play", "select_steps"]
+
+
+def play(plan: Play, *, is_check: bool, observers: list[Observer], cancellation: Cancellation) -> PlayResult:
+    """Carry out a loaded play; every event goes to every observer."""
+    # fabric costs as much time to import as all the rest: only what connects pays for it.
+    from runner.execution.run import run_play
+
+    def tell_all(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return run_play(plan, is_check=is_check, observer=tell_all, cancellation=cancellation)
+
+
+def select_steps(plan: Play, *, limit: tuple[str, ...] = (), start_at: str | None = None) -> Play:
+    """The play without the steps that the command line leaves out.
+
+    `limit` keeps the steps of these connections; `start_at` is the name or the number of the first step to run.
+    Raises `UsageError` when one of them matches nothing.
+    """
+    steps = plan.steps
+    for name in limit:
+        if not any(step.host_label == name for step in steps):
+            known = ", ".join(dict.fromkeys(step.host_label for step in steps))
+            raise UsageError(f"--limit {name}: no step runs there", hint=f"Connections of this playbook: {known}.")
+    if limit:
+        steps = tuple(step for step in steps if step.host_label in limit)
+    if start_at is not None:
+        first = next((i for i, step in enumerate(steps) if start_at in (step.name, str(step.index))), None)
+        if first is None:
+            raise UsageError(
+                f"--start-at-step {start_at!r}: no step has this name or number",
+                hint="`runner play --list-steps FILE` shows them.",
+            )
+        steps = steps[first:]
+    return replace(plan, steps=steps)

@@ -1,0 +1,225 @@
+"""From a playbook's file to a `Play`: the stages in order, all problems of the file collected on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runner.errors import PlaybookInvalid, UsageError
+from runner.plan import ConnectorType, Endpoint, Play, Step
+from runner.playbook.document import PositionedList, PositionedMap, parse, read_text
+from runner.playbook.inputs import InputProblem, read_endpoint, read_mode
+from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates
+from runner.playbook.validation import (
+    connector_keys,
+    is_template,
+    nearest,
+    secret_keys,
+    validate_connector,
+    validate_playbook,
+)
+from runner.problems import Location, Problem
+from runner.redaction import Redactor
+
+DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
+DEFAULT_STALL_TIMEOUT_SECONDS = 60
+
+_NUMBER_INPUTS = ("port", "port_number", "connect_timeout", "keepalive_interval", "stall_timeout")
+_BOOLEAN_INPUTS = ("atomic", "create_parents")
+
+
+def load_play(path: str, *, extra_vars: Mapping[str, Any] | None = None, workdir: str | None = None) -> Play:
+    """Read, validate and build the playbook at `path`; no network.
+
+    `extra_vars` win over every variable of the playbook; `workdir` replaces the playbook's own and is relative to the
+    current folder.
+
+    Raises `PlaybookInvalid` with all problems, `UsageError` when the file cannot be read at all.
+    """
+    try:
+        text = read_text(Path(path), path)
+    except OSError as error:
+        raise UsageError(f"cannot read the playbook {path}: {error.strerror}", hint="Check the path.") from error
+    data = parse(text, path)
+    builder = _Builder(path, data, extra_vars or {}, workdir)
+    return builder.build()
+
+
+class _Builder:
+    """One playbook on its way to a `Play`; lives as long as its problems are being collected."""
+
+    def __init__(
+        self, path: str, data: PositionedMap | PositionedList, extra_vars: Mapping[str, Any], workdir: str | None
+    ) -> None:
+        self._path = path
+        self._folder = Path(path).absolute().parent
+        self._problems = validate_playbook(data)
+        self._secrets: set[str] = set()
+        self._templates = Templates(self._folder)
+        self._start = Location(path, 1, 1)
+        sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
+        self._name = sections.get("name")
+        self._steps = data if isinstance(data, PositionedList) else _list(sections.get("steps"))
+        self._defaults = _map(sections.get("defaults"))
+        self._connections = _map(sections.get("connections"))
+        self._extra_vars: Scope = {name: (value, COMMAND_LINE) for name, value in extra_vars.items()}
+        self._play_scope: dict[str, tuple[Any, Location]] = {
+            "playbook_dir": (str(self._folder), self._start),
+            **_variables(_map(sections.get("vars"))),
+        }
+        self._workdir = self._resolve_workdir(sections, workdir)
+
+    def build(self) -> Play:
+        """The play, or `PlaybookInvalid` with everything that is wrong."""
+        steps = [
+            step
+            for index, item in enumerate(self._steps or [], start=1)
+            if isinstance(item, PositionedMap) and (step := self._build_step(index, item))
+        ]
+        name = self._render(self._name, self._start, {**self._play_scope, **self._extra_vars})
+        if self._problems:
+            raise PlaybookInvalid(self._redacted_problems())
+        shown_name = name if isinstance(name, str) else Path(self._path).name
+        return Play(self._path, shown_name, tuple(steps), frozenset(self._secrets))
+
+    def _redacted_problems(self) -> list[Problem]:
+        redact = Redactor(self._secrets).redact
+        unique = sorted(set(self._problems))
+        return [Problem(one.location, redact(one.message), redact(one.hint)) for one in unique]
+
+    def _resolve_workdir(self, sections: PositionedMap, option: str | None) -> str:
+        if option is not None:
+            return os.path.abspath(option)
+        if "workdir" not in sections:
+            return str(self._folder)
+        location = sections.value_locations["workdir"]
+        value = self._render(sections["workdir"], location, {**self._play_scope, **self._extra_vars})
+        return os.path.join(self._folder, os.path.expanduser(str(value)))
+
+    def _build_step(self, index: int, item: PositionedMap) -> Step | None:
+        connection_name, connection = self._find_connection(item)
+        merged = PositionedMap(item.location)
+        for origin in (self._defaults, connection, item):
+            for key in origin or ():
+                if origin is not None and key in connector_keys():
+                    merged.take(key, origin)
+        scope = self._step_scope(item, connection, connection_name, merged)
+        before = len(self._problems)
+        inputs = self._render_inputs(merged, scope)
+        name = self._render(item.get("name"), item.location, scope)
+        if len(self._problems) > before:
+            return None
+        self._problems += validate_connector(inputs, item.location)
+        if len(self._problems) > before:
+            return None
+        try:
+            return self._make_step(index, item, name, connection_name, inputs)
+        except InputProblem as error:
+            self._problems.append(error.problem)
+            return None
+
+    def _make_step(
+        self, index: int, item: PositionedMap, name: Any, connection_name: str | None, inputs: PositionedMap
+    ) -> Step:
+        endpoint: Endpoint = read_endpoint(inputs, self._workdir)
+        mode = read_mode(inputs, self._workdir)
+        connector_type: ConnectorType = inputs.get("connector_type", "SFTP")
+        return Step(
+            index=index,
+            name=name if isinstance(name, str) else f"{mode.mode_name} {mode.source}",
+            host_label=connection_name or str(endpoint),
+            connector_type=connector_type,
+            endpoint=endpoint,
+            mode=mode,
+            connect_timeout_seconds=inputs.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS),
+            stall_timeout_seconds=inputs.get("stall_timeout", DEFAULT_STALL_TIMEOUT_SECONDS),
+            location=item.location,
+        )
+
+    def _find_connection(self, item: PositionedMap) -> tuple[str | None, PositionedMap | None]:
+        name = item.get("connection")
+        if not isinstance(name, str):
+            return None, None
+        connections: dict[str, Any] = self._connections or {}
+        if name in connections:
+            return name, _map(connections[name])
+        location = item.value_locations["connection"]
+        hint = nearest(name, connections) or "The playbook has no 'connections'."
+        self._problems.append(Problem(location, f"no connection is called '{name}'", hint))
+        return name, None
+
+    def _step_scope(
+        self, item: PositionedMap, connection: PositionedMap | None, connection_name: str | None, merged: PositionedMap
+    ) -> Scope:
+        scope = {**self._play_scope, **_variables(_map(connection.get("vars") if connection else None))}
+        scope |= _variables(_map(item.get("vars")))
+        if connection_name:
+            scope["connection_name"] = (connection_name, item.location)
+        if "host" in merged:
+            scope["host"] = (merged["host"], merged.value_locations["host"])
+        return {**scope, **self._extra_vars}
+
+    def _render_inputs(self, merged: PositionedMap, scope: Scope) -> PositionedMap:
+        """The merged inputs, filled in; secrets are noted, and an empty one is a problem."""
+        inputs = PositionedMap(merged.location)
+        for key, value in merged.items():
+            place = merged.value_locations[key]
+            inputs.put(key, self._render_input(key, value, place, scope), merged.key_locations[key], place)
+        return inputs
+
+    def _render_input(self, key: str, value: Any, location: Location, scope: Scope) -> Any:
+        if isinstance(value, PositionedMap):
+            rendered = PositionedMap(value.location)
+            for inner, item in value.items():
+                place = value.value_locations[inner]
+                rendered.put(inner, self._render_input(inner, item, place, scope), value.key_locations[inner], place)
+            return rendered
+        with self._templates.watching_environment() as environment_names:
+            result = self._render(value, location, scope)
+        if key in secret_keys() and isinstance(result, str):
+            self._note_secret(key, result, location, environment_names)
+        if key == "authentication" and isinstance(result, PositionedMap):
+            for inner in secret_keys() & result.keys():
+                if isinstance(result[inner], str):
+                    self._note_secret(inner, result[inner], result.value_locations[inner], environment_names)
+        return _coerce(key, result) if is_template(value) else result
+
+    def _note_secret(self, key: str, secret: str, location: Location, environment_names: set[str]) -> None:
+        if secret.strip():
+            self._secrets.add(secret)
+            return
+        source = ""
+        if environment_names:
+            source = f": the environment variable {' or '.join(sorted(environment_names))} is empty"
+        hint = "CI systems give empty variables to jobs that may not see a secret: check where it is allowed."
+        self._problems.append(Problem(location, f"the secret '{key}' is empty{source}", hint))
+
+    def _render(self, value: Any, location: Location, scope: Scope) -> Any:
+        try:
+            return self._templates.render(value, location, scope)
+        except TemplateProblem as error:
+            self._problems.append(error.problem)
+            return None
+
+
+def _variables(section: PositionedMap | None) -> dict[str, tuple[Any, Location]]:
+    return {name: (value, section.value_locations[name]) for name, value in section.items()} if section else {}
+
+
+def _map(value: Any) -> PositionedMap | None:
+    return value if isinstance(value, PositionedMap) else None
+
+
+def _list(value: Any) -> PositionedList | None:
+    return value if isinstance(value, PositionedList) else None
+
+
+def _coerce(key: str, value: Any) -> Any:
+    """What a template gives for a number or a switch is often text: environment variables and `-e` have no types."""
+    if isinstance(value, str) and key in _NUMBER_INPUTS and value.strip().isdecimal():
+        return int(value)
+    if isinstance(value, str) and key in _BOOLEAN_INPUTS and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    return value

@@ -1,0 +1,388 @@
+"""YAML text to plain data that remembers where it came from. The only user of ruamel.yaml.
+
+We compose the data from ruamel's parse events instead of loading it: events carry a position for every key and value,
+and one pass over them can refuse what a loader would expand, recurse into or guess at (alias bombs, deep nesting,
+unknown tags, duplicate keys, YAML 1.1) before it costs anything.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.reader import ReaderError
+
+from runner.errors import PlaybookInvalid
+from runner.problems import Location, Problem
+
+# A playbook of 2,000 steps has some 30,000 values in 400 KiB. The limits leave room for twice that, and keep the time to
+# refuse a hostile file below two seconds.
+MAX_FILE_BYTES = 1024 * 1024
+MAX_NODES = 60_000
+MAX_DEPTH = 50
+MAX_NUMBER_LENGTH = 40
+
+# YAML 1.2.2, section 10.3.2, the core schema: what an unquoted scalar means. Dates stay strings.
+_NULL = re.compile(r"null|Null|NULL|~|")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+_STANDARD_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+
+
+class PositionedMap(dict[str, Any]):
+    """A mapping that knows where it begins and where each of its keys and values stands."""
+
+    __slots__ = ("key_locations", "location", "value_locations")
+
+    def __init__(self, location: Location) -> None:
+        super().__init__()
+        self.location = location
+        self.key_locations: dict[str, Location] = {}
+        self.value_locations: dict[str, Location] = {}
+
+    def put(self, key: str, value: Any, key_location: Location, value_location: Location) -> None:
+        """Set a key together with its two positions."""
+        self[key] = value
+        self.key_locations[key] = key_location
+        self.value_locations[key] = value_location
+
+    def take(self, key: str, origin: PositionedMap) -> None:
+        """Set a key to what it is in `origin`, positions included."""
+        self.put(key, origin[key], origin.key_locations[key], origin.value_locations[key])
+
+
+class PositionedList(list[Any]):
+    """A list that knows where it begins and where each of its items stands."""
+
+    __slots__ = ("item_locations", "location")
+
+    def __init__(self, location: Location) -> None:
+        super().__init__()
+        self.location = location
+        self.item_locations: list[Location] = []
+
+    def add(self, item: Any, location: Location) -> None:
+        """Append an item with its position."""
+        self.append(item)
+        self.item_locations.append(location)
+
+
+def locate(data: PositionedMap | PositionedList, path: list[str | int]) -> Location:
+    """Where the value at `path` below `data` stands; the nearest known place for a path that leads nowhere."""
+    location, here = data.location, data
+    for part in path:
+        if isinstance(here, PositionedMap) and isinstance(part, str) and part in here:
+            location, here = here.value_locations[part], here[part]
+        elif isinstance(here, PositionedList) and isinstance(part, int) and part < len(here):
+            location, here = here.item_locations[part], here[part]
+        else:
+            break
+    return location
+
+
+def read_text(path: Path, shown_as: str) -> str:
+    """The playbook's text, decoded strictly as UTF-8 and bounded in size.
+
+    Raises `PlaybookInvalid` when it is too large or not UTF-8, `OSError` when it cannot be read.
+    """
+    with path.open("rb") as stream:
+        raw = stream.read(MAX_FILE_BYTES + 1)
+    start = Location(shown_as, 1, 1)
+    if len(raw) > MAX_FILE_BYTES:
+        limit = f"{MAX_FILE_BYTES // (1024 * 1024)} MiB"
+        raise PlaybookInvalid(
+            [Problem(start, f"the file is larger than {limit}", "Is this really a playbook? Split it if it is.")]
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8", "replace")
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        raise PlaybookInvalid(
+            [
+                Problem(
+                    Location(shown_as, line, column),
+                    f"not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start}",
+                    "Playbooks are UTF-8. Convert the file, for example with iconv.",
+                )
+            ]
+        ) from error
+
+
+def parse(text: str, shown_as: str) -> PositionedMap | PositionedList:
+    """The one document in `text`, as positioned maps and lists over str, int, float, bool and None.
+
+    Raises `PlaybookInvalid` with every problem up to the first that ends the parse.
+    """
+    composer = _Composer(shown_as)
+    try:
+        for event in YAML(typ="safe", pure=True).parse(text):
+            composer.accept(event)
+    except MarkedYAMLError as error:
+        composer.report(_mark_location(error, shown_as), _yaml_message(error), _yaml_hint(error))
+    except ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        message = f"the character U+{code:04X} is not allowed in YAML"
+        composer.report(Location(shown_as, line, column), message, "Remove it.")
+    except (YAMLError, ValueError, OverflowError) as error:
+        composer.report(composer.last_location, f"not YAML: {error}", "")
+    except _TooMuch:
+        pass
+    return composer.finish()
+
+
+class _TooMuch(Exception):
+    """The document goes over a limit; the composer has reported which."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A collection that is being filled."""
+
+    container: PositionedMap | PositionedList
+    anchor: str | None
+    weight: int = 1
+    key: str | None = None
+    key_location: Location | None = None
+    merges: list[tuple[Any, Location]] = field(default_factory=list)
+
+
+_MERGE_KEY = "<<"
+
+
+class _Composer:
+    """Builds the document from events, without recursion, counting what aliases expand to."""
+
+    def __init__(self, shown_as: str) -> None:
+        self._file = shown_as
+        self._problems: list[Problem] = []
+        self._frames: list[_Frame] = []
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._root: Any = None
+        self._documents = 0
+        self._weight = 0
+        self.last_location = Location(shown_as, 1, 1)
+
+    def report(self, location: Location, message: str, hint: str) -> None:
+        self._problems.append(Problem(location, message, hint))
+
+    def finish(self) -> PositionedMap | PositionedList:
+        """The document, or `PlaybookInvalid`."""
+        start = Location(self._file, 1, 1)
+        if not self._problems and (self._documents == 0 or self._root is None):
+            self.report(start, "the playbook is empty", "Write a list of steps, or a mapping with 'steps'.")
+        elif not self._problems and not isinstance(self._root, PositionedMap | PositionedList):
+            found = describe_type(self._root)
+            self.report(start, f"a playbook is a list of steps or a mapping with 'steps', not {found}", "")
+        if self._problems:
+            raise PlaybookInvalid(sorted(set(self._problems)))
+        root: PositionedMap | PositionedList = self._root
+        return root
+
+    def accept(self, event: Any) -> None:
+        """Take the next event."""
+        location = Location(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
+        self.last_location = location
+        match event:
+            case DocumentStartEvent():
+                self._start_document(event, location)
+            case AliasEvent():
+                self._alias(event, location)
+            case ScalarEvent():
+                value = self._scalar(event, location)
+                self._place(value, location, event.anchor, 1)
+            case MappingStartEvent() | SequenceStartEvent():
+                self._open(event, location)
+            case MappingEndEvent() | SequenceEndEvent():
+                self._close()
+
+    def _start_document(self, event: DocumentStartEvent, location: Location) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self.report(location, "a second YAML document begins here", "A playbook is one document: remove the '---'.")
+            raise _TooMuch
+        version = getattr(event, "version", None)
+        if version and tuple(version) != (1, 2):
+            shown = ".".join(str(part) for part in version)
+            self.report(location, f"%YAML {shown} is not supported: playbooks are YAML 1.2", "Remove the %YAML line.")
+
+    def _open(self, event: Any, location: Location) -> None:
+        if len(self._frames) >= MAX_DEPTH:
+            self.report(location, f"nested deeper than {MAX_DEPTH} levels", "No playbook needs that: flatten it.")
+            raise _TooMuch
+        self._check_tag(event, location)
+        is_mapping = isinstance(event, MappingStartEvent)
+        container = PositionedMap(location) if is_mapping else PositionedList(location)
+        self._frames.append(_Frame(container, event.anchor))
+        self._count(1, location)
+
+    def _close(self) -> None:
+        frame = self._frames.pop()
+        if isinstance(frame.container, PositionedMap):
+            self._apply_merges(frame.container, frame)
+        self._place(frame.container, frame.container.location, frame.anchor, frame.weight, counted=True)
+
+    def _alias(self, event: AliasEvent, location: Location) -> None:
+        name = event.anchor
+        if name not in self._anchors:
+            is_open = any(frame.anchor == name for frame in self._frames)
+            what = "refers to itself" if is_open else "has no anchor before it"
+            self.report(location, f"the alias *{name} {what}", f"Define it first with &{name}.")
+            raise _TooMuch
+        value, weight = self._anchors[name]
+        self._place(value, location, None, weight)
+
+    def _place(self, value: Any, location: Location, anchor: str | None, weight: int, *, counted: bool = False) -> None:
+        """Put a finished value where it belongs: the document, a list, or a mapping's key or value."""
+        if not counted:
+            self._count(weight, location)
+        if anchor:
+            self._anchors[anchor] = (value, weight)
+        if not self._frames:
+            self._root = value
+            return
+        frame = self._frames[-1]
+        frame.weight += weight
+        if isinstance(frame.container, PositionedList):
+            frame.container.add(value, location)
+        elif frame.key_location is None:
+            self._start_pair(frame, frame.container, value, location)
+        else:
+            self._end_pair(frame, frame.container, value, location)
+
+    def _start_pair(self, frame: _Frame, container: PositionedMap, key: Any, location: Location) -> None:
+        frame.key_location = location
+        frame.key = key if isinstance(key, str) else None
+        if frame.key is None:
+            self.report(location, f"a key must be a string, not {describe_type(key)}", "Put it in quotes.")
+        elif frame.key in container:
+            first = container.key_locations[frame.key]
+            self.report(location, f"duplicate key {key!r}", f"It is already set on line {first.line}; keep one.")
+
+    def _end_pair(self, frame: _Frame, container: PositionedMap, value: Any, location: Location) -> None:
+        key, key_location = frame.key, frame.key_location
+        frame.key = frame.key_location = None
+        if key == _MERGE_KEY and key_location:
+            frame.merges.append((value, location))
+        elif key is not None and key_location and key not in container:
+            container.put(key, value, key_location, location)
+
+    def _apply_merges(self, container: PositionedMap, frame: _Frame) -> None:
+        """`<<: *base`, which YAML 1.2 dropped and everybody uses: keys that are not set yet are taken over."""
+        for value, location in frame.merges:
+            for base in value if isinstance(value, PositionedList) else [value]:
+                if not isinstance(base, PositionedMap):
+                    self.report(location, f"'<<' merges mappings, not {describe_type(base)}", "")
+                    continue
+                for key in base:
+                    if key not in container:
+                        container.take(key, base)
+
+    def _count(self, weight: int, location: Location) -> None:
+        self._weight += weight
+        if self._weight > MAX_NODES:
+            self.report(
+                location,
+                f"more than {MAX_NODES:,} values, aliases expanded",
+                "Split the playbook; if it uses aliases, look for ones that multiply.",
+            )
+            raise _TooMuch
+
+    def _check_tag(self, event: Any, location: Location) -> str | None:
+        tag = None if event.tag is None else str(event.tag)
+        if tag is None or tag == "!" or tag in _STANDARD_TAGS:
+            return tag
+        self.report(location, f"unknown tag {tag!r}", "Playbooks use plain YAML: remove the tag.")
+        return None
+
+    def _scalar(self, event: ScalarEvent, location: Location) -> Any:
+        tag = self._check_tag(event, location)
+        text: str = event.value
+        is_plain = event.style is None or event.style == ""
+        if tag == "!" or (tag is None and not is_plain) or (tag or "").endswith(":str"):
+            return text
+        try:
+            return resolve_plain_scalar(text)
+        except ValueError as error:
+            self.report(location, str(error), "Put it in quotes if it is text.")
+            return None
+
+
+def resolve_plain_scalar(text: str) -> str | int | float | bool | None:
+    """What an unquoted scalar means by YAML 1.2's core schema. Raises `ValueError` for a number too long to mean one."""
+    if not text or not (text[0] in "-+.~0123456789" or text[0] in "ntfNTF"):
+        return text if text else None
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
+        return text[0] in "tT"
+    if not (_FLOAT.fullmatch(text) or _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text)):
+        return text
+    if len(text) > MAX_NUMBER_LENGTH:
+        raise ValueError(f"a number of {len(text):,} digits")
+    if _INTEGER.fullmatch(text):
+        return int(text, 10)
+    if text.startswith(("0o", "0x")):
+        return int(text, 0)
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def describe_type(value: object) -> str:
+    """A value's type in YAML's words, with its article."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int():
+            return "an integer"
+        case float():
+            return "a number"
+        case str():
+            return "a string"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+    return type(value).__name__
+
+
+def _mark_location(error: MarkedYAMLError, shown_as: str) -> Location:
+    mark = error.problem_mark or error.context_mark
+    return Location(shown_as, mark.line + 1, mark.column + 1) if mark else Location(shown_as, 1, 1)
+
+
+def _yaml_message(error: MarkedYAMLError) -> str:
+    parts = [part for part in (error.context, error.problem) if part]
+    return "not valid YAML: " + ", ".join(" ".join(str(part).split()) for part in parts)
+
+
+def _yaml_hint(error: MarkedYAMLError) -> str:
+    problem = str(error.problem or "")
+    if "\\t" in problem or "'\\t'" in problem:
+        return "YAML is indented with spaces, not tabs."
+    if "mapping values are not allowed" in problem:
+        return "A value that contains ': ' must be quoted; or the line above is indented wrongly."
+    if "could not find expected ':'" in problem:
+        return "A ':' is missing after a key, or a quote is not closed."
+    return "Check the quotes, brackets and indentation around this line."

@@ -1,0 +1,183 @@
+"""Valid connector inputs to the values of `runner.plan`. A new key of the connector is read here."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from runner.plan import (
+    Authentication,
+    CopyFileFromEngine,
+    CopyFileToEngine,
+    Endpoint,
+    Fingerprints,
+    HostKeyPolicy,
+    KnownHosts,
+    Mode,
+    PinnedKeys,
+    SshAgent,
+    SshKey,
+    SshKeyFile,
+    UsernamePassword,
+)
+from runner.playbook.document import PositionedList, PositionedMap
+from runner.playbook.validation import show
+from runner.problems import Location, Problem
+from runner.public_keys import find_public_key, is_fingerprint
+
+DEFAULT_PORT = 22
+DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
+
+
+class InputProblem(Exception):
+    """An input that the schema admits and that still means nothing."""
+
+    def __init__(self, location: Location, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.problem = Problem(location, message, hint)
+
+
+def read_endpoint(inputs: PositionedMap, workdir: str) -> Endpoint:
+    """The server and the way to log in. Raises `InputProblem`."""
+    host = inputs["host"]
+    if host.startswith("-") or any(character.isspace() or not character.isprintable() for character in host):
+        raise InputProblem(inputs.value_locations["host"], f"{show(host)} is not a host name or IP address")
+    return Endpoint(
+        host=host.removeprefix("[").removesuffix("]"),
+        port=_read_port(inputs),
+        authentication=_read_authentication(inputs["authentication"], workdir),
+        host_key_policy=_read_host_key_policy(inputs.get("hostkey"), workdir),
+        keepalive_interval_seconds=_integer(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
+    )
+
+
+def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
+    """What to do. Raises `InputProblem`."""
+    mode = inputs["mode"]
+    is_upload = mode["mode_name"] == CopyFileFromEngine.mode_name
+    source, destination = _file_name(mode, "source_file_name"), _file_name(mode, "destination_file_name")
+    options: dict[str, Any] = {key: mode[key] for key in ("compare", "if_exists", "verify") if key in mode}
+    for key in ("atomic", "create_parents"):
+        if key in mode:
+            options[key] = _boolean(mode, key)
+    if "permissions" in mode:
+        options["permissions"] = int(mode["permissions"].removeprefix("0o"), 8)
+    if "preserve" in mode:
+        options["preserve"] = frozenset(mode["preserve"])
+    if is_upload:
+        return CopyFileFromEngine(source=local_path(source, workdir), destination=destination, **options)
+    return CopyFileToEngine(source=source, destination=local_path(destination, workdir), **options)
+
+
+def local_path(name: str, workdir: str) -> str:
+    """A local path as the playbook means it: `~` expanded, relative to `workdir`."""
+    return os.path.join(workdir, os.path.expanduser(name))
+
+
+def _read_port(inputs: PositionedMap) -> int:
+    port = inputs.get("port", DEFAULT_PORT)
+    if isinstance(port, PositionedMap):
+        return _integer(port, "port_number", DEFAULT_PORT)
+    return _integer(inputs, "port", DEFAULT_PORT)
+
+
+def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:
+    if not isinstance(given, PositionedMap):
+        raise InputProblem(Location("", 1, 1), "'authentication' must be a mapping")
+    username = given["username"]
+    match given["authentication_method"]:
+        case "username_password":
+            return UsernamePassword(username, given["password"])
+        case "ssh_key":
+            return SshKey(username, given["ssh_key"], given.get("passphrase"), given.get("password"))
+        case "ssh_key_file":
+            certificate = given.get("certificate_file")
+            return SshKeyFile(
+                username,
+                local_path(given["ssh_key_file"], workdir),
+                given.get("passphrase"),
+                local_path(certificate, workdir) if certificate else None,
+                given.get("password"),
+            )
+        case _:
+            public_key = given.get("public_key")
+            if public_key:
+                _check_public_key(public_key, given.value_locations["public_key"])
+            return SshAgent(username, public_key)
+
+
+def _read_host_key_policy(given: PositionedMap | None, workdir: str) -> HostKeyPolicy:
+    if given is None:
+        return KnownHosts()
+    match given["hostkey_mode"]:
+        case "known_host":
+            return PinnedKeys(_read_pinned_lines(given))
+        case "fingerprint":
+            return Fingerprints(_read_fingerprints(given))
+        case _:
+            path = given.get("known_hosts_file")
+            return KnownHosts(local_path(path, workdir) if path else None)
+
+
+def _read_pinned_lines(given: PositionedMap) -> tuple[str, ...]:
+    lines = []
+    for text, location in _strings(given, "known_host"):
+        for line in text.splitlines():
+            if line.strip() and not line.strip().startswith("#"):
+                _check_public_key(line, location)
+                lines.append(line.strip())
+    if not lines:
+        raise InputProblem(given.value_locations["known_host"], "'known_host' holds no key", _HOSTKEY_HINT)
+    return tuple(lines)
+
+
+def _read_fingerprints(given: PositionedMap) -> tuple[str, ...]:
+    fingerprints = []
+    for text, location in _strings(given, "fingerprint"):
+        if not is_fingerprint(text.strip()):
+            hint = "Expected 'SHA256:' and 43 characters, as `ssh-keygen -lf KEY.pub` prints it; MD5 is not accepted."
+            raise InputProblem(location, f"{show(text)} is not a SHA256 fingerprint", hint)
+        fingerprints.append(text.strip())
+    return tuple(fingerprints)
+
+
+_HOSTKEY_HINT = "`runner hostkey HOST:PORT` prints the lines of a server, to be checked before they are pinned."
+
+
+def _check_public_key(line: str, location: Location) -> None:
+    try:
+        find_public_key(line)
+    except ValueError as error:
+        raise InputProblem(location, str(error), _HOSTKEY_HINT) from error
+
+
+def _strings(given: PositionedMap, key: str) -> list[tuple[str, Location]]:
+    value = given[key]
+    if isinstance(value, PositionedList):
+        return list(zip(value, value.item_locations, strict=True))
+    return [(value, given.value_locations[key])]
+
+
+def _file_name(mode: PositionedMap, key: str) -> str:
+    name: str = mode[key]
+    location = mode.value_locations[key]
+    if "\0" in name:
+        raise InputProblem(location, f"'{key}' contains a NUL character")
+    if name.endswith("/"):
+        hint = "Write the file's full name, for example 'inbox/report.csv'."
+        raise InputProblem(location, f"'{key}' names a directory: {show(name)}", hint)
+    return name
+
+
+def _integer(given: PositionedMap, key: str, default: int) -> int:
+    value = given.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputProblem(given.value_locations[key], f"'{key}' must be an integer, not {show(value)}")
+    return value
+
+
+def _boolean(given: PositionedMap, key: str) -> bool:
+    value = given[key]
+    if not isinstance(value, bool):
+        raise InputProblem(given.value_locations[key], f"'{key}' must be true or false, not {show(value)}")
+    return value

@@ -1,0 +1,231 @@
+"""Fills in templates: Jinja2, strict and sandboxed. The only user of jinja2, which is imported when a template is met."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.playbook.document import PositionedList, PositionedMap
+from runner.playbook.validation import is_template
+from runner.problems import Location, Problem
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
+
+MAX_RESULT_LENGTH = 1024 * 1024
+
+# Where the variables of `--extra-vars` stand.
+COMMAND_LINE = Location("--extra-vars", 1, 1)
+
+Scope = Mapping[str, tuple[Any, Location]]
+
+
+class TemplateProblem(Exception):
+    """A template that cannot be filled in."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class _LookupFailed(Exception):
+    """A lookup found nothing."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Templates:
+    """Renders values of one playbook.
+
+    Variables may refer to each other in any order; each is rendered when it is first needed. `now()` is the moment the
+    playbook was loaded, so that all steps of a play agree about the day.
+    """
+
+    def __init__(self, playbook_folder: Path) -> None:
+        self._folder = playbook_folder
+        self._now = datetime.now().astimezone()
+        self._compiled: dict[str, tuple[Any, bool, frozenset[str]]] = {}
+        self._being_rendered: list[str] = []
+        self.environment_names: set[str] = set()
+
+    @contextmanager
+    def watching_environment(self) -> Iterator[set[str]]:
+        """The names of the environment variables that are looked up inside the block, for messages about them."""
+        outer, self.environment_names = self.environment_names, set()
+        try:
+            yield self.environment_names
+        finally:
+            self.environment_names = outer | self.environment_names
+
+    def render(self, value: Any, location: Location, scope: Scope) -> Any:
+        """`value` with every template in it filled in; positions are kept. Raises `TemplateProblem`."""
+        if isinstance(value, PositionedMap):
+            rendered = PositionedMap(value.location)
+            for key, item in value.items():
+                place = value.value_locations[key]
+                rendered.put(key, self.render(item, place, scope), value.key_locations[key], place)
+            return rendered
+        if isinstance(value, PositionedList):
+            items = PositionedList(value.location)
+            for item, place in zip(value, value.item_locations, strict=True):
+                items.add(self.render(item, place, scope), place)
+            return items
+        return self._render_text(value, location, scope) if is_template(value) else value
+
+    def _render_text(self, text: str, location: Location, scope: Scope) -> Any:
+        from jinja2 import TemplateError, Undefined
+
+        try:
+            template, is_expression, names = self._compile(text)
+            variables = {name: self._variable(name, scope) for name in sorted(names) if name in scope}
+            result = template(**variables) if is_expression else template.render(variables)
+            if isinstance(result, Undefined):
+                str(result)  # StrictUndefined raises here, and says what is undefined
+        except _LookupFailed as error:
+            raise TemplateProblem(Problem(location, str(error), error.hint)) from error
+        except TemplateError as error:
+            raise TemplateProblem(_explain(error, location, scope)) from error
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            message = f"the template cannot be filled in: {type(error).__name__}: {error}"
+            raise TemplateProblem(Problem(location, message, "")) from error
+        return result
+
+    def _variable(self, name: str, scope: Scope) -> Any:
+        """A variable's value, its own templates filled in first."""
+        value, location = scope[name]
+        if location == COMMAND_LINE:
+            # What a pipeline passes in may come from a branch name or a commit message: it is data, never a template.
+            return value
+        if name in self._being_rendered:
+            circle = " → ".join([*self._being_rendered[self._being_rendered.index(name) :], name])
+            raise TemplateProblem(Problem(location, f"variables refer to each other in a circle: {circle}", ""))
+        self._being_rendered.append(name)
+        try:
+            return self.render(value, location, scope)
+        finally:
+            self._being_rendered.pop()
+
+    def _compile(self, text: str) -> tuple[Any, bool, frozenset[str]]:
+        """The compiled template, whether it is one whole expression (which keeps its type), and the names it uses."""
+        if text not in self._compiled:
+            from jinja2 import meta, nodes
+
+            tree = self._environment.parse(text)
+            names = frozenset(meta.find_undeclared_variables(tree))
+            stripped = text.strip()
+            output = self._environment.parse(stripped).body
+            is_expression = (
+                len(output) == 1
+                and isinstance(output[0], nodes.Output)
+                and len(output[0].nodes) == 1
+                and not isinstance(output[0].nodes[0], nodes.TemplateData)
+            )
+            if is_expression:
+                compiled: Any = self._environment.compile_expression(_inside(stripped), undefined_to_none=False)
+            else:
+                compiled = self._environment.from_string(text)
+            self._compiled[text] = (compiled, is_expression, names)
+        return self._compiled[text]
+
+    @cached_property
+    def _environment(self) -> SandboxedEnvironment:
+        from jinja2 import StrictUndefined
+        from jinja2.sandbox import SandboxedEnvironment
+
+        class BoundedEnvironment(SandboxedEnvironment):
+            """A sandbox in which a product cannot fill the memory."""
+
+            intercepted_binops = frozenset(["*", "**"])
+
+            def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+                refuse_large_product(operator, left, right)
+                return super().call_binop(context, operator, left, right)
+
+        environment = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+        environment.globals.update(now=self._get_now, lookup=self._lookup)
+        return environment
+
+    def _get_now(self, utc: bool = False, fmt: str = "") -> Any:
+        moment = self._now.astimezone(UTC) if utc else self._now
+        return moment.strftime(fmt) if fmt else moment
+
+    def _lookup(self, kind: str, *terms: str, **options: Any) -> str:
+        """`lookup('env', NAME, default=…)` or `lookup('file', PATH)`; several terms are joined by commas, as in Ansible."""
+        lookups = {"env": self._look_up_environment, "file": self._look_up_file}
+        if kind not in lookups:
+            raise _LookupFailed(f"unknown lookup '{kind}'", f"Known: {', '.join(sorted(lookups))}.")
+        if not terms:
+            raise _LookupFailed(f"lookup('{kind}') needs a name", f"Write lookup('{kind}', '…').")
+        unknown = set(options) - ({"default"} if kind == "env" else {"rstrip"})
+        if unknown:
+            raise _LookupFailed(f"lookup('{kind}') has no option '{sorted(unknown)[0]}'")
+        return ",".join(lookups[kind](str(term), options) for term in terms)
+
+    def _look_up_environment(self, name: str, options: dict[str, Any]) -> str:
+        self.environment_names.add(name)
+        value = os.environ.get(name)
+        if value is None and "default" in options:
+            return str(options["default"])
+        if value is None:
+            hint = f"Set it in the environment of this command (export {name}=…), or in the CI job's variables."
+            raise _LookupFailed(f"the environment variable {name} is not set", hint)
+        return value
+
+    def _look_up_file(self, name: str, options: dict[str, Any]) -> str:
+        path = self._folder / Path(name).expanduser()
+        try:
+            with path.open("rb") as stream:
+                raw = stream.read(MAX_RESULT_LENGTH + 1)
+            text = raw.decode("utf-8")
+        except OSError as error:
+            raise _LookupFailed(
+                f"lookup('file') cannot read {name!r}: {error.strerror}",
+                f"The path is relative to the playbook's folder: {path}.",
+            ) from error
+        except UnicodeDecodeError as error:
+            raise _LookupFailed(f"lookup('file'): {name!r} is not UTF-8 text") from error
+        if len(raw) > MAX_RESULT_LENGTH:
+            raise _LookupFailed(f"lookup('file'): {name!r} is larger than 1 MiB")
+        return text.rstrip() if options.get("rstrip", True) else text
+
+
+def _inside(text: str) -> str:
+    """The expression between '{{' and '}}', without the marks that control white space."""
+    expression = text[2:-2]
+    if expression[:1] in ("-", "+"):
+        expression = expression[1:]
+    return expression.removesuffix("-").removesuffix("+").strip()
+
+
+def refuse_large_product(operator: str, left: Any, right: Any) -> None:
+    """Raise `ValueError` for `'a' * 10**10` and `9 ** 9 ** 9`: one small template must not fill the memory."""
+    for sequence, count in ((left, right), (right, left)):
+        is_repetition = isinstance(sequence, str | list | tuple) and isinstance(count, int)
+        if operator == "*" and is_repetition and len(sequence) * count > MAX_RESULT_LENGTH:
+            raise ValueError("the result is too large")
+    if operator == "**" and isinstance(right, int | float) and right > 64:
+        raise ValueError("the exponent is larger than 64")
+
+
+def _explain(error: Exception, location: Location, scope: Scope) -> Problem:
+    from jinja2 import TemplateSyntaxError, UndefinedError
+    from jinja2.exceptions import SecurityError
+
+    if isinstance(error, TemplateSyntaxError):
+        message = f"the template is not valid: {error.message}"
+        return Problem(
+            location, message, "Templates are Jinja2: {{ expression }}; a quoted '{{' is written {{ '{{' }}."
+        )
+    if isinstance(error, UndefinedError):
+        names = ", ".join(sorted(scope))
+        return Problem(location, f"undefined name: {error.message}", f"Defined here: {names}, lookup(), now().")
+    if isinstance(error, SecurityError):
+        return Problem(location, f"the template is not allowed: {error}", "Templates run in a sandbox.")
+    return Problem(location, f"the template cannot be filled in: {error}", "")

@@ -1,0 +1,313 @@
+"""Checks data against the JSON Schemas and says what is wrong in the playbook's own words. The only user of jsonschema.
+
+jsonschema tells of an `anyOf` only that no branch fits. Every `anyOf` of our schemas is decided by a discriminator (a
+key whose value is a constant in each branch) or by the value's type, so we pick the branch that was meant and report
+that branch's errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from runner.playbook.document import PositionedList, PositionedMap, describe_type, locate
+from runner.problems import Location, Problem
+from runner.resources import SCHEMA_NAMES, schema_text
+
+_CONNECTOR = "connector.schema.json"
+_PLAYBOOK = "playbook.schema.json"
+_TEMPLATE_REF = "#/$defs/template"
+MAX_SHOWN_CHARACTERS = 60
+
+Data = PositionedMap | PositionedList
+
+
+@lru_cache(maxsize=1)
+def _schemas() -> dict[str, Any]:
+    return {f"{name}.schema.json": json.loads(schema_text(name)) for name in SCHEMA_NAMES}
+
+
+@lru_cache(maxsize=1)
+def _registry() -> Registry[Any]:
+    """All schemas by name, and nothing else: no reference is ever fetched from the network."""
+    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in _schemas().items()]
+    return Registry().with_resources(resources)
+
+
+@lru_cache(maxsize=16)
+def _validator(reference: str) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": reference}, registry=_registry())
+
+
+@lru_cache(maxsize=1)
+def connector_keys() -> frozenset[str]:
+    """The names of all connector inputs."""
+    return frozenset(_schemas()[_CONNECTOR]["properties"])
+
+
+@lru_cache(maxsize=1)
+def secret_keys() -> frozenset[str]:
+    """The names of the inputs whose values must never be shown: those that the schema marks `writeOnly`."""
+    definitions = _schemas()[_CONNECTOR]["$defs"]
+    named = {name for name, definition in definitions.items() if definition.get("writeOnly")}
+    return frozenset(
+        key
+        for definition in definitions.values()
+        for key, value in definition.get("properties", {}).items()
+        if value.get("writeOnly") or value.get("$ref", "").removeprefix("#/$defs/") in named
+    )
+
+
+def validate_playbook(data: Data) -> list[Problem]:
+    """What is wrong with the playbook as it is written. Strings that hold templates are taken on trust until filled in."""
+    kind = "steps" if isinstance(data, PositionedList) else "play"
+    errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}").iter_errors(data)
+    return [problem for error in errors for problem in _explain(error, data, templates_allowed=True)]
+
+
+def validate_connector(inputs: PositionedMap, step_location: Location) -> list[Problem]:
+    """What is wrong with a step's merged connector inputs, all templates filled in."""
+    problems = []
+    for error in _validator(_CONNECTOR).iter_errors(inputs):
+        if error.validator == "required" and not error.absolute_path:
+            problems += _explain_missing_input(error, inputs, step_location)
+        else:
+            problems += _explain(error, inputs, templates_allowed=False)
+    return problems
+
+
+def is_template(value: object) -> bool:
+    """Whether a value is text that Jinja2 would change."""
+    return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The hint that names the word which was probably meant, or all of them if none is near."""
+    words = sorted(words)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Known: {', '.join(words)}." if words else ""
+
+
+def show(value: object) -> str:
+    """A value as an error message quotes it: one line, bounded."""
+    text = json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
+
+
+def _explain_missing_input(error: ValidationError, inputs: PositionedMap, location: Location) -> list[Problem]:
+    missing = [key for key in _keyword(error) if key not in inputs]
+    hint = "Set it in the step, in the connection it names, or in the playbook's defaults."
+    return [Problem(location, f"the step has no '{key}'", hint) for key in missing]
+
+
+def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> Iterator[Problem]:
+    """Turn one jsonschema error into the problems a reader can act on."""
+    if templates_allowed and is_template(error.instance):
+        return
+    location = locate(data, list(error.absolute_path))
+    if "propertyNames" in error.absolute_schema_path:
+        yield _explain_bad_name(error, data)
+        return
+    match error.validator:
+        case "anyOf":
+            yield from _explain_any_of(error, data, location, templates_allowed=templates_allowed)
+        case "additionalProperties":
+            yield from _explain_unknown_keys(error)
+        case "required":
+            missing = [key for key in _keyword(error) if key not in _mapping(error)]
+            # jsonschema reports each missing key in an error of its own; this one's is the one its message quotes.
+            key = next(key for key in missing if error.message.startswith(repr(key)))
+            yield Problem(location, f"missing key '{key}'", f"Add '{key}' to this mapping.")
+        case _:
+            yield _explain_value(error, location)
+
+
+def _explain_value(error: ValidationError, location: Location) -> Problem:
+    """An error of one value on its own."""
+    limit, value, name = error.validator_value, error.instance, _name_of(error)
+    match error.validator:
+        case "type":
+            return Problem(
+                location, f"{name} must be {_type_name(limit)}, not {describe_type(value)}", _type_hint(error)
+            )
+        case "enum" | "const":
+            choices = [str(choice) for choice in (limit if isinstance(limit, list) else [limit])]
+            message = f"{name} must be {' or '.join(choices)}, not {show(value)}"
+            return Problem(location, message, nearest(str(value), choices) if len(choices) > 1 else "")
+        case "minLength":
+            return Problem(location, f"{name} must not be empty", "")
+        case "minItems":
+            return Problem(location, f"{name} must not be empty", "Add at least one entry.")
+        case "minimum" | "maximum":
+            bound = "at least" if error.validator == "minimum" else "at most"
+            return Problem(location, f"{name} must be {bound} {limit}, not {show(value)}", "")
+        case "uniqueItems":
+            return Problem(location, f"{name} lists an entry twice", "Remove the second one.")
+        case "pattern" if name == "'permissions'":
+            message = f"'permissions' must be three octal digits such as \"0640\", not {show(value)}"
+            return Problem(location, message, "Set-uid, set-gid and sticky bits are never set.")
+    return Problem(location, f"{name}: {error.message[:200]}", "")
+
+
+def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
+    known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+    instance = _mapping(error)
+    for key in instance:
+        if key not in known:
+            location = instance.key_locations[key]
+            yield Problem(location, f"unknown key '{key}'", nearest(key, known))
+
+
+def _explain_bad_name(error: ValidationError, data: Data) -> Problem:
+    owner: Any = data
+    for part in error.absolute_path:
+        owner = owner[part]
+    message = f"{show(error.instance)} cannot be a variable's name"
+    return Problem(
+        owner.key_locations[error.instance], message, "Use letters, digits and '_', not beginning with a digit."
+    )
+
+
+def _explain_any_of(
+    error: ValidationError, data: Data, location: Location, *, templates_allowed: bool
+) -> Iterator[Problem]:
+    branches = [(index, _resolve(branch)) for index, branch in enumerate(_keyword(error)) if not _is_template(branch)]
+    value = error.instance
+    discriminators = {key for _, branch in branches if (key := _discriminator(branch))}
+    if isinstance(value, PositionedMap) and discriminators:
+        chosen = _choose_variant(branches, value, discriminators, location, templates_allowed=templates_allowed)
+        if isinstance(chosen, Problem):
+            yield chosen
+            return
+    else:
+        chosen = next((index for index, branch in branches if _type_fits(branch, value)), None)
+        if chosen is None:
+            yield _explain_no_type(error, branches, location)
+            return
+    for inner in error.context or ():
+        if inner.relative_schema_path[0] == chosen:
+            yield from _explain(inner, data, templates_allowed=templates_allowed)
+
+
+def _choose_variant(
+    branches: list[tuple[int, Any]],
+    value: PositionedMap,
+    discriminators: set[str],
+    location: Location,
+    *,
+    templates_allowed: bool,
+) -> int | Problem | None:
+    """The index of the branch that the value's discriminator names; None to say nothing; or what is wrong with it."""
+    key = sorted(discriminators)[0]
+    choices = {branch["properties"][key]["const"]: index for index, branch in branches if _discriminator(branch)}
+    if key not in value:
+        misspelt = [other for other in value if difflib.SequenceMatcher(None, other, key).ratio() > 0.8]
+        if misspelt:
+            return Problem(value.key_locations[misspelt[0]], f"unknown key '{misspelt[0]}'", f"Did you mean '{key}'?")
+        return Problem(location, f"missing key '{key}'", f"It chooses the variant: {', '.join(choices)}.")
+    if templates_allowed and is_template(value[key]):
+        return None
+    if value[key] in choices:
+        return choices[value[key]]
+    message = f"'{key}' must be {_join_or(list(choices))}, not {show(value[key])}"
+    return Problem(value.value_locations[key], message, nearest(str(value[key]), choices))
+
+
+def _explain_no_type(error: ValidationError, branches: list[tuple[int, Any]], location: Location) -> Problem:
+    expected = []
+    for _, branch in branches:
+        key = _discriminator(branch)
+        wanted = f"a mapping with '{key}'" if key else _type_name(branch.get("type"))
+        if wanted not in expected:
+            expected.append(wanted)
+    message = f"{_name_of(error)} must be {_join_or(expected)}, not {describe_type(error.instance)}"
+    return Problem(location, message, _type_hint(error))
+
+
+def _keyword(error: ValidationError) -> Any:
+    """The schema keyword's value that the error is about; jsonschema's types call it possibly unset."""
+    return error.validator_value
+
+
+def _mapping(error: ValidationError) -> PositionedMap:
+    """The mapping that the error is about."""
+    assert isinstance(error.instance, PositionedMap)
+    return error.instance
+
+
+def _join_or(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " or " + words[-1]
+
+
+def _name_of(error: ValidationError) -> str:
+    """What the failing value is called: its key, or its place in a list."""
+    path = list(error.absolute_path)
+    if not path:
+        return "the playbook"
+    if isinstance(path[-1], str):
+        return f"'{path[-1]}'"
+    owner = next((part for part in reversed(path) if isinstance(part, str)), None)
+    return f"entry {path[-1] + 1} of '{owner}'" if owner and owner != "steps" else f"step {path[-1] + 1}"
+
+
+def _type_name(wanted: Any) -> str:
+    names = {
+        "object": "a mapping",
+        "array": "a list",
+        "string": "a string",
+        "integer": "an integer",
+        "boolean": "true or false",
+    }
+    return names.get(str(wanted), str(wanted))
+
+
+def _type_hint(error: ValidationError) -> str:
+    path, value = list(error.absolute_path), error.instance
+    if path and path[-1] == "permissions" and isinstance(value, int):
+        return f'Put it in quotes: "{value:04d}". YAML 1.2 reads an unquoted 0644 as the decimal number 644.'
+    if value is None:
+        return "Nothing is written after the ':'. Give a value, or remove the key."
+    if isinstance(value, bool | int | float) and error.validator_value == "string":
+        return "Put it in quotes."
+    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        return "Remove the quotes."
+    return ""
+
+
+def _is_template(branch: Any) -> bool:
+    return isinstance(branch, dict) and str(branch.get("$ref", "")).endswith(_TEMPLATE_REF)
+
+
+def _resolve(branch: Any) -> dict[str, Any]:
+    """The schema that a branch stands for; our branches refer only to definitions of their own document."""
+    reference = branch.get("$ref", "")
+    if not reference:
+        return dict(branch)
+    file_name, _, pointer = reference.partition("#")
+    documents = [_schemas()[file_name]] if file_name else list(_schemas().values())
+    name = pointer.removeprefix("/$defs/")
+    return next(dict(document["$defs"][name]) for document in documents if name in document["$defs"])
+
+
+def _discriminator(branch: dict[str, Any]) -> str | None:
+    """The key whose constant tells this branch from its siblings."""
+    properties = branch.get("properties", {})
+    return next((key for key, value in properties.items() if "const" in value), None)
+
+
+def _type_fits(branch: dict[str, Any], value: object) -> bool:
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    wanted = kinds.get(str(branch.get("type")))
+    if wanted is None or (wanted is int and isinstance(value, bool)):
+        return False
+    return isinstance(value, wanted)

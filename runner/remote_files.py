@@ -1,0 +1,98 @@
+"""What copying needs of a server's file system. `sftp/` and `scp/` provide it, `transfer/` uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What a side says about one path. `permissions` are the nine bits; None for what it does not tell."""
+
+    is_directory: bool
+    is_regular: bool
+    size_bytes: int | None
+    permissions: int | None
+    modified_at_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedAttributes:
+    """What a written file should carry; None for what does not matter."""
+
+    permissions: int | None
+    modified_at_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file written whole, every byte acknowledged.
+
+    `size_bytes` is what the server says is there now, None if it does not tell. `refused_attributes` says in words
+    which wanted attributes it did not take, empty if it took all.
+    """
+
+    size_bytes: int | None
+    refused_attributes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file read to its end: the bytes that came, and the source's status before and after."""
+
+    received_bytes: int
+    before: FileStatus
+    after: FileStatus | None
+
+
+class RemoteFiles(Protocol):
+    """One server's files. Every method raises a `StepError` that names the path, or `Interrupted`."""
+
+    @property
+    def can_rename(self) -> bool:
+        """Whether a file can be published by renaming it."""
+        ...
+
+    def status(self, path: str) -> FileStatus | None:
+        """What is at `path`, links followed; None if nothing is. Raises `StatusRefused` if the server will not tell."""
+        ...
+
+    def create_parents(self, path: str) -> None:
+        """Make the missing folders above `path`."""
+        ...
+
+    def write_new(
+        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
+    ) -> Written:
+        """Create `path`, which must not exist, readable by its owner alone; write the source to it; then set attributes."""
+        ...
+
+    def write_in_place(
+        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
+    ) -> Written:
+        """Write the source over what is at `path`, or create it."""
+        ...
+
+    def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
+        """Read `path` to its end into the local file."""
+        ...
+
+    def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
+        """Set the attributes that are not None."""
+        ...
+
+    def publish(self, temporary: str, path: str) -> bool:
+        """Rename `temporary` over `path`. True if the old file was replaced in one step, False if in two."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove the file at `path`; it is no error if there is none."""
+        ...
+
+
+class StatusRefused(Exception):
+    """The server does not tell whether the path exists: some drop boxes let nobody look."""

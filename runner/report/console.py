@@ -1,0 +1,184 @@
+"""The play as people read it: a line for each step, the errors where they happened, a recap."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from runner.events import Event, PlayFinished, PlayStarted, StepFinished, StepStarted, TransferProgress
+from runner.plan import CopyFileFromEngine
+from runner.problems import Problem
+from runner.redaction import Redactor
+from runner.report.text import format_duration, format_rate, format_size, paint, printable
+from runner.results import STATUSES, CopyResult, PlayResult, StepResult
+
+if TYPE_CHECKING:
+    from runner.report.live import LiveProgress
+
+ProgressMode = Literal["auto", "plain", "never"]
+
+PLAIN_PROGRESS_SECONDS = 10.0
+STATUS_WIDTH = 11
+INDENT = " " * (STATUS_WIDTH + 2)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleOptions:
+    """How much is printed, and where. `verbosity` is -1 for quiet, 0, or the number of `-v`."""
+
+    stream: TextIO
+    verbosity: int = 0
+    progress: ProgressMode = "auto"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def is_coloured(self) -> bool:
+        if os.environ.get("NO_COLOR"):
+            return False
+        return bool(os.environ.get("FORCE_COLOR")) or self.is_terminal
+
+
+class Console:
+    """Prints a play's events as they come. Nothing a server says is printed raw, and no secret at all."""
+
+    def __init__(self, options: ConsoleOptions, redactor: Redactor) -> None:
+        self._options = options
+        self._redactor = redactor
+        self._step_count = 0
+        self._step_started = 0.0
+        self._last_progress = 0.0
+        self._is_broken = False
+        self._live = self._make_live_display()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case PlayStarted(play, is_check):
+                self._step_count = len(play.steps)
+                suffix = "   (check: nothing will be changed)" if is_check else ""
+                if self._options.verbosity >= 0:
+                    self._print(
+                        f"{self._paint('PLAY', 'bold')}  {printable(play.name)}   {printable(play.file)}{suffix}\n"
+                    )
+            case StepStarted():
+                self._step_started = self._last_progress = time.monotonic()
+            case TransferProgress():
+                self._show_progress(event)
+            case StepFinished(result):
+                self._finish_step(result)
+            case PlayFinished(result):
+                self._finish_play(result)
+
+    def _finish_step(self, result: StepResult) -> None:
+        if self._live:
+            self._live.clear()
+        if self._options.verbosity < 0 and result.failure is None:
+            return
+        self._print(self._step_line(result))
+        if result.copy:
+            for warning in result.copy.warnings:
+                self._print(f"{INDENT}warning: {printable(warning)}")
+        if result.failure:
+            self._print(f"{INDENT}{result.step.location}: {printable(result.failure.message)}")
+            if result.failure.hint:
+                self._print(f"{INDENT}hint: {printable(result.failure.hint)}")
+
+    def _step_line(self, result: StepResult) -> str:
+        step = result.step
+        word = result.status.upper() if result.failure else result.status
+        status = self._paint(f"{word:<{STATUS_WIDTH}}", result.status)
+        number = f"{step.index}/{max(self._step_count, step.index)}"
+        line = f"{status}  {number}  {printable(step.name)} [{printable(step.host_label)}]"
+        if result.copy:
+            return f"{line}  {self._describe_copy(result, result.copy)}"
+        return line if result.failure else f"{line}  {printable(result.message)}"
+
+    def _describe_copy(self, result: StepResult, copy: CopyResult) -> str:
+        is_upload = isinstance(result.step.mode, CopyFileFromEngine)
+        endpoint = str(result.step.endpoint)
+        source, destination = printable(copy.source), printable(copy.destination)
+        route = f"{source} → {endpoint}:{destination}" if is_upload else f"{endpoint}:{source} → {destination}"
+        parts = [printable(copy.message), format_size(copy.size_bytes)]
+        if copy.bytes_transferred:
+            rate = format_rate(copy.bytes_transferred, result.duration_seconds)
+            parts.append(f"{format_duration(result.duration_seconds)}, {rate}")
+        if copy.verified and self._options.verbosity > 0:
+            parts.append(f"verified: {copy.verified}")
+        return f"{route}  {', '.join(parts)}"
+
+    def _finish_play(self, result: PlayResult) -> None:
+        if self._live:
+            self._live.close()
+        if self._options.verbosity < 0 and result.exit_code == 0:
+            return
+        width = max((len(printable(host)) for host in result.recap), default=0)
+        self._print("")
+        for host, counts in result.recap.items():
+            numbers = "  ".join(
+                self._paint(f"{status}={counts[status]}", status) if counts[status] else f"{status}=0"
+                for status in STATUSES
+            )
+            self._print(f"{self._paint('RECAP', 'bold')}  {printable(host):<{width}}  {numbers}")
+        ending = {"ok": "done", "failed": "failed", "interrupted": "interrupted"}[result.status]
+        duration = format_duration(result.duration_seconds)
+        self._print(f"{ending} in {duration}" + (f", exit code {result.exit_code}" if result.exit_code else ""))
+
+    def _show_progress(self, event: TransferProgress) -> None:
+        if self._options.verbosity < 0:
+            return
+        if self._live:
+            self._live.update(event)
+            return
+        now = time.monotonic()
+        if self._options.progress == "never" or now - self._last_progress < PLAIN_PROGRESS_SECONDS:
+            return
+        self._last_progress = now
+        elapsed = now - self._step_started
+        done, total = event.done_bytes, max(event.total_bytes, event.done_bytes, 1)
+        left = format_duration((total - done) * elapsed / max(done, 1))
+        self._print(
+            f"{INDENT}{format_size(done)} of {format_size(total)} ({100 * done // total} %), "
+            f"{format_rate(done, elapsed)}, {left} left"
+        )
+
+    def _make_live_display(self) -> LiveProgress | None:
+        wants = self._options.progress == "auto" and self._options.verbosity >= 0 and self._options.is_terminal
+        if not wants:
+            return None
+        from runner.report.live import LiveProgress
+
+        return LiveProgress(self._options.stream)
+
+    def _paint(self, text: str, colour: str) -> str:
+        return paint(text, colour, is_coloured=self._options.is_coloured)
+
+    def _print(self, line: str) -> None:
+        """One line out. A reader who has gone away (`| head`) must not end the play."""
+        if self._is_broken:
+            return
+        try:
+            self._options.stream.write(self._redactor.redact(line) + "\n")
+            self._options.stream.flush()
+        except BrokenPipeError:
+            self._is_broken = True
+            # Python flushes its streams once more at exit, and would complain then.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._options.stream.fileno())
+
+
+def format_problem(problem: Problem) -> str:
+    """A playbook's problem as linters print it, ready for an editor or a CI log to link."""
+    text = f"{problem.location}: {printable(problem.message)}"
+    return f"{text}\n  hint: {printable(problem.hint)}" if problem.hint else text
+
+
+def print_error(message: str, hint: str = "", stream: TextIO | None = None) -> None:
+    """An error of the command itself, on standard error."""
+    stream = stream or sys.stderr
+    stream.write(f"error: {printable(message)}\n")
+    if hint:
+        stream.write(f"hint: {printable(hint)}\n")

@@ -1,0 +1,120 @@
+"""The machine-readable report of `--json`; `schema/report.schema.json` is its contract."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from runner._version import VERSION
+from runner.problems import Location, Problem
+from runner.redaction import Redactor
+from runner.results import CopyResult, PlayResult, StepResult
+
+SCHEMA_VERSION = "1"
+
+
+def describe_play(result: PlayResult) -> dict[str, Any]:
+    """The report on a play that was carried out."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "runner_version": VERSION,
+        "playbook": result.file,
+        "name": result.name,
+        "check": result.is_check,
+        "status": result.status,
+        "exit_code": result.exit_code,
+        "started_at": _timestamp(result.started_at),
+        "finished_at": _timestamp(result.finished_at),
+        "duration_seconds": round(result.duration_seconds, 3),
+        "steps": [_describe_step(step) for step in result.steps],
+        "recap": result.recap,
+    }
+
+
+def describe_failure(
+    file: str, *, is_check: bool, at: datetime, exit_code: int, error: dict[str, Any]
+) -> dict[str, Any]:
+    """The report on a playbook that was not played at all."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "runner_version": VERSION,
+        "playbook": file,
+        "name": file,
+        "check": is_check,
+        "status": "failed",
+        "exit_code": exit_code,
+        "started_at": _timestamp(at),
+        "finished_at": _timestamp(at),
+        "duration_seconds": 0.0,
+        "steps": [],
+        "recap": {},
+        "error": error,
+    }
+
+
+def describe_problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
+    """The problems of an invalid playbook."""
+    return [
+        {"location": _describe_location(one.location), "message": one.message, "hint": one.hint} for one in problems
+    ]
+
+
+def to_json(report: Any, redactor: Redactor) -> str:
+    """The report as text, without any secret in it. File names that are not UTF-8 come out as escapes."""
+    return json.dumps(_redact(report, redactor), indent=2, ensure_ascii=True) + "\n"
+
+
+def _redact(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor.redact(value)
+    if isinstance(value, dict):
+        return {redactor.redact(key): _redact(item, redactor) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact(item, redactor) for item in value]
+    return value
+
+
+def _describe_step(result: StepResult) -> dict[str, Any]:
+    step, failure = result.step, result.failure
+    return {
+        "index": step.index,
+        "name": step.name,
+        "connection": step.host_label,
+        "host": step.endpoint.host,
+        "port": step.endpoint.port,
+        "connector_type": step.connector_type,
+        "mode_name": step.mode.mode_name,
+        "item": None,
+        "status": result.status,
+        "attempts": result.attempts,
+        "started_at": _timestamp(result.started_at),
+        "duration_seconds": round(result.duration_seconds, 3),
+        "message": result.message,
+        "location": _describe_location(step.location),
+        "result": _describe_copy(result.copy) if result.copy else {},
+        "error": {"type": failure.type, "message": failure.message, "hint": failure.hint} if failure else None,
+    }
+
+
+def _describe_copy(copy: CopyResult) -> dict[str, Any]:
+    return {
+        "source": copy.source,
+        "destination": copy.destination,
+        "size_bytes": copy.size_bytes,
+        "files_total": copy.files_total,
+        "files_changed": copy.files_changed,
+        "bytes_transferred": copy.bytes_transferred,
+        "resumed_at_bytes": copy.resumed_at_bytes,
+        "verified": copy.verified,
+        "atomic": copy.atomic,
+        "warnings": list(copy.warnings),
+    }
+
+
+def _describe_location(location: Location) -> dict[str, Any]:
+    return {"file": location.file, "line": location.line, "column": location.column}
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")

@@ -1,0 +1,58 @@
+"""Text that is safe to print, and quantities that people can read."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Characters that no terminal shows and that can reorder, hide or overwrite what it does show.
+_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+_COLOURS = {"ok": "32", "changed": "33", "skipped": "36", "failed": "31", "unreachable": "31", "dim": "2", "bold": "1"}
+
+
+def printable(text: str, *, keep_newlines: bool = False) -> str:
+    """`text` with every control, format and unpaired surrogate character escaped.
+
+    What servers, file names and banners say goes through here, so that it can neither drive the terminal nor break a
+    line in a log.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if (keep_newlines and character == "\n") or unicodedata.category(character) not in _UNSAFE_CATEGORIES
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def paint(text: str, colour: str, *, is_coloured: bool) -> str:
+    """`text` in the colour that stands for a status."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if is_coloured else text
+
+
+def format_size(count_bytes: float) -> str:
+    """A number of bytes in binary units: `512 B`, `12.3 MiB`."""
+    if count_bytes < 1024:
+        return f"{count_bytes:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count_bytes /= 1024
+        if count_bytes < 1024:
+            return f"{count_bytes:.1f} {unit}"
+    return f"{count_bytes / 1024:.1f} TiB"
+
+
+def format_duration(seconds: float) -> str:
+    """A length of time: `0.42 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def format_rate(count_bytes: float, seconds: float) -> str:
+    """Bytes a second: `31.2 MiB/s`."""
+    return f"{format_size(count_bytes / max(seconds, 0.001))}/s"

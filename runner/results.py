@@ -1,0 +1,97 @@
+"""What came out: the result of a copy, of a step, of a play. The shapes of `schema/report.schema.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from runner.plan import Step
+
+Status = Literal["ok", "changed", "skipped", "failed", "unreachable"]
+STATUSES: tuple[Status, ...] = ("ok", "changed", "skipped", "failed", "unreachable")
+Verified = Literal["size"]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """The connector's documented output for a copy, and how the runner got there.
+
+    `verified` is the strongest check the copy passed, None when nothing was copied or the server answers no question
+    about it. `warnings` are things the user asked for that this server could not give.
+    """
+
+    source: str
+    destination: str
+    size_bytes: int
+    files_changed: int
+    bytes_transferred: int
+    message: str
+    files_total: int = 1
+    resumed_at_bytes: int = 0
+    verified: Verified | None = None
+    atomic: bool | None = None
+    skipped: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """An error as the report tells it: the class's name, the message, the way out."""
+
+    type: str
+    message: str
+    hint: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The end of one step on one host."""
+
+    step: Step
+    status: Status
+    started_at: datetime
+    duration_seconds: float
+    message: str
+    attempts: int = 1
+    copy: CopyResult | None = None
+    failure: StepFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlayResult:
+    """The end of a play: every step's result, in order, and the exit code they add up to."""
+
+    file: str
+    name: str
+    is_check: bool
+    started_at: datetime
+    finished_at: datetime
+    duration_seconds: float
+    exit_code: int
+    interrupted_by: int | None = None
+    steps: tuple[StepResult, ...] = field(default=())
+
+    @property
+    def status(self) -> Literal["ok", "failed", "interrupted"]:
+        if self.interrupted_by is not None:
+            return "interrupted"
+        return "ok" if self.exit_code == 0 else "failed"
+
+    @property
+    def recap(self) -> dict[str, dict[Status, int]]:
+        """How many steps of each host ended how; hosts in the order of their first step."""
+        counts: dict[str, dict[Status, int]] = {}
+        for result in self.steps:
+            host = counts.setdefault(result.step.host_label, dict.fromkeys(STATUSES, 0))
+            host[result.status] += 1
+        return counts
+
+
+def combine_exit_codes(steps: tuple[StepResult, ...]) -> int:
+    """0 without a failure; the failures' common exit code; 2 for failures of several kinds."""
+    codes = {result.failure.exit_code for result in steps if result.failure is not None}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 else 2

@@ -1,0 +1,1 @@
+"""The SCP protocol, for servers without an SFTP subsystem, on a command's channel."""

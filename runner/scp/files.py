@@ -1,0 +1,152 @@
+"""The server's files over SCP.
+
+SCP can send a file, take a file, and — by asking for a file and hanging up after its header — tell size, time and mode.
+Everything else (renaming, folders, permissions of what is there) needs the account's shell; without one, files are
+written in place and the result says so.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from runner.errors import (
+    DiskFull,
+    FileRefused,
+    PermissionRefused,
+    ServerLacksFeature,
+    SourceMissing,
+    StepError,
+)
+from runner.remote_files import FileStatus, Progress, ReadFile, StatusRefused, WantedAttributes, Written
+from runner.scp.protocol import Header, Refusal, receive_file, receive_header, send_file
+from runner.scp.shell import Shell, StartCommand, quote
+from runner.scp.stream import Stream
+
+PRIVATE_MODE = 0o600
+DEFAULT_MODE = 0o644
+
+
+class ScpFiles:
+    """A server's files, each operation a command of its own."""
+
+    def __init__(self, start_command: StartCommand, peer: str) -> None:
+        self._start_command = start_command
+        self._peer = peer
+        self._shell = Shell(start_command, peer)
+
+    @property
+    def can_rename(self) -> bool:
+        return self._shell.exists
+
+    def status(self, path: str) -> FileStatus | None:
+        try:
+            with self._scp("-f", path) as stream:
+                return to_status(receive_header(stream))
+        except Refusal as refusal:
+            text = refusal.text.lower()
+            if "no such file" in text or "not found" in text:
+                return None
+            if "not a regular file" in text or "is a directory" in text:
+                return FileStatus(True, False, None, None, None)
+            raise StatusRefused(refusal.text) from refusal
+
+    def create_parents(self, path: str) -> None:
+        parent = posixpath.dirname(path)
+        if parent not in ("", "/") and self._shell.exists:
+            self._shell.create_folder(parent)
+
+    def write_new(
+        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
+    ) -> Written:
+        self._send(path, source_fd, size_bytes, PRIVATE_MODE, wanted.modified_at_seconds, progress)
+        if wanted.permissions not in (None, PRIVATE_MODE):
+            self.set_attributes(path, wanted)
+        return Written(size_bytes=None)
+
+    def write_in_place(
+        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
+    ) -> Written:
+        mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
+        self._send(path, source_fd, size_bytes, mode, wanted.modified_at_seconds, progress)
+        return Written(size_bytes=None)
+
+    def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
+        try:
+            with self._scp("-f", path) as stream:
+                header = receive_header(stream)
+                received = receive_file(stream, header, target_fd, progress)
+        except Refusal as refusal:
+            if "no such file" in refusal.text.lower():
+                raise SourceMissing(
+                    f"the source {path!r} does not exist on {self._peer}",
+                    hint="Relative paths start at the login directory.",
+                ) from refusal
+            raise self._explain(refusal, "cannot read", path) from refusal
+        try:
+            after = self.status(path)
+        except StatusRefused:
+            after = None
+        return ReadFile(received, to_status(header), after)
+
+    def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
+        if wanted.permissions is None:
+            return
+        if not self._shell.exists:
+            raise ServerLacksFeature(
+                f"{self._peer} has no shell, so SCP cannot set the permissions of {path!r}",
+                hint="Remove 'permissions', or use connector_type: SFTP.",
+            )
+        self._shell.set_permissions(path, wanted.permissions)
+
+    def publish(self, temporary: str, path: str) -> bool:
+        self._shell.rename(temporary, path)
+        return True
+
+    def remove(self, path: str) -> None:
+        if self._shell.exists:
+            self._shell.remove(path)
+
+    def _send(
+        self, path: str, source_fd: int, size_bytes: int, mode: int, modified_at: int | None, progress: Progress
+    ) -> None:
+        try:
+            with self._scp("-t", path) as stream:
+                send_file(stream, source_fd, size_bytes, mode, modified_at, progress)
+                # scp reports what went wrong at close only by its exit status.
+                status = stream.await_exit()
+                if status not in (0, None):
+                    raise Refusal(stream.channel.stderr_text or f"scp ended with status {status}")
+        except Refusal as refusal:
+            raise self._explain(refusal, "cannot write to", path) from refusal
+
+    @contextmanager
+    def _scp(self, direction: str, path: str) -> Iterator[Stream]:
+        """A running `scp -p -t PATH` or `scp -p -f PATH` on the server."""
+        command = f"scp -p {direction} {quote(path)}".encode("utf-8", "surrogateescape")
+        streams: list[Stream] = []
+        channel = self._start_command(command, lambda channel: streams.append(Stream(channel)))
+        try:
+            yield streams[0]
+        finally:
+            channel.close()
+
+    def _explain(self, refusal: Refusal, doing: str, path: str) -> StepError:
+        """SCP has no error codes: the text is all there is."""
+        message, text = f"{doing} {path!r} on {self._peer}: {refusal.text}", refusal.text.lower()
+        hints: list[tuple[str, Callable[..., StepError], str]] = [
+            ("permission denied", PermissionRefused, "Check owner and permissions of the file and its folder."),
+            ("no space", DiskFull, "Make room there, then play again."),
+            ("quota", DiskFull, "Make room there, then play again."),
+            ("no such file", FileRefused, "A folder on the way is missing."),
+        ]
+        for words, kind, hint in hints:
+            if words in text:
+                return kind(message, hint=hint)
+        return FileRefused(message)
+
+
+def to_status(header: Header) -> FileStatus:
+    """A file's header as the transfer policy sees it."""
+    return FileStatus(False, True, header.size_bytes, header.mode & 0o777, header.modified_at_seconds)

@@ -1,0 +1,147 @@
+"""The SCP protocol's two sides as a client plays them: what is said on a running `scp -t` or `scp -f`.
+
+There is no standard. The messages are those of OpenSSH's scp.c, functions sink() and source(): every line is answered by
+one byte, 0 for yes, 1 for an error with a text, 2 for a fatal one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from runner.errors import ConnectionLost, ServerLacksFeature, SourceChanged
+from runner.remote_files import Progress
+from runner.scp.stream import OutputEnded, Stream
+
+CHUNK_BYTES = 255 * 1024
+MAX_SIZE_DIGITS = 19
+
+_COPY_LINE = re.compile(rb"C([0-7]{4,5}) ([0-9]{1,%d}) (.*)" % MAX_SIZE_DIGITS)
+_TIME_LINE = re.compile(rb"T([0-9]{1,12}) [0-9]{1,12} ([0-9]{1,12}) [0-9]{1,12}")
+
+
+class Refusal(Exception):
+    """The server's scp answered with an error text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a server says of a file before it sends it."""
+
+    mode: int
+    size_bytes: int
+    modified_at_seconds: int | None
+
+
+def send_file(
+    stream: Stream, source_fd: int, size_bytes: int, mode: int, modified_at_seconds: int | None, progress: Progress
+) -> None:
+    """Play the source to a running `scp -p -t PATH`. Raises `Refusal` with the server's words."""
+    _expect_yes(stream)
+    if modified_at_seconds is not None:
+        stream.channel.send(b"T%d 0 %d 0\n" % (modified_at_seconds, modified_at_seconds))
+        _expect_yes(stream)
+    # The name counts only when PATH is a directory, which the caller has ruled out as far as the server tells.
+    stream.channel.send(b"C%04o %d file\n" % (mode, size_bytes))
+    _expect_yes(stream)
+    offset = 0
+    while offset < size_bytes:
+        chunk = os.pread(source_fd, min(CHUNK_BYTES, size_bytes - offset), offset)
+        if not chunk:
+            raise SourceChanged(
+                f"the source became shorter while it was read: {size_bytes:,} bytes expected, {offset:,} found",
+                hint="Something still writes to it. Play again when it is finished.",
+            )
+        stream.channel.send(chunk)
+        offset += len(chunk)
+        progress(offset)
+    stream.channel.send(b"\0")
+    _expect_yes(stream)
+    stream.channel.finish_sending()
+
+
+def receive_header(stream: Stream) -> Header:
+    """Play the sink to a running `scp -p -f PATH` up to the file's header. Raises `Refusal` with the server's words."""
+    stream.channel.send(b"\0")
+    line = _read_line(stream)
+    modified_at: int | None = None
+    if times := _TIME_LINE.fullmatch(line):
+        modified_at = int(times[1])
+        stream.channel.send(b"\0")
+        line = _read_line(stream)
+    header = _COPY_LINE.fullmatch(line)
+    if not header:
+        raise ConnectionLost(
+            f"the server broke the SCP protocol: {line[:80]!r} where a file's header is due",
+            hint="The account may print something at login; it must not for scp.",
+        )
+    return Header(int(header[1], 8), int(header[2]), modified_at)
+
+
+def receive_file(stream: Stream, header: Header, target_fd: int, progress: Progress) -> int:
+    """Take the file's bytes, exactly as many as announced. Returns how many came; fewer only if the server stopped."""
+    stream.channel.send(b"\0")
+    received = 0
+    while received < header.size_bytes:
+        try:
+            data = stream.read_some(min(CHUNK_BYTES, header.size_bytes - received))
+        except OutputEnded:
+            return received
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(target_fd, view, received)
+            received, view = received + written, view[written:]
+        progress(received)
+    _expect_yes(stream)
+    stream.channel.send(b"\0")
+    return received
+
+
+def _read_line(stream: Stream) -> bytes:
+    """The next line; an error line raises `Refusal`."""
+    try:
+        line = stream.read_line()
+    except OutputEnded as error:
+        raise _ended(stream) from error
+    if line[:1] in (b"\x01", b"\x02"):
+        raise Refusal(_clean(line[1:]))
+    return line
+
+
+def _expect_yes(stream: Stream) -> None:
+    try:
+        answer = stream.read_some(1)
+        if answer == b"\0":
+            return
+        text = stream.read_line()
+    except OutputEnded as error:
+        raise _ended(stream) from error
+    if answer in (b"\x01", b"\x02"):
+        raise Refusal(_clean(text))
+    raise ConnectionLost(
+        f"the server broke the SCP protocol: {(answer + text)[:80]!r} where an answer is due",
+        hint="The account may print something at login; it must not for scp.",
+    )
+
+
+def _ended(stream: Stream) -> Exception:
+    """Why the server's scp ended before it answered."""
+    status, said = stream.await_exit(), stream.channel.stderr_text
+    if status is None and not said:
+        return stream.channel.lost()
+    detail = f": {said}" if said else ""
+    if status == 127 or "not found" in said:
+        return ServerLacksFeature(
+            f"the server cannot run scp{detail}",
+            hint="The scp program is not installed there; if the server has an SFTP subsystem, use connector_type: SFTP.",
+        )
+    return Refusal(f"scp ended with status {status}{detail}")
+
+
+def _clean(text: bytes) -> str:
+    return text.decode("utf-8", "replace").strip().removeprefix("scp: ")[:300]

@@ -1,0 +1,78 @@
+"""The server's shell, where the account has one: what SCP itself cannot do, POSIX utilities can."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
+from runner.scp.stream import CommandChannel, Stream
+
+MAX_OUTPUT_BYTES = 64 * 1024
+
+# Starts a command and returns its channel; raises `ServerLacksFeature` if the server runs none.
+StartCommand = Callable[[bytes, Callable[[CommandChannel], None]], CommandChannel]
+
+
+class Shell:
+    """Runs single commands for one user on one server."""
+
+    def __init__(self, start_command: StartCommand, peer: str) -> None:
+        self._start_command = start_command
+        self._peer = peer
+        self._exists: bool | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a POSIX shell behind the account, rather than a program that serves scp only."""
+        if self._exists is None:
+            # The sum is worked out by a shell and by nothing else that might echo the command.
+            try:
+                status, output, _ = self._run(b"echo runner-$((40+2))")
+                self._exists = status == 0 and output.strip() == b"runner-42"
+            except ServerLacksFeature:
+                self._exists = False
+        return self._exists
+
+    def rename(self, source: str, destination: str) -> None:
+        """Rename a file over another one in one step. Raises `StepError`."""
+        self._do(f"mv -f -- {quote(source)} {quote(destination)}", "cannot rename to", destination)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; no error if there is none. Raises `StepError`."""
+        self._do(f"rm -f -- {quote(path)}", "cannot remove", path)
+
+    def set_permissions(self, path: str, permissions: int) -> None:
+        """Set a file's permissions. Raises `StepError`."""
+        self._do(f"chmod {permissions:04o} {quote(path)}", "cannot set the permissions of", path)
+
+    def create_folder(self, path: str) -> None:
+        """Create a folder and those above it. Raises `StepError`."""
+        self._do(f"mkdir -p -- {quote(path)}", "cannot create the folder", path)
+
+    def _do(self, command: str, doing: str, path: str) -> None:
+        status, _, said = self._run(command.encode("utf-8", "surrogateescape"))
+        if status != 0:
+            raise self._explain(doing, path, said or f"status {status}")
+
+    def _explain(self, doing: str, path: str, said: str) -> StepError:
+        message = f"{doing} {path!r} on {self._peer}: {said}"
+        if "permission denied" in said.lower():
+            return PermissionRefused(message, hint="Check owner and permissions of the file and its folder.")
+        return FileRefused(message)
+
+    def _run(self, command: bytes) -> tuple[int | None, bytes, str]:
+        """A command's exit status, output and error text."""
+        streams: list[Stream] = []
+        channel = self._start_command(command, lambda channel: streams.append(Stream(channel)))
+        try:
+            channel.finish_sending()
+            output = streams[0].read_to_end(MAX_OUTPUT_BYTES)
+            return streams[0].await_exit(), output, channel.stderr_text
+        finally:
+            channel.close()
+
+
+def quote(path: str) -> str:
+    """A path as one word of a POSIX shell that no command takes for an option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)

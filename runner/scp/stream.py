@@ -1,0 +1,85 @@
+"""A command's output as a stream to read from, and its input to write to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from runner.cancellation import Deadline
+from runner.errors import ConnectionLost
+
+MAX_LINE_BYTES = 8192
+
+
+class CommandChannel(Protocol):
+    """What a stream needs of the channel below it."""
+
+    @property
+    def has_ended(self) -> bool: ...
+    @property
+    def is_closed(self) -> bool: ...
+    @property
+    def exit_status(self) -> int | None: ...
+    @property
+    def stderr_text(self) -> str: ...
+    def listen(self, on_data: Callable[[bytes], None]) -> None: ...
+    def send(self, data: bytes | memoryview) -> None: ...
+    def wait_until(self, is_ready: Callable[[], bool], deadline: Deadline | None = None) -> None: ...
+    def finish_sending(self) -> None: ...
+    def close(self) -> None: ...
+    def lost(self) -> ConnectionLost: ...
+
+
+class OutputEnded(Exception):
+    """The command ended, or closed its output, before it had said what it should."""
+
+
+class Stream:
+    """Reads a command's standard output. Create it before the command is started.
+
+    Memory is bounded by the channel's window: the server may send no more until what came has been read.
+    """
+
+    def __init__(self, channel: CommandChannel) -> None:
+        self.channel = channel
+        self._buffer = bytearray()
+        channel.listen(self._buffer.extend)
+
+    def read_some(self, limit_bytes: int) -> bytes:
+        """At least one byte and at most `limit_bytes`. Raises `OutputEnded` at the end."""
+        if not self._buffer:
+            self._wait_for_data()
+        data = bytes(self._buffer[:limit_bytes])
+        del self._buffer[:limit_bytes]
+        return data
+
+    def read_line(self) -> bytes:
+        """The next line without its end. Raises `OutputEnded` at the end, `ConnectionLost` for an endless line."""
+        line = bytearray()
+        while True:
+            byte = self.read_some(1)
+            if byte == b"\n":
+                return bytes(line)
+            line += byte
+            if len(line) > MAX_LINE_BYTES:
+                raise ConnectionLost("the server sent an endless line where a short one is due")
+
+    def read_to_end(self, limit_bytes: int) -> bytes:
+        """Everything up to the end of the output, cut off at `limit_bytes`."""
+        output = bytearray()
+        while True:
+            try:
+                data = self.read_some(limit_bytes)
+            except OutputEnded:
+                return bytes(output)
+            output += data[: limit_bytes - len(output)]
+
+    def await_exit(self) -> int | None:
+        """The command's exit status, once it has ended; None if the server does not tell it."""
+        self.channel.wait_until(lambda: self.channel.is_closed)
+        return self.channel.exit_status
+
+    def _wait_for_data(self) -> None:
+        self.channel.wait_until(lambda: bool(self._buffer) or self.channel.has_ended)
+        if not self._buffer:
+            raise OutputEnded

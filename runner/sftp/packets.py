@@ -1,0 +1,147 @@
+"""SFTP's packets as bytes: numbers, strings, attributes, and the constants of draft-ietf-secsh-filexfer-02."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+VERSION = 3
+
+
+class Type(IntEnum):
+    """Packet types, section 3."""
+
+    INIT = 1
+    VERSION = 2
+    OPEN = 3
+    CLOSE = 4
+    READ = 5
+    WRITE = 6
+    LSTAT = 7
+    FSTAT = 8
+    SETSTAT = 9
+    FSETSTAT = 10
+    REMOVE = 13
+    MKDIR = 14
+    STAT = 17
+    RENAME = 18
+    STATUS = 101
+    HANDLE = 102
+    DATA = 103
+    ATTRS = 105
+    EXTENDED = 200
+    EXTENDED_REPLY = 201
+
+
+class StatusCode(IntEnum):
+    """Status codes, section 7."""
+
+    OK = 0
+    EOF = 1
+    NO_SUCH_FILE = 2
+    PERMISSION_DENIED = 3
+    FAILURE = 4
+    BAD_MESSAGE = 5
+    NO_CONNECTION = 6
+    CONNECTION_LOST = 7
+    OP_UNSUPPORTED = 8
+
+
+class OpenFlag(IntFlag):
+    """Flags of OPEN, section 6.3."""
+
+    READ = 0x01
+    WRITE = 0x02
+    CREATE = 0x08
+    TRUNCATE = 0x10
+    EXCLUSIVE = 0x20
+
+
+class _AttributeFlag(IntFlag):
+    SIZE = 0x01
+    USER_GROUP = 0x02
+    PERMISSIONS = 0x04
+    TIMES = 0x08
+    EXTENDED = 0x80000000
+
+
+class MalformedPacket(Exception):
+    """The server sent bytes that are no SFTP packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a server tells of a file, section 5; None for what it left out. Times are whole seconds since 1970."""
+
+    size_bytes: int | None = None
+    mode: int | None = None
+    accessed_at_seconds: int | None = None
+    modified_at_seconds: int | None = None
+
+    def encode(self) -> bytes:
+        """The attributes as SETSTAT and OPEN carry them. Access and modification time go together or not at all."""
+        flags = _AttributeFlag(0)
+        body = b""
+        if self.mode is not None:
+            flags |= _AttributeFlag.PERMISSIONS
+            body += struct.pack(">I", self.mode)
+        if self.modified_at_seconds is not None:
+            flags |= _AttributeFlag.TIMES
+            accessed = self.modified_at_seconds if self.accessed_at_seconds is None else self.accessed_at_seconds
+            body += struct.pack(">II", accessed, self.modified_at_seconds)
+        return struct.pack(">I", flags) + body
+
+
+def encode_string(value: bytes) -> bytes:
+    """A length and the bytes."""
+    return struct.pack(">I", len(value)) + value
+
+
+def encode_packet(kind: Type, request_id: int, *parts: bytes) -> bytes:
+    """A whole request: length, type, request id, body."""
+    body_length = 5 + sum(map(len, parts))
+    return struct.pack(">IBI", body_length, kind, request_id) + b"".join(parts)
+
+
+class Reader:
+    """Takes a packet's body apart. Every method raises `MalformedPacket` at the packet's end."""
+
+    __slots__ = ("_data", "_offset")
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._offset = 0
+
+    def take(self, count: int) -> memoryview:
+        end = self._offset + count
+        if count < 0 or end > len(self._data):
+            raise MalformedPacket("a packet ends in the middle of a field")
+        piece = self._data[self._offset : end]
+        self._offset = end
+        return piece
+
+    def take_byte(self) -> int:
+        return self.take(1)[0]
+
+    def take_uint32(self) -> int:
+        return int.from_bytes(self.take(4), "big")
+
+    def take_uint64(self) -> int:
+        return int.from_bytes(self.take(8), "big")
+
+    def take_string(self) -> memoryview:
+        return self.take(self.take_uint32())
+
+    def take_attributes(self) -> Attributes:
+        flags = self.take_uint32()
+        size = self.take_uint64() if flags & _AttributeFlag.SIZE else None
+        if flags & _AttributeFlag.USER_GROUP:
+            self.take(8)
+        mode = self.take_uint32() if flags & _AttributeFlag.PERMISSIONS else None
+        accessed, modified = (self.take_uint32(), self.take_uint32()) if flags & _AttributeFlag.TIMES else (None, None)
+        return Attributes(size, mode, accessed, modified)
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._offset >= len(self._data)

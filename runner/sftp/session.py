@@ -1,0 +1,201 @@
+"""An SFTP session on a channel: requests out, replies matched to them, every wait under a deadline.
+
+Replies are taken apart in the transport's thread (`SftpSession._feed`) and picked up by whoever waits for them; a request is
+sent by the thread that makes it. Any number of requests may be under way at once.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from runner.cancellation import Deadline
+from runner.errors import ConnectionLost, ServerLacksFeature
+from runner.sftp.packets import VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
+
+# OpenSSH sends 256 KiB at most; a server that announces more is broken or hostile.
+MAX_PACKET_BYTES = 1024 * 1024
+DEFAULT_TRANSFER_BYTES = 32 * 1024
+MAX_TRANSFER_BYTES = 255 * 1024
+
+
+class ByteChannel(Protocol):
+    """What a session needs of the channel below it."""
+
+    @property
+    def has_ended(self) -> bool: ...
+    def listen(self, on_data: Callable[[bytes], None]) -> None: ...
+    def send(self, data: bytes) -> None: ...
+    def wait_until(self, is_ready: Callable[[], bool], deadline: Deadline | None = None) -> None: ...
+    def close(self) -> None: ...
+    def lost(self) -> ConnectionLost: ...
+
+
+class Refusal(Exception):
+    """The server answered a request with a status other than OK. Translated by `files.py`, which knows the path."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Reply:
+    """The place for one request's reply. Empty until the reply has arrived."""
+
+    __slots__ = ("body", "kind")
+
+    def __init__(self) -> None:
+        self.kind: int | None = None
+        self.body: bytes = b""
+
+
+class SftpSession:
+    """One SFTP session. Create it before the subsystem is started, then call `negotiate`."""
+
+    def __init__(self, channel: ByteChannel, peer: str) -> None:
+        self._channel = channel
+        self._peer = peer
+        self._send_lock = threading.Lock()
+        self._buffer = bytearray()
+        self._waiting: dict[int, Reply] = {}
+        self._version_reply = Reply()
+        self._next_id = 0
+        self._failure: Exception | None = None
+        self.version = 0
+        self.extensions: dict[str, bytes] = {}
+        self.read_bytes = DEFAULT_TRANSFER_BYTES
+        self.write_bytes = DEFAULT_TRANSFER_BYTES
+        channel.listen(self._feed)
+
+    def negotiate(self, deadline: Deadline) -> None:
+        """Agree on the protocol version and learn the server's extensions and limits.
+
+        Raises `ConnectTimedOut` at the deadline, `ServerLacksFeature` for a server of another version.
+        """
+        self._channel.send(struct.pack(">IBI", 5, Type.INIT, VERSION))
+        try:
+            self._await(self._version_reply, deadline)
+        except ConnectionLost as error:
+            raise ServerLacksFeature(
+                f"the SFTP server of {self._peer} ended before it said a word",
+                hint="The sftp-server program may be missing, or the account may only run certain commands; "
+                "if the server speaks SCP, set connector_type: SCP.",
+            ) from error
+        if self.version < VERSION:
+            raise ServerLacksFeature(f"{self._peer} speaks SFTP version {self.version}; version {VERSION} is needed")
+        reader = self._read(self._version_reply)
+        try:
+            while not reader.is_at_end:
+                name = bytes(reader.take_string()).decode("utf-8", "replace")
+                self.extensions[name] = bytes(reader.take_string())
+        except MalformedPacket as error:
+            raise self.malformed_field(error) from error
+        if "limits@openssh.com" in self.extensions:
+            self._learn_limits(deadline)
+
+    def submit(self, kind: Type, *parts: bytes) -> Reply:
+        """Send a request without waiting. Collect the reply with one of the `expect_` methods."""
+        reply = Reply()
+        with self._send_lock:
+            request_id = self._next_id
+            self._next_id = (self._next_id + 1) & 0xFFFFFFFF
+            self._waiting[request_id] = reply
+            self._channel.send(encode_packet(kind, request_id, *parts))
+        return reply
+
+    def expect_status(self, reply: Reply) -> None:
+        """Wait for OK. Raises `Refusal` for any other status."""
+        self._await(reply)
+        reader = self._read(reply)
+        if reply.kind != Type.STATUS:
+            raise self._malformed(f"a reply of type {reply.kind} where a status is due")
+        self._check_status(reader)
+
+    def expect(self, reply: Reply, kind: Type) -> Reader:
+        """Wait for a reply of one type. Raises `Refusal` when a status comes instead."""
+        self._await(reply)
+        reader = self._read(reply)
+        if reply.kind == Type.STATUS:
+            self._check_status(reader)
+            raise self._malformed(f"the status OK where a {kind.name} is due")
+        if reply.kind != kind:
+            raise self._malformed(f"a reply of type {reply.kind} where a {kind.name} is due")
+        return reader
+
+    def call(self, kind: Type, *parts: bytes) -> None:
+        """Send a request and wait for OK."""
+        self.expect_status(self.submit(kind, *parts))
+
+    def malformed_field(self, error: MalformedPacket) -> ConnectionLost:
+        """The error for a reply whose fields do not add up."""
+        return self._malformed(str(error))
+
+    def close(self) -> None:
+        """End the session; never raises."""
+        self._channel.close()
+
+    def _learn_limits(self, deadline: Deadline) -> None:
+        try:
+            reply = self.submit(Type.EXTENDED, encode_string(b"limits@openssh.com"))
+            self._await(reply, deadline)
+            reader = self.expect(reply, Type.EXTENDED_REPLY)
+            reader.take_uint64()
+            read, write = reader.take_uint64(), reader.take_uint64()
+        except (Refusal, MalformedPacket):
+            return
+        self.read_bytes = min(read, MAX_TRANSFER_BYTES) or DEFAULT_TRANSFER_BYTES
+        self.write_bytes = min(write, MAX_TRANSFER_BYTES) or DEFAULT_TRANSFER_BYTES
+
+    def _check_status(self, reader: Reader) -> None:
+        try:
+            code = reader.take_uint32()
+            text = "" if reader.is_at_end else bytes(reader.take_string()).decode("utf-8", "replace")
+        except MalformedPacket as error:
+            raise self.malformed_field(error) from error
+        if code != StatusCode.OK:
+            raise Refusal(code, text)
+
+    def _await(self, reply: Reply, deadline: Deadline | None = None) -> None:
+        """Wait until the reply is there. Raises when the session ends, stalls, is interrupted or meets the deadline."""
+        channel = self._channel
+        channel.wait_until(lambda: reply.kind is not None or self._failure is not None or channel.has_ended, deadline)
+        if reply.kind is None:
+            raise self._failure or channel.lost()
+
+    def _read(self, reply: Reply) -> Reader:
+        return Reader(reply.body)
+
+    def _malformed(self, what: str) -> ConnectionLost:
+        return ConnectionLost(f"{self._peer} broke the SFTP protocol: {what}", hint="The session cannot be trusted on.")
+
+    def _feed(self, data: bytes) -> None:
+        """Take the server's next bytes apart. Runs in the transport's thread."""
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= 4:
+            length = int.from_bytes(buffer[:4], "big")
+            # Every packet has a type and a request id, or in VERSION's case the version in its place.
+            if not 5 <= length <= MAX_PACKET_BYTES:
+                self._failure = self._malformed(f"a packet of {length:,} bytes is announced")
+                buffer.clear()
+                break
+            if len(buffer) < 4 + length:
+                break
+            request_id = int.from_bytes(buffer[5:9], "big")
+            self._accept(buffer[4], request_id, bytes(memoryview(buffer)[9 : 4 + length]))
+            del buffer[: 4 + length]
+
+    def _accept(self, kind: int, request_id: int, body: bytes) -> None:
+        if kind == Type.VERSION:
+            self.version = request_id
+            reply: Reply | None = self._version_reply
+        else:
+            reply = self._waiting.pop(request_id, None)
+        if reply is None:
+            self._failure = self._malformed("a reply to no request")
+            return
+        # The kind is set last: whoever waits takes it as the sign that the body is there.
+        reply.body, reply.kind = body, kind

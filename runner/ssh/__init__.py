@@ -1,0 +1,1 @@
+"""Verified, authenticated SSH connections. The only users of fabric and paramiko are here."""

@@ -1,0 +1,271 @@
+"""Opens a connection: dial, key exchange, host key check, log in — in this order, under one deadline."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import fabric
+import paramiko
+
+from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
+from runner.errors import ConnectFailed, ConnectionLost, ConnectTimedOut, HostKeyRefused, ServerLacksFeature
+from runner.plan import Endpoint, Fingerprints
+from runner.ssh.authentication import ExplicitAuthentication
+from runner.ssh.channel import Channel
+from runner.ssh.dial import dial
+from runner.ssh.host_keys import ALGORITHMS, HostKeyCheck
+from runner.ssh.transport import StrictTransport
+
+# paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
+
+
+class Connection:
+    """An authenticated connection to one endpoint whose host key has been accepted."""
+
+    def __init__(self, endpoint: Endpoint, client: fabric.Connection, check: HostKeyCheck, method: str) -> None:
+        self.endpoint = endpoint
+        self.authentication_method = method
+        self.trusted_by = check.trusted_by
+        self.warnings = check.warnings
+        self._client = client
+        self._sock: socket.socket = client.transport.sock
+
+    @property
+    def is_alive(self) -> bool:
+        return bool(self._client.is_connected and self._client.transport.is_active())
+
+    @property
+    def server_version(self) -> str:
+        """The server's software, as its banner tells it."""
+        return str(self._client.transport.remote_version)
+
+    def open_channel(self, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation) -> Channel:
+        """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`."""
+        with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
+            try:
+                raw = self._client.transport.open_session(timeout=max(1.0, deadline.remaining_seconds))
+            except paramiko.ChannelException as error:
+                raise ServerLacksFeature(
+                    f"{self.endpoint} refuses to open a session: {error.text}",
+                    hint="The server's MaxSessions may be reached, or the account may only forward ports.",
+                ) from error
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise self._lost() from error
+        return Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation)
+
+    def start_subsystem(self, channel: Channel, name: str, deadline: Deadline, cancellation: Cancellation) -> None:
+        """Start a subsystem on a channel. Raises `ServerLacksFeature` if the server has none of that name."""
+        with _watch(self._sock, deadline, cancellation, lambda: self._timed_out(f"the {name} subsystem to start")):
+            try:
+                channel.start_subsystem(name)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                if not self.is_alive:
+                    raise self._lost() from error
+                raise ServerLacksFeature(
+                    f"{self.endpoint} has no {name} subsystem",
+                    hint="If the server speaks SCP, set connector_type: SCP; otherwise ask its operator to enable SFTP.",
+                ) from error
+
+    def start_command(self, channel: Channel, command: bytes, deadline: Deadline, cancellation: Cancellation) -> None:
+        """Start a command on a channel. Raises `ServerLacksFeature` if the server runs none."""
+        with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a command to start")):
+            try:
+                channel.start_command(command)
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                if not self.is_alive:
+                    raise self._lost() from error
+                raise ServerLacksFeature(
+                    f"{self.endpoint} runs no commands for this user",
+                    hint="SCP needs a server that runs the scp program; try connector_type: SFTP.",
+                ) from error
+
+    def close(self) -> None:
+        """End the session; never raises and never waits for the server."""
+        with _silenced():
+            self._client.close()
+
+    def _timed_out(self, awaited: str) -> ConnectTimedOut:
+        return _timed_out(self.endpoint, awaited)
+
+    def _lost(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"the connection to {self.endpoint} broke off", hint="The server ended the session, or the network failed."
+        )
+
+
+def open_connection(endpoint: Endpoint, deadline: Deadline, cancellation: Cancellation) -> Connection:
+    """A connection to `endpoint` under its strict host key policy.
+
+    A fingerprint does not tell the key's type: when the server's first key does not fit, its keys of other types are
+    looked at, each on a connection of its own, before the host is refused.
+
+    Raises `ConnectFailed`, `ConnectTimedOut`, `HostKeyRefused`, `AuthenticationRefused`, `CredentialUnusable`,
+    `Interrupted`.
+    """
+    check = HostKeyCheck(endpoint)
+    authentication = ExplicitAuthentication(endpoint, deadline)
+    algorithms = check.algorithms
+    refusal: HostKeyRefused | None = None
+    while True:
+        try:
+            return _open_once(endpoint, check, authentication, algorithms, deadline, cancellation)
+        except HostKeyRefused as error:
+            refusal = refusal or error
+            shown, check.shown = check.shown, None
+            if not isinstance(endpoint.host_key_policy, Fingerprints) or shown is None:
+                raise refusal from error.__cause__
+            algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
+            if not algorithms:
+                raise refusal from None
+
+
+def _open_once(
+    endpoint: Endpoint,
+    check: HostKeyCheck,
+    authentication: ExplicitAuthentication,
+    algorithms: tuple[str, ...],
+    deadline: Deadline,
+    cancellation: Cancellation,
+) -> Connection:
+    sock = dial(endpoint.host, endpoint.port, deadline, cancellation)
+    client = _make_client(endpoint, sock, check, authentication, algorithms, deadline)
+    try:
+        with _watch(sock, deadline, cancellation, lambda: _timed_out(endpoint, _stage(client))):
+            try:
+                client.open()
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise _explain_failure(endpoint, client, check, error) from error
+        if endpoint.keepalive_interval_seconds:
+            client.transport.set_keepalive(endpoint.keepalive_interval_seconds)
+    except BaseException:
+        with _silenced():
+            client.client.close()
+        sock.close()
+        raise
+    return Connection(endpoint, client, check, authentication.method)
+
+
+def _make_client(
+    endpoint: Endpoint,
+    sock: socket.socket,
+    check: HostKeyCheck,
+    authentication: ExplicitAuthentication,
+    algorithms: tuple[str, ...],
+    deadline: Deadline,
+) -> fabric.Connection:
+    """A Fabric connection that reads no configuration of the user's and trusts no key but what `check` accepts."""
+    seconds = max(1.0, deadline.remaining_seconds)
+    client = fabric.Connection(
+        endpoint.host,
+        user=endpoint.authentication.username,
+        port=endpoint.port,
+        # A lazy configuration with an empty ssh_config runs neither ~/.fabric.py nor 'Match exec' of ~/.ssh/config.
+        config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
+        connect_kwargs={
+            "sock": sock,
+            "transport_factory": functools.partial(StrictTransport, host_key_algorithms=algorithms),
+            "auth_strategy": authentication,
+            # The deadline is kept by _watch; paramiko's own limits must only not be shorter.
+            "banner_timeout": seconds + 1,
+            "auth_timeout": seconds + 1,
+            "channel_timeout": seconds + 1,
+            "timeout": seconds + 1,
+        },
+    )
+    # Fabric has just set AutoAddPolicy, which accepts any key.
+    client.client.set_missing_host_key_policy(check)
+    return client
+
+
+@contextmanager
+def _watch(
+    sock: socket.socket,
+    deadline: Deadline,
+    cancellation: Cancellation,
+    timed_out: functools.partial[ConnectTimedOut] | object,
+) -> Iterator[None]:
+    """Cut the connection at the deadline or on a signal, which ends whatever paramiko waits for inside the block."""
+    finished = threading.Event()
+    cut: list[BaseException] = []
+
+    def guard() -> None:
+        while not finished.wait(POLL_SECONDS):
+            if cancellation.is_requested or deadline.has_passed:
+                if deadline.has_passed and callable(timed_out):
+                    cut.append(timed_out())
+                _shut_down(sock)
+                return
+
+    thread = threading.Thread(target=guard, name="connect watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    except Exception as error:
+        finished.set()
+        cancellation.check()
+        if cut:
+            raise cut[0] from error
+        raise
+    finally:
+        finished.set()
+    cancellation.check()
+    if cut:
+        raise cut[0]
+
+
+def _shut_down(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Closing is best effort: whatever a dead connection has to say about it has been said already."""
+    try:
+        yield
+    except (paramiko.SSHException, OSError, EOFError):
+        pass
+
+
+def _stage(client: fabric.Connection) -> str:
+    transport = client.client.get_transport()
+    return transport.stage if isinstance(transport, StrictTransport) else "the SSH handshake"
+
+
+def _timed_out(endpoint: Endpoint, awaited: str) -> ConnectTimedOut:
+    return ConnectTimedOut(
+        f"{endpoint} did not answer within connect_timeout: waited for {awaited}",
+        hint="The host accepts connections but is overloaded or hangs at this stage; raise 'connect_timeout' if it is "
+        "only slow.",
+    )
+
+
+def _explain_failure(
+    endpoint: Endpoint, client: fabric.Connection, check: HostKeyCheck, error: Exception
+) -> ConnectFailed | HostKeyRefused:
+    """What paramiko's error means."""
+    text = " ".join(str(error).split())
+    if isinstance(error, paramiko.IncompatiblePeer):
+        if "host key" in text:
+            return check.refuse_negotiation("the server offers only other types")
+        return ConnectFailed(
+            f"{endpoint} and the runner have no algorithm in common: {text}",
+            hint="The server offers only algorithms that are considered broken; it needs an update.",
+        )
+    if "protocol banner" in text or "Incompatible version" in text:
+        return ConnectFailed(
+            f"{endpoint} does not speak SSH: {text}", hint="Is this the port of the SSH server? SFTP is not FTP."
+        )
+    return ConnectFailed(
+        f"{endpoint} ended the connection while the runner waited for {_stage(client)}: {text or type(error).__name__}",
+        hint="The server's log tells why; a firewall or fail2ban may refuse this machine.",
+    )

@@ -1,0 +1,53 @@
+"""The SSH transport's tuning: which algorithms are offered, in which order, and how a packet travels."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import paramiko
+
+# AES-GCM first: it is both the safest and, by a factor of two, the fastest that paramiko has. No CBC, no 3DES.
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+# No SHA-1 and no MD5; encrypt-then-mac first. AES-GCM needs none of them.
+MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+KEX = (
+    "mlkem768x25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group-exchange-sha256",
+    "diffie-hellman-group14-sha256",
+)
+
+# How much a server may send before it is told to go on. A window smaller than rate times round trip slows a download.
+RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
+
+
+class StrictTransport(paramiko.Transport):
+    """A client transport that offers strong algorithms and exactly the given host key algorithms."""
+
+    def __init__(self, sock: socket.socket, host_key_algorithms: tuple[str, ...], **options: Any) -> None:
+        super().__init__(sock, default_window_size=RECEIVE_WINDOW_BYTES, **options)
+        supported = self.get_security_options()
+        supported.ciphers = CIPHERS
+        supported.digests = MACS
+        supported.kex = tuple(name for name in KEX if name in supported.kex)
+        supported.key_types = host_key_algorithms
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """The host key algorithms to offer. paramiko adds certificate variants, which it cannot verify."""
+        names: tuple[str, ...] = self.get_security_options().key_types
+        return names
+
+    @property
+    def stage(self) -> str:
+        """What the handshake is waiting for, in words."""
+        if not self.remote_version:
+            return "the server's SSH banner"
+        if not self.initial_kex_done:
+            return "the key exchange"
+        return "the answer to the authentication request"

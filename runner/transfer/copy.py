@@ -1,0 +1,299 @@
+"""Copies one file: look, decide, write under a temporary name, verify, publish. The same order in both directions.
+
+Whatever goes wrong before `publish`, the old destination stays as it was and the temporary file is removed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from runner.cancellation import Cancellation, CleanUpAbandoned
+from runner.errors import (
+    PermissionRefused,
+    ServerLacksFeature,
+    SourceChanged,
+    SourceMissing,
+    StepError,
+    VerificationFailed,
+)
+from runner.plan import CopyFile, CopyFileFromEngine, Mode
+from runner.remote_files import FileStatus, ReadFile, RemoteFiles, StatusRefused, WantedAttributes, Written
+from runner.results import CopyResult, Verified
+from runner.transfer.decision import Decision, decide
+from runner.transfer.local_files import (
+    LocalSource,
+    LocalTarget,
+    explain_os_error,
+    look_at,
+    open_source,
+    require_regular,
+    set_attributes,
+)
+from runner.transfer.temporary import temporary_path
+
+# How long a server gets to remove a temporary file after a failure or a signal.
+CLEAN_UP_SECONDS = 5.0
+NEW_REMOTE_FILE_PERMISSIONS = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a copy needs beside its own description. `on_progress` gets done and total bytes."""
+
+    remote: RemoteFiles
+    peer: str
+    is_check: bool
+    on_progress: Callable[[int, int], None]
+    cancellation: Cancellation
+
+
+def copy_file(copy: Mode, around: Surroundings) -> CopyResult:
+    """Carry out one copy. Raises a `StepError` with the destination as it was, or `Interrupted`."""
+    if isinstance(copy, CopyFileFromEngine):
+        return _upload(copy, around)
+    return _download(copy, around)
+
+
+def _upload(copy: CopyFile, around: Surroundings) -> CopyResult:
+    with open_source(copy.source) as source:
+        destination, is_known = _look_at_remote(copy.destination, around)
+        if not is_known and copy.if_exists != "replace":
+            raise ServerLacksFeature(
+                f"{around.peer} does not tell whether {copy.destination!r} exists, so 'if_exists: {copy.if_exists}' "
+                "cannot be kept",
+                hint="Set 'if_exists: replace' for this server.",
+            )
+        decision = decide(
+            copy,
+            source.status,
+            destination,
+            where=f"on {around.peer}",
+            new_file_permissions=NEW_REMOTE_FILE_PERMISSIONS,
+        )
+        if around.is_check or decision.action in ("nothing", "leave"):
+            return _summarise(copy, decision, source.status, around)
+        if decision.action == "chmod":
+            return _change_remote_permissions(copy, decision, source.status, around)
+        if destination is None and copy.create_parents:
+            around.remote.create_parents(copy.destination)
+        return _send(copy, decision, source, around)
+
+
+def _send(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
+    """Write the source to the server and publish it."""
+    remote, size = around.remote, source.opened_as.st_size
+    warnings = list(decision.warnings)
+
+    def report(done_bytes: int) -> None:
+        around.on_progress(done_bytes, size)
+
+    is_atomic = copy.atomic and remote.can_rename
+    if not is_atomic:
+        if copy.atomic:
+            warnings.append("written in place, not atomically: the server offers no way to rename a file")
+        with _naming_what_is_left(copy.destination):
+            written = remote.write_in_place(copy.destination, source.fd, size, decision.wanted, report)
+            verified = _verify_sent(copy, copy.destination, source, written, around, warnings)
+    else:
+        temporary = temporary_path(copy.destination)
+        with _removing_on_failure(temporary, around):
+            written = remote.write_new(temporary, source.fd, size, decision.wanted, report)
+            verified = _verify_sent(copy, temporary, source, written, around, warnings)
+            # This is where the temporary file becomes the destination.
+            is_atomic = remote.publish(temporary, copy.destination)
+        if not is_atomic:
+            warnings.append("replaced in two steps: the server cannot replace a file in one (no posix-rename)")
+    return CopyResult(
+        source=copy.source,
+        destination=copy.destination,
+        size_bytes=size,
+        files_changed=1,
+        bytes_transferred=size,
+        message="created" if decision.action == "create" else "replaced",
+        verified=verified,
+        atomic=is_atomic,
+        warnings=tuple(warnings),
+    )
+
+
+def _verify_sent(
+    copy: CopyFile, path: str, source: LocalSource, written: Written, around: Surroundings, warnings: list[str]
+) -> Verified | None:
+    """Prove as far as the server allows that `path` is the source. Raises `VerificationFailed`, `SourceChanged`."""
+    source.check_unchanged()
+    if written.refused_attributes:
+        if copy.permissions is not None and "permissions" in written.refused_attributes:
+            raise PermissionRefused(
+                f"{around.peer} refused to set the permissions {copy.permissions:04o} of {copy.destination!r}: "
+                f"{written.refused_attributes}",
+                hint="Remove 'permissions' from the mode if the server's own choice will do.",
+            )
+        warnings.append(f"the server refused to preserve {written.refused_attributes}")
+    expected = source.opened_as.st_size
+    size = written.size_bytes
+    if size is None:
+        found, _ = _look_at_remote(path, around)
+        size = found.size_bytes if found else None
+    if size is not None and size != expected:
+        raise VerificationFailed(
+            f"the copy on {around.peer} has {size:,} bytes, the source {expected:,}: every write was acknowledged, "
+            "but not everything was kept",
+            hint="A quota or a full disk on the server is the usual cause.",
+        )
+    if size is not None:
+        return "size"
+    if copy.verify == "size":
+        warnings.append("the server does not tell the copy's size; every byte was acknowledged")
+        return None
+    raise VerificationFailed(
+        f"{around.peer} does not tell the size of what was just written, so the copy cannot be verified",
+        hint="Set 'verify: size' in the mode to accept the server's acknowledgement of every byte instead.",
+    )
+
+
+def _download(copy: CopyFile, around: Surroundings) -> CopyResult:
+    source, is_known = _look_at_remote(copy.source, around)
+    if is_known and source is None:
+        raise SourceMissing(
+            f"the source {copy.source!r} does not exist on {around.peer}",
+            hint="Relative remote paths start at the login directory; servers do not expand '~'.",
+        )
+    source = source or FileStatus(False, True, None, None, None)
+    require_regular(source, copy.source, f"on {around.peer}")
+    destination = look_at(copy.destination)
+    decision = decide(copy, source, destination, where="on this machine", new_file_permissions=_permissions_by_umask())
+    if around.is_check or decision.action in ("nothing", "leave"):
+        return _summarise(copy, decision, source, around)
+    if decision.action == "chmod":
+        try:
+            set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
+        except OSError as error:
+            raise explain_os_error(error, "cannot set the permissions of", copy.destination) from error
+        return _summarise(copy, decision, source, around)
+    return _fetch(copy, decision, source, around)
+
+
+def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings) -> CopyResult:
+    """Read the source from the server and publish it."""
+
+    def report(done_bytes: int) -> None:
+        around.on_progress(done_bytes, source.size_bytes or done_bytes)
+
+    with LocalTarget(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
+        try:
+            read = around.remote.read(copy.source, target.fd, report)
+            _verify_received(copy, read, target, around)
+            set_attributes(target.fd, decision.wanted)
+        except OSError as error:
+            raise explain_os_error(error, "cannot write", copy.destination) from error
+        target.publish()
+    return CopyResult(
+        source=copy.source,
+        destination=copy.destination,
+        size_bytes=read.received_bytes,
+        files_changed=1,
+        bytes_transferred=read.received_bytes,
+        message="created" if decision.action == "create" else "replaced",
+        verified="size",
+        atomic=copy.atomic,
+        warnings=decision.warnings,
+    )
+
+
+def _verify_received(copy: CopyFile, read: ReadFile, target: LocalTarget, around: Surroundings) -> None:
+    """Prove that the whole file came, and all of one version. Raises `VerificationFailed`, `SourceChanged`."""
+    expected, received = read.before.size_bytes, read.received_bytes
+    before = (read.before.size_bytes, read.before.modified_at_seconds)
+    after = (read.after.size_bytes, read.after.modified_at_seconds) if read.after else before
+    if before != after or (expected is not None and received > expected):
+        raise SourceChanged(
+            f"the source {copy.source!r} on {around.peer} was written to while it was copied",
+            hint="Play again when whatever writes it has finished.",
+        )
+    if expected is not None and received != expected:
+        raise VerificationFailed(
+            f"{around.peer} sent {received:,} of the {expected:,} bytes of {copy.source!r}",
+            hint="The server ended the file early although nothing changed it; its storage may be damaged.",
+        )
+    kept = os.fstat(target.fd).st_size
+    if kept != received:
+        raise VerificationFailed(f"{received:,} bytes came, but {copy.destination!r} has {kept:,}")
+
+
+def _change_remote_permissions(
+    copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings
+) -> CopyResult:
+    """The content is right, the permissions are not."""
+    try:
+        around.remote.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
+    except (PermissionRefused, ServerLacksFeature):
+        if copy.permissions is not None:
+            raise
+        unchanged = Decision("nothing", decision.wanted, ("the server refused to preserve permissions",))
+        return _summarise(copy, unchanged, source, around)
+    return _summarise(copy, decision, source, around)
+
+
+def _look_at_remote(path: str, around: Surroundings) -> tuple[FileStatus | None, bool]:
+    """What is at a remote path, and whether the server tells at all."""
+    try:
+        return around.remote.status(path), True
+    except StatusRefused:
+        return None, False
+
+
+def _summarise(copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings) -> CopyResult:
+    """The result of a copy that moved no bytes."""
+    is_change = decision.action in ("create", "replace", "chmod")
+    becomes = "would become" if around.is_check else "set to"
+    done = {
+        "create": "would be created",
+        "replace": "would be replaced",
+        "chmod": f"permissions {becomes} {decision.wanted.permissions or 0:04o}",
+        "leave": "exists and differs, left alone (if_exists: skip)",
+        "nothing": "already right",
+    }
+    return CopyResult(
+        source=copy.source,
+        destination=copy.destination,
+        size_bytes=source.size_bytes or 0,
+        files_changed=int(is_change),
+        bytes_transferred=0,
+        message=done[decision.action],
+        skipped=decision.action == "leave",
+        warnings=decision.warnings,
+    )
+
+
+@contextmanager
+def _removing_on_failure(temporary: str, around: Surroundings) -> Iterator[None]:
+    """Remove the temporary file if the block fails, for whatever reason; say so if that fails too."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            with around.cancellation.shield(CLEAN_UP_SECONDS):
+                around.remote.remove(temporary)
+        except (StepError, CleanUpAbandoned):
+            if isinstance(error, StepError):
+                error.add(f"The temporary file {temporary!r} on {around.peer} could not be removed")
+        raise
+
+
+@contextmanager
+def _naming_what_is_left(path: str) -> Iterator[None]:
+    """Without a temporary file a failure leaves what has been written so far."""
+    try:
+        yield
+    except StepError as error:
+        error.add(f"It was being written in place: {path!r} may be incomplete")
+        raise
+
+
+def _permissions_by_umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask

@@ -1,0 +1,82 @@
+"""What has to be done to a destination: the one place where `compare`, `if_exists` and `preserve` are interpreted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runner.errors import DestinationExists, DestinationIsDirectory
+from runner.plan import CopyFile
+from runner.remote_files import FileStatus, WantedAttributes
+
+Action = Literal["create", "replace", "chmod", "leave", "nothing"]
+
+# SFTP version 3 and SCP carry times as unsigned 32-bit seconds.
+MAX_TIME_SECONDS = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, the attributes the destination shall have, and what was asked for and cannot be."""
+
+    action: Action
+    wanted: WantedAttributes
+    warnings: tuple[str, ...] = ()
+
+
+def decide(
+    copy: CopyFile, source: FileStatus, destination: FileStatus | None, *, where: str, new_file_permissions: int
+) -> Decision:
+    """Compare source and destination as the step says.
+
+    `where` says on which side the destination is. Raises `DestinationIsDirectory` and `DestinationExists`.
+    """
+    if destination is not None and destination.is_directory:
+        name = copy.source.rstrip("/").rpartition("/")[2]
+        raise DestinationIsDirectory(
+            f"the destination {copy.destination!r} {where} is a directory",
+            hint=f"Name the file in it: {copy.destination.rstrip('/')}/{name}",
+        )
+    wanted, warnings = _wanted_attributes(copy, source, destination, new_file_permissions)
+    if destination is None:
+        return Decision("create", wanted, warnings)
+    if _is_same_content(copy, source, destination):
+        asked_for = copy.permissions is not None or "permissions" in copy.preserve
+        differs = (
+            None not in (wanted.permissions, destination.permissions) and wanted.permissions != destination.permissions
+        )
+        return Decision("chmod" if asked_for and differs else "nothing", wanted)
+    if copy.if_exists == "skip":
+        return Decision("leave", wanted)
+    if copy.if_exists == "fail":
+        raise DestinationExists(
+            f"the destination {copy.destination!r} {where} exists and differs from the source",
+            hint="'if_exists: fail' is set; 'replace' would overwrite it, 'skip' would leave it.",
+        )
+    return Decision("replace", wanted, warnings)
+
+
+def _is_same_content(copy: CopyFile, source: FileStatus, destination: FileStatus) -> bool:
+    if copy.compare == "always" or not destination.is_regular:
+        return False
+    same_size = source.size_bytes is not None and source.size_bytes == destination.size_bytes
+    same_time = source.modified_at_seconds is not None and source.modified_at_seconds == destination.modified_at_seconds
+    return same_size and same_time
+
+
+def _wanted_attributes(
+    copy: CopyFile, source: FileStatus, destination: FileStatus | None, new_file_permissions: int
+) -> tuple[WantedAttributes, tuple[str, ...]]:
+    if copy.permissions is not None:
+        permissions: int | None = copy.permissions
+    elif "permissions" in copy.preserve and source.permissions is not None:
+        permissions = source.permissions
+    elif destination is not None and destination.permissions is not None:
+        permissions = destination.permissions
+    else:
+        permissions = new_file_permissions
+    modified_at = source.modified_at_seconds if "times" in copy.preserve else None
+    if modified_at is not None and not 0 <= modified_at <= MAX_TIME_SECONDS:
+        warning = "the source's modification time is before 1970 or after 2106 and cannot be preserved"
+        return WantedAttributes(permissions, None), (warning,)
+    return WantedAttributes(permissions, modified_at), ()

@@ -1,0 +1,1 @@
+"""The JSON Schemas, installed as `runner.schema`. Read them through `runner.resources`."""
