@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from runner.errors import UsageError
@@ -35,7 +37,7 @@ def command(host: str, connect_timeout: int) -> int:
     for key in keys:
         click.echo(f"# {key.type} {key.fingerprint}")
         click.echo(f"{known_as} {key}")
-    if not click.get_text_stream("stdout").isatty():
+    if not sys.stdout.isatty():
         click.echo("warning: these keys are unverified; compare their fingerprints before you trust them", err=True)
     return 0
 

@@ -70,10 +70,11 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(arguments))
+    sys.exit(run(arguments))
 
 
-def _run(arguments: list[str] | None) -> int:
+def run(arguments: list[str] | None) -> int:
+    """Run the command and return its exit code."""
     try:
         result = cli.main(args=arguments, prog_name="runner", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -1,0 +1,48 @@
+# Two commands for newcomers: `make demo` and `make test`. Everything happens in .venv/, nothing outside this folder,
+# except that `make test` may install openssh-server through the system's package manager.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= auto
+
+.PHONY: help demo test check format build clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+demo: $(VENV)/.demo  ## play a real playbook, both directions, against an SSH server on this machine
+	$(BIN)/runner demo
+
+test: $(VENV)/.test  ## set everything up and run all tests
+	@.ci/ensure-sshd
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+check: $(VENV)/.check  ## linter, formatter, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.check  ## let the formatter and the linter mend what they can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+build: $(VENV)/.check  ## wheel and source distribution, into dist/
+	$(BIN)/python -m build
+
+clean:  ## remove everything that was made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/ensure-venv $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of extras; a changed setup.cfg installs anew.
+$(VENV)/.%: setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
