@@ -149,5 +149,6 @@ class Play:
 
     file: str
     name: str
+    workdir: str
     steps: tuple[Step, ...]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)

@@ -1,4 +1,4 @@
-"""The files that ship with the package: the JSON Schemas, wherever this copy of the runner is installed."""
+"""The files that ship with the package, wherever this copy of the runner is installed: schemas and example playbooks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from pathlib import Path
 
 SCHEMA_NAMES = ("playbook", "connector", "report")
 
+# In a checkout that is not installed, runner/ has no schema/ and no playbooks/: setup.cfg maps the top-level ones in.
+_CHECKOUT = Path(__file__).parent.parent
+
 
 def schema_text(name: str) -> str:
     """The text of the schema called `name`, one of `SCHEMA_NAMES`."""
-    file_name = f"{name}.schema.json"
-    # In a checkout that is not installed, runner/ has no schema/ of its own yet: setup.cfg maps the top-level one in.
-    checkout = Path(__file__).parent.parent / "schema" / file_name
-    if checkout.is_file():
-        return checkout.read_text(encoding="utf-8")
-    return resources.files("runner.schema").joinpath(file_name).read_text(encoding="utf-8")
+    return _find("schema", f"{name}.schema.json").read_text(encoding="utf-8")
+
+
+def playbook_path(file_name: str) -> Path:
+    """Where an example playbook stands."""
+    return _find("playbooks", file_name)
+
+
+def _find(folder: str, file_name: str) -> Path:
+    in_checkout = _CHECKOUT / folder / file_name
+    if (_CHECKOUT / "setup.cfg").is_file() and in_checkout.is_file():
+        return in_checkout
+    return Path(str(resources.files(f"runner.{folder}").joinpath(file_name)))

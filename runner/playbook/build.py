@@ -82,7 +82,7 @@ class _Builder:
         if self._problems:
             raise PlaybookInvalid(self._redacted_problems())
         shown_name = name if isinstance(name, str) else Path(self._path).name
-        return Play(self._path, shown_name, tuple(steps), frozenset(self._secrets))
+        return Play(self._path, shown_name, self._workdir, tuple(steps), frozenset(self._secrets))
 
     def _redacted_problems(self) -> list[Problem]:
         redact = Redactor(self._secrets).redact
@@ -153,12 +153,15 @@ class _Builder:
     def _step_scope(
         self, item: PositionedMap, connection: PositionedMap | None, connection_name: str | None, merged: PositionedMap
     ) -> Scope:
-        scope = {**self._play_scope, **_variables(_map(connection.get("vars") if connection else None))}
-        scope |= _variables(_map(item.get("vars")))
+        # A variable of the playbook's own wins over the names that are there by themselves.
+        scope: dict[str, tuple[Any, Location]] = {}
         if connection_name:
             scope["connection_name"] = (connection_name, item.location)
         if "host" in merged:
             scope["host"] = (merged["host"], merged.value_locations["host"])
+        scope |= self._play_scope
+        scope |= _variables(_map(connection.get("vars") if connection else None))
+        scope |= _variables(_map(item.get("vars")))
         return {**scope, **self._extra_vars}
 
     def _render_inputs(self, merged: PositionedMap, scope: Scope) -> PositionedMap:

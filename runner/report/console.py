@@ -51,6 +51,7 @@ class Console:
         self._options = options
         self._redactor = redactor
         self._step_count = 0
+        self._workdir = ""
         self._step_started = 0.0
         self._last_progress = 0.0
         self._is_broken = False
@@ -60,10 +61,11 @@ class Console:
         match event:
             case PlayStarted(play, is_check):
                 self._step_count = len(play.steps)
-                suffix = "   (check: nothing will be changed)" if is_check else ""
+                self._workdir = play.workdir
                 if self._options.verbosity >= 0:
+                    note = ", check: nothing will be changed" if is_check else ""
                     self._print(
-                        f"{self._paint('PLAY', 'bold')}  {printable(play.name)}   {printable(play.file)}{suffix}\n"
+                        f"{self._paint('PLAY', 'bold')}  {printable(play.name)}  ({printable(play.file)}{note})\n"
                     )
             case StepStarted():
                 self._step_started = self._last_progress = time.monotonic()
@@ -80,36 +82,44 @@ class Console:
         if self._options.verbosity < 0 and result.failure is None:
             return
         self._print(self._step_line(result))
-        if result.copy:
-            for warning in result.copy.warnings:
-                self._print(f"{INDENT}warning: {printable(warning)}")
+        if result.copy and (result.copy.bytes_transferred or self._options.verbosity > 0):
+            self._print(INDENT + self._describe_copy(result, result.copy))
+        for warning in result.copy.warnings if result.copy else ():
+            self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
         if result.failure:
             self._print(f"{INDENT}{result.step.location}: {printable(result.failure.message)}")
             if result.failure.hint:
                 self._print(f"{INDENT}hint: {printable(result.failure.hint)}")
 
     def _step_line(self, result: StepResult) -> str:
+        """`changed  1/2  Publish the release [partner]  created, 8.0 MiB`."""
         step = result.step
         word = result.status.upper() if result.failure else result.status
         status = self._paint(f"{word:<{STATUS_WIDTH}}", result.status)
-        number = f"{step.index}/{max(self._step_count, step.index)}"
-        line = f"{status}  {number}  {printable(step.name)} [{printable(step.host_label)}]"
-        if result.copy:
-            return f"{line}  {self._describe_copy(result, result.copy)}"
-        return line if result.failure else f"{line}  {printable(result.message)}"
+        line = f"{status}  {step.index}/{self._step_count}  {printable(step.name)} [{printable(step.host_label)}]"
+        if result.failure:
+            return line
+        size = f", {format_size(result.copy.size_bytes)}" if result.copy else ""
+        return f"{line}  {printable(result.message)}{size}"
 
     def _describe_copy(self, result: StepResult, copy: CopyResult) -> str:
-        is_upload = isinstance(result.step.mode, CopyFileFromEngine)
+        """`release.tar → partner.example:22:/incoming/release.tar, 8.0 MiB in 0.06 s (135 MiB/s)`."""
         endpoint = str(result.step.endpoint)
-        source, destination = printable(copy.source), printable(copy.destination)
-        route = f"{source} → {endpoint}:{destination}" if is_upload else f"{endpoint}:{source} → {destination}"
-        parts = [printable(copy.message), format_size(copy.size_bytes)]
+        if isinstance(result.step.mode, CopyFileFromEngine):
+            route = f"{self._local(copy.source)} → {endpoint}:{copy.destination}"
+        else:
+            route = f"{endpoint}:{copy.source} → {self._local(copy.destination)}"
+        parts = [printable(route)]
         if copy.bytes_transferred:
             rate = format_rate(copy.bytes_transferred, result.duration_seconds)
             parts.append(f"{format_duration(result.duration_seconds)}, {rate}")
         if copy.verified and self._options.verbosity > 0:
             parts.append(f"verified: {copy.verified}")
-        return f"{route}  {', '.join(parts)}"
+        return ", ".join(parts)
+
+    def _local(self, path: str) -> str:
+        """A local path as the playbook writes it."""
+        return path.removeprefix(self._workdir.rstrip("/") + "/")
 
     def _finish_play(self, result: PlayResult) -> None:
         if self._live:

@@ -1,0 +1,1 @@
+"""Example playbooks, installed as `runner.playbooks`. `runner demo` plays demo.yaml."""
