@@ -19,10 +19,9 @@ class PlayStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step begins; `step_count` is the play's number of steps."""
+    """A step begins."""
 
     step: Step
-    step_count: int
 
 
 @dataclass(frozen=True, slots=True)

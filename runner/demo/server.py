@@ -35,6 +35,20 @@ class DemoKeys:
         return f"[127.0.0.1]:{port} {public}\n"
 
 
+class _Visitor(asyncssh.SSHServer):
+    """Keeps account of an open connection."""
+
+    def __init__(self, connections: set[asyncssh.SSHServerConnection]) -> None:
+        self._connections = connections
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        self._connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self._connection)
+
+
 class DemoServer:
     """Serves one folder over SFTP and SCP on 127.0.0.1, to the holder of one key, while the block lasts."""
 
@@ -45,6 +59,7 @@ class DemoServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="demo server", daemon=True)
         self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._connections: set[asyncssh.SSHServerConnection] = set()
 
     def __enter__(self) -> DemoServer:
         self._thread.start()
@@ -65,6 +80,7 @@ class DemoServer:
         return await asyncssh.listen(
             "127.0.0.1",
             self.port,
+            server_factory=lambda: _Visitor(self._connections),
             server_host_keys=[self._keys.host_key],
             authorized_client_keys=authorized,
             sftp_factory=self._open_root,
@@ -79,7 +95,10 @@ class DemoServer:
         if self._acceptor is not None:
             self._acceptor.close()
             await self._acceptor.wait_closed()
-        # What serves connections that are still open would be destroyed in mid-wait with the loop.
+        for connection in list(self._connections):
+            connection.abort()
+            await connection.wait_closed()
+        # What still serves a connection would be destroyed in mid-wait with the loop.
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -48,7 +48,7 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
             if reason:
                 result = _skipped(step, reason)
             else:
-                observer(StepStarted(step, len(play.steps)))
+                observer(StepStarted(step))
                 result, interruption = _run_step(step, sessions, is_check, observer, cancellation)
                 if result.failure is not None:
                     failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"
@@ -120,6 +120,6 @@ def _skipped(step: Step, reason: str) -> StepResult:
         status="skipped",
         started_at=datetime.now(UTC),
         duration_seconds=0.0,
-        message=f"skipped: {reason}",
+        message=reason,
         attempts=0,
     )

@@ -60,7 +60,7 @@ class Console:
     def __call__(self, event: Event) -> None:
         match event:
             case PlayStarted(play, is_check):
-                self._step_count = len(play.steps)
+                self._step_count = max((step.index for step in play.steps), default=0)
                 self._workdir = play.workdir
                 if self._options.verbosity >= 0:
                     note = ", check: nothing will be changed" if is_check else ""

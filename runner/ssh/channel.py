@@ -18,6 +18,7 @@ from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectionLost, ConnectTimedOut, Stalled
 
 MAX_STDERR_BYTES = 4096
+FINISH_REQUEST_SECONDS = 5.0
 
 
 class _Inbox:
@@ -90,16 +91,26 @@ class Channel:
         self._raw.exec_command(command)
 
     def send(self, data: bytes | memoryview) -> None:
-        """Send all of `data`. Raises `Stalled`, `ConnectionLost` or `Interrupted`."""
+        """Send all of `data`. Raises `Stalled`, `ConnectionLost` or `Interrupted`.
+
+        A signal is obeyed before the first byte. After it the rest is given a few seconds to go out: what the protocol
+        above sends next, to clean up, would be unreadable behind half a request.
+        """
+        self._cancellation.check()
         view = memoryview(data)
         last_progress = time.monotonic()
+        grace: Deadline | None = None
         while view:
-            self._cancellation.check()
             try:
                 sent = self._raw.send(view)
             except TimeoutError as error:
                 if time.monotonic() - last_progress > self._stall_timeout_seconds:
                     raise self.stalled() from error
+                if self._cancellation.is_requested:
+                    grace = grace or Deadline.after(FINISH_REQUEST_SECONDS)
+                    if grace.has_passed:
+                        self.close()
+                        self._cancellation.check()
                 continue
             except (OSError, EOFError, paramiko.SSHException) as error:
                 raise self.lost() from error

@@ -62,6 +62,9 @@ def open_source(path: str) -> Iterator[LocalSource]:
             hint="Relative paths start at workdir, by default the playbook's folder.",
         ) from error
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            # A socket cannot be opened at all.
+            require_regular(FileStatus(False, False, None, None, None), path, "on this machine")
         raise explain_os_error(error, "cannot read", path) from error
     try:
         opened_as = os.fstat(fd)
@@ -200,4 +203,4 @@ def explain_os_error(error: OSError, doing: str, path: str) -> FileError:
             return FileRefused(message, hint="Something on the way to it is a file where a folder is needed.")
         case errno.ELOOP:
             return FileRefused(message, hint="Symbolic links on the way to it lead in a circle.")
-    return FileRefused(message)
+    return FileRefused(message, hint="Check the path and the folder it is in.")

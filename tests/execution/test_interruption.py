@@ -1,0 +1,111 @@
+"""SIGINT and SIGTERM, at any moment: nothing is left behind, the report is written, the exit code tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import download, snapshot, step, upload
+from tests.servers import misbehaving
+from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.openssh import OpenSSHServer
+
+
+class Process:
+    """`runner play` in a process of its own, to be sent signals."""
+
+    def __init__(self, folder: Path, playbook: list[Any]) -> None:
+        self.report_path = folder / "report.json"
+        path = folder / "play.yaml"
+        path.write_text(json.dumps(playbook), encoding="utf-8")
+        command = [sys.executable, "-m", "runner", "play", str(path), "--json", str(self.report_path)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def interrupt(self, number: int, within_seconds: float = 8) -> tuple[int, dict[str, Any], str]:
+        """Send the signal; return exit code, report and output."""
+        self._process.send_signal(number)
+        stdout, stderr = self._process.communicate(timeout=within_seconds)
+        report = json.loads(self.report_path.read_text(encoding="utf-8"))
+        return self._process.returncode, report, stdout + stderr
+
+
+def wait_for(condition: Any, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def has_temporary(folder: Path) -> bool:
+    return any(name.endswith(".tmp") for name in os.listdir(folder))
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("is_upload", [True, False])
+def test_in_the_middle_of_a_copy(tmp_path: Path, remote: Path, number: int, exit_code: int, is_upload: bool) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    (local / "a").write_bytes(b"x" * 20_000_000 if is_upload else b"older")
+    (remote / "a").write_bytes(b"older" if is_upload else b"x" * 20_000_000)
+    mode = upload("local/a", "a") if is_upload else download("a", "local/a")
+    written_to = remote if is_upload else local
+    with AsyncsshServer(
+        tmp_path / "server", root=remote, sftp_factory=partial(misbehaving.SlowServer, seconds=0.1)
+    ) as server:
+        process = Process(tmp_path, [step(server, mode), step(server, mode)])
+        wait_for(lambda: has_temporary(written_to))
+        code, report, output = process.interrupt(number)
+
+    assert code == exit_code, output
+    assert report["status"] == "interrupted"
+    assert report["exit_code"] == exit_code
+    assert [one["status"] for one in report["steps"]] == ["failed", "skipped"]
+    assert report["steps"][0]["error"]["type"] == "Interrupted"
+    assert snapshot(written_to) == {"a": b"older"}
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_at_any_moment(tmp_path: Path, sshd: OpenSSHServer, remote: Path, moment: int) -> None:
+    """From the start of the process to the end of the copy: either all of it happened, or nothing is left."""
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 50_000_000)
+    process = Process(tmp_path, [step(sshd, upload("source", remote / "a"))])
+    time.sleep(0.12 * moment)
+    process._process.send_signal(signal.SIGTERM)
+    stdout, stderr = process._process.communicate(timeout=10)
+
+    left = snapshot(remote)
+    assert process._process.returncode in (0, 143, -signal.SIGTERM), stdout + stderr
+    assert left in ({}, {"a": source.read_bytes()}), list(left)
+    assert "Traceback" not in stdout + stderr
+
+
+def test_a_reader_that_goes_away_does_not_end_the_play(tmp_path: Path, sshd: OpenSSHServer, remote: Path) -> None:
+    (tmp_path / "source").write_text("x")
+    playbook = tmp_path / "play.yaml"
+    playbook.write_text(json.dumps([step(sshd, upload("source", remote / f"a{i}")) for i in range(20)]))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "play", str(playbook)],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(write_end)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(snapshot(remote)) == 20

@@ -1,0 +1,165 @@
+"""Every example in playbooks/ is played, twice, as it stands."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.resources import playbook_path
+from tests.conftest import Outcome, Runner
+from tests.servers.asyncssh_server import AsyncsshServer
+
+PASSWORD = "correct horse"
+
+
+def make_file(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = os.urandom(300_000)
+    path.write_bytes(content)
+    path.chmod(0o640)
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+    return content
+
+
+def assert_same(path: Path, content: bytes, mode: int = 0o640) -> None:
+    assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(content).digest()
+    assert path.stat().st_mode & 0o7777 == mode
+    assert path.stat().st_mtime == 1_500_000_000
+
+
+def play_twice(runner: Runner, name: str, steps: int, *arguments: str) -> Outcome:
+    """First everything changes, then nothing does."""
+    path = str(playbook_path(name))
+    first = runner("play", path, "-v", *arguments)
+    assert first.exit_code == 0, first.output
+    assert f"changed={steps}" in first.stdout
+    second = runner("play", path, "-v", *arguments)
+    assert second.exit_code == 0, second.output
+    assert f"ok={steps}  changed=0" in second.stdout
+    return first
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, **variables: Any) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize("server_kind", ["sshd", "sshd_without_sftp", "asyncssh_server"])
+@pytest.mark.parametrize("connector_type", ["SCP", "SFTP"])
+@pytest.mark.parametrize("is_upload", [True, False])
+def test_the_seed_examples(
+    runner: Runner,
+    request: pytest.FixtureRequest,
+    remote: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server_kind: str,
+    connector_type: str,
+    is_upload: bool,
+) -> None:
+    """Both, as SCP and as SFTP, against OpenSSH and asyncssh.
+
+    The first one has no port, so the test adds one; sshd under test knows no password, so it is given the key there.
+    """
+    if (server_kind, connector_type) == ("sshd_without_sftp", "SFTP"):
+        pytest.skip("it has no SFTP: test_bad_files.py has the error")
+    server = request.getfixturevalue(server_kind)
+    local_path, remote_path = runner.folder / "local/a", remote / "a"
+    content = make_file(local_path if is_upload else remote_path)
+    text = playbook_path(f"seed-copy-{'from' if is_upload else 'to'}-engine.yaml").read_text(encoding="utf-8")
+    text = text.replace("connector_type: SCP", f"connector_type: {connector_type}")
+    if not is_upload:
+        text = text.replace("  mode:", f"  port: {server.port}\n  mode:")
+    elif server_kind != "asyncssh_server":
+        text = text.replace("username_password", "ssh_key").replace(
+            "password: \"{{ lookup('env', 'SFTP_PASSWORD') }}\"", "ssh_key: \"{{ lookup('env', 'SFTP_KEY') }}\""
+        )
+    set_environment(
+        monkeypatch,
+        SFTP_USERNAME=server.username,
+        SFTP_PASSWORD=PASSWORD,
+        SFTP_KEY=server.user_key_text,
+        SFTP_HOST=server.host,
+        SFTP_PORT=server.port,
+        SFTP_HOSTKEY=server.known_host_line(),
+        LOCAL_FILE=local_path,
+        REMOTE_FILE=remote_path,
+    )
+
+    first, second = runner.play(text), runner.play(text)
+
+    assert (first.exit_code, first.statuses) == (0, ["changed"]), first.output
+    assert (second.exit_code, second.statuses) == (0, ["ok"]), second.output
+    assert first.step["connector_type"] == connector_type
+    assert_same(remote_path if is_upload else local_path, content)
+    assert PASSWORD not in first.output + second.output
+
+
+def test_ci_publish(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = runner.folder / "dist"
+    archive, checksum = make_file(build / "app-1.2.tar.gz"), make_file(build / "app-1.2.tar.gz.sha256")
+    set_environment(
+        monkeypatch,
+        VERSION="1.2",
+        BUILD_DIR=build,
+        PARTNER_HOST=asyncssh_server.host,
+        PARTNER_PORT=asyncssh_server.port,
+        PARTNER_USER=asyncssh_server.username,
+        PARTNER_KEY=asyncssh_server.user_key_text,
+        PARTNER_HOSTKEY=asyncssh_server.known_host_line(),
+        PARTNER_INBOX=remote / "inbox",
+    )
+
+    play_twice(runner, "ci-publish.yaml", 2)
+
+    assert_same(remote / "inbox/app-1.2.tar.gz", archive, 0o644)
+    assert_same(remote / "inbox/app-1.2.tar.gz.sha256", checksum)
+    make_file(build / "app-1.2.tar.gz")
+    os.utime(build / "app-1.2.tar.gz")
+    again = runner("play", str(playbook_path("ci-publish.yaml")))
+    assert again.exit_code == 2
+    assert_same(remote / "inbox/app-1.2.tar.gz", archive, 0o644)
+
+
+def test_ci_fetch(runner: Runner, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = make_file(remote / "rates/2024-05-01.csv")
+    with AsyncsshServer(tmp_path / "server", root=remote, chroot=True, password=PASSWORD) as server:
+        known_hosts = runner.folder / "known_hosts"
+        known_hosts.write_text(server.known_hosts_line() + "\n")
+        set_environment(
+            monkeypatch,
+            RATES_DAY="2024-05-01",
+            RATES_HOST=server.host,
+            RATES_PORT=server.port,
+            RATES_USER=server.username,
+            RATES_PASSWORD=PASSWORD,
+            RATES_KNOWN_HOSTS=known_hosts,
+            DATA_DIR=runner.folder / "data",
+        )
+
+        first = play_twice(runner, "ci-fetch.yaml", 1)
+
+    assert_same(runner.folder / "data/rates.csv", content, 0o600)
+    assert PASSWORD not in first.output
+
+
+def test_demo(runner: Runner) -> None:
+    outcome = runner("demo")
+
+    assert outcome.exit_code == 0, outcome.output
+    assert "changed=2" in outcome.stdout
+    assert "ok=2  changed=0" in outcome.stdout
+    assert "the host key of 127.0.0.1" in outcome.stdout
+    assert "exit code 5, as it should be" in outcome.stdout
+    assert outcome.stderr == ""
+
+
+def test_every_example_has_a_test() -> None:
+    tested = {"demo.yaml", "ci-publish.yaml", "ci-fetch.yaml", "seed-copy-from-engine.yaml", "seed-copy-to-engine.yaml"}
+
+    assert {path.name for path in playbook_path("demo.yaml").parent.glob("*.yaml")} == tested
