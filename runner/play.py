@@ -7,6 +7,7 @@ report/     events, result → console, JSON
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 from runner.cancellation import Cancellation
@@ -23,6 +24,9 @@ def play(plan: Play, *, is_check: bool, observers: list[Observer], cancellation:
     """Carry out a loaded play; every event goes to every observer."""
     # fabric costs as much time to import as all the rest: only what connects pays for it.
     from runner.execution.run import run_play
+
+    gc.freeze()
+    gc.enable()
 
     def tell_all(event: Event) -> None:
         for observer in observers:
