@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+# Nobody reads more at once, and a hostile file could have one for every byte.
+MAX_PROBLEMS = 200
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,3 +28,12 @@ class Problem:
     location: Location
     message: str
     hint: str = ""
+
+
+def collect_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems in the order of the file, each once; after `MAX_PROBLEMS` the last one says that there are more."""
+    unique = sorted(set(problems))
+    if len(unique) <= MAX_PROBLEMS:
+        return unique
+    shown = unique[:MAX_PROBLEMS]
+    return [*shown, Problem(shown[-1].location, f"more than {MAX_PROBLEMS} problems", "Mend these first.")]

@@ -83,10 +83,14 @@ def test_editable_install(checkout: Path, tmp_path: Path) -> None:
     python = tmp_path / "venv/bin/python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
     # The dependencies are those of the environment that runs the tests.
-    own_site = Path(run(sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
+    own_site = Path(
+        run(sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
+    )
     (site / "dependencies.pth").write_text(f"{own_site}\n")
     pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--quiet")
-    run(*pip, "install", "--no-deps", "--no-build-isolation", "--ignore-installed", "--editable", checkout, cwd=tmp_path)
+    run(
+        *pip, "install", "--no-deps", "--no-build-isolation", "--ignore-installed", "--editable", checkout, cwd=tmp_path
+    )
 
     where = run(python, "-c", "import runner; print(runner.__file__)", cwd=tmp_path).strip()
 

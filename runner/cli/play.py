@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -94,10 +95,9 @@ def command(
 def _play_all(plans: list[Play], options: ConsoleOptions, is_check: bool, reporter: _JsonReporter) -> int:
     cancellation = Cancellation()
     redactor = Redactor(secret for plan in plans for secret in plan.secrets)
-    if options.verbosity >= 3:
-        _log_ssh(redactor)
     results: list[PlayResult] = []
-    with _cancelling_on_signals(cancellation):
+    log = _logging_ssh(redactor) if options.verbosity >= 3 else nullcontext()
+    with log, _cancelling_on_signals(cancellation):
         try:
             for plan in plans:
                 console = Console(options, redactor)
@@ -133,6 +133,10 @@ class _JsonReporter:
     def __init__(self, path: str | None, is_check: bool) -> None:
         self._path = path
         self._is_check = is_check
+        folder = os.path.dirname(path or "") or "."
+        # A play whose report cannot be written is better not begun.
+        if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+            raise UsageError(f"cannot write the report {path}: {folder} is not a folder that can be written to")
 
     def report_plays(self, results: list[PlayResult], redactor: Redactor) -> None:
         """One object for one playbook, a list of objects for several."""
@@ -180,9 +184,9 @@ def _list(plans: list[Play], *, with_steps: bool, with_hosts: bool) -> None:
                 click.echo(redact(printable(line)))
 
 
-def _log_ssh(redactor: Redactor) -> None:
-    """Send the SSH library's own log to standard error."""
-    import logging
+@contextmanager
+def _logging_ssh(redactor: Redactor) -> Iterator[None]:
+    """Inside the block the SSH library's own log goes to standard error."""
 
     class RedactingFormatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -193,3 +197,8 @@ def _log_ssh(redactor: Redactor) -> None:
     logger = logging.getLogger("paramiko")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)

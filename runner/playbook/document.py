@@ -7,7 +7,10 @@ unknown tags, duplicate keys, YAML 1.1) before it costs anything.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from runner.errors import PlaybookInvalid
-from runner.problems import Location, Problem
+from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 
 # A playbook of 2,000 steps has some 30,000 values in 400 KiB. The limits leave room for twice that, and keep the time to
 # refuse a hostile file below two seconds.
@@ -34,6 +37,8 @@ MAX_FILE_BYTES = 1024 * 1024
 MAX_NODES = 60_000
 MAX_DEPTH = 50
 MAX_NUMBER_LENGTH = 40
+MAX_TAG_LENGTH = 1000
+MAX_SHOWN_CHARACTERS = 60
 
 # YAML 1.2.2, section 10.3.2, the core schema: what an unquoted scalar means. Dates stay strings.
 _NULL = re.compile(r"null|Null|NULL|~|")
@@ -43,6 +48,8 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
 
@@ -103,8 +110,7 @@ def read_text(path: Path, shown_as: str) -> str:
 
     Raises `PlaybookInvalid` when it is too large or not UTF-8, `OSError` when it cannot be read.
     """
-    with path.open("rb") as stream:
-        raw = stream.read(MAX_FILE_BYTES + 1)
+    raw = read_bytes(path, MAX_FILE_BYTES + 1)
     start = Location(shown_as, 1, 1)
     if len(raw) > MAX_FILE_BYTES:
         limit = f"{MAX_FILE_BYTES // (1024 * 1024)} MiB"
@@ -127,6 +133,22 @@ def read_text(path: Path, shown_as: str) -> str:
         ) from error
 
 
+def read_bytes(path: str | Path, limit_bytes: int) -> bytes:
+    """The first `limit_bytes` of a regular file. Raises `OSError`, also for a pipe or a device: these need not end."""
+    # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+        with open(descriptor, "rb", closefd=False) as stream:
+            return stream.read(limit_bytes)
+    finally:
+        os.close(descriptor)
+
+
 def parse(text: str, shown_as: str) -> PositionedMap | PositionedList:
     """The one document in `text`, as positioned maps and lists over str, int, float, bool and None.
 
@@ -137,7 +159,9 @@ def parse(text: str, shown_as: str) -> PositionedMap | PositionedList:
         for event in YAML(typ="safe", pure=True).parse(text):
             composer.accept(event)
     except MarkedYAMLError as error:
-        composer.report(_mark_location(error, shown_as), _yaml_message(error), _yaml_hint(error))
+        location = _mark_location(error, shown_as)
+        line = "".join(text.splitlines()[location.line - 1 : location.line])
+        composer.report(location, _yaml_message(error), _yaml_hint(error, line))
     except ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1
@@ -195,7 +219,7 @@ class _Composer:
             found = describe_type(self._root)
             self.report(start, f"a playbook is a list of steps or a mapping with 'steps', not {found}", "")
         if self._problems:
-            raise PlaybookInvalid(sorted(set(self._problems)))
+            raise PlaybookInvalid(collect_problems(self._problems))
         root: PositionedMap | PositionedList = self._root
         return root
 
@@ -203,6 +227,8 @@ class _Composer:
         """Take the next event."""
         location = Location(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
         self.last_location = location
+        if len(self._problems) > MAX_PROBLEMS:
+            raise _TooMuch
         match event:
             case DocumentStartEvent():
                 self._start_document(event, location)
@@ -247,7 +273,9 @@ class _Composer:
         if name not in self._anchors:
             is_open = any(frame.anchor == name for frame in self._frames)
             what = "refers to itself" if is_open else "has no anchor before it"
-            self.report(location, f"the alias *{name} {what}", f"Define it first with &{name}.")
+            # The name is not shown: it may be a password that begins with '*' and stands without quotes.
+            hint = "'*' begins an alias to what was marked with '&'. Put the value in quotes if it is text."
+            self.report(location, f"this alias {what}", hint)
             raise _TooMuch
         value, weight = self._anchors[name]
         self._place(value, location, None, weight)
@@ -274,10 +302,13 @@ class _Composer:
         frame.key_location = location
         frame.key = key if isinstance(key, str) else None
         if frame.key is None:
-            self.report(location, f"a key must be a string, not {describe_type(key)}", "Put it in quotes.")
+            hint = 'Put it in quotes; a value that begins with {{ as well: "{{ … }}".'
+            self.report(location, f"a key must be a string, not {describe_type(key)}", hint)
         elif frame.key in container:
             first = container.key_locations[frame.key]
-            self.report(location, f"duplicate key {key!r}", f"It is already set on line {first.line}; keep one.")
+            self.report(
+                location, f"duplicate key {shorten(repr(key))}", f"It is already set on line {first.line}; keep one."
+            )
 
     def _end_pair(self, frame: _Frame, container: PositionedMap, value: Any, location: Location) -> None:
         key, key_location = frame.key, frame.key_location
@@ -292,8 +323,9 @@ class _Composer:
         for value, location in frame.merges:
             for base in value if isinstance(value, PositionedList) else [value]:
                 if not isinstance(base, PositionedMap):
-                    self.report(location, f"'<<' merges mappings, not {describe_type(base)}", "")
-                    continue
+                    hint = "Write '<<: *name', or a list of such aliases."
+                    self.report(location, f"'<<' merges mappings, not {describe_type(base)}", hint)
+                    break
                 for key in base:
                     if key not in container:
                         container.take(key, base)
@@ -309,15 +341,19 @@ class _Composer:
             raise _TooMuch
 
     def _check_tag(self, event: Any, location: Location) -> str | None:
-        tag = None if event.tag is None else str(event.tag)
-        if tag is None or tag == "!" or tag in _STANDARD_TAGS:
+        if event.ctag is None:
+            return None
+        # ruamel decodes a tag in quadratic time.
+        tag = str(event.tag) if len(event.ctag.suffix or "") <= MAX_TAG_LENGTH else ""
+        if tag == "!" or tag in _STANDARD_TAGS:
             return tag
-        self.report(location, f"unknown tag {tag!r}", "Playbooks use plain YAML: remove the tag.")
+        # The tag is not shown: it may be a password that begins with '!' and stands without quotes.
+        self.report(location, "unknown tag", "Remove the '!…', or put the value in quotes if it is text.")
         return None
 
     def _scalar(self, event: ScalarEvent, location: Location) -> Any:
         tag = self._check_tag(event, location)
-        text: str = event.value
+        text: str = self._join_surrogates(event.value, location)
         is_plain = event.style is None or event.style == ""
         if tag == "!" or (tag is None and not is_plain) or (tag or "").endswith(":str"):
             return text
@@ -326,6 +362,32 @@ class _Composer:
         except ValueError as error:
             self.report(location, str(error), "Put it in quotes if it is text.")
             return None
+
+    def _join_surrogates(self, text: str, location: Location) -> str:
+        """JSON writes a character beyond U+FFFF as two escapes, which YAML reads as two characters: make them one.
+
+        What is left of these is a byte of a file name that is not UTF-8 (`surrogateescape`), or a mistake.
+        """
+        if text.isascii() or not _SURROGATE.search(text):
+            return text
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        if not is_encodable(joined):
+            self.report(location, "an escape \\uD800 … \\uDFFF without its other half", "Write the character itself.")
+        return joined
+
+
+def is_encodable(text: str) -> bool:
+    """Whether the text can become bytes: UTF-8, or the bytes that a file name in no encoding was read from."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shorten(text: str) -> str:
+    """`text`, cut to what an error message has room for."""
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
 
 
 def resolve_plain_scalar(text: str) -> str | int | float | bool | None:
@@ -374,11 +436,15 @@ def _mark_location(error: MarkedYAMLError, shown_as: str) -> Location:
 
 def _yaml_message(error: MarkedYAMLError) -> str:
     parts = [part for part in (error.context, error.problem) if part]
-    return "not valid YAML: " + ", ".join(" ".join(str(part).split()) for part in parts)
+    message = ", ".join(" ".join(str(part).split()) for part in parts)
+    # What stands between two '!' may be a part of a password.
+    return "not valid YAML: " + re.sub(r"(tag handle) '.*'", r"\1", message)
 
 
-def _yaml_hint(error: MarkedYAMLError) -> str:
+def _yaml_hint(error: MarkedYAMLError, line: str) -> str:
     problem = str(error.problem or "")
+    if "{{" in line:
+        return 'A value that begins with {{ must be quoted as a whole: "{{ … }}".'
     if "\\t" in problem or "'\\t'" in problem:
         return "YAML is indented with spaces, not tabs."
     if "mapping values are not allowed" in problem:

@@ -11,6 +11,7 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -18,14 +19,15 @@ from jsonschema.exceptions import ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from runner.playbook.document import PositionedList, PositionedMap, describe_type, locate
-from runner.problems import Location, Problem
+from runner.playbook.document import PositionedList, PositionedMap, describe_type, locate, shorten
+from runner.problems import MAX_PROBLEMS, Location, Problem
 from runner.resources import SCHEMA_NAMES, schema_text
 
 _CONNECTOR = "connector.schema.json"
 _PLAYBOOK = "playbook.schema.json"
 _TEMPLATE_REF = "#/$defs/template"
-MAX_SHOWN_CHARACTERS = 60
+MAX_SUGGESTIONS = 20
+MAX_KEY_LENGTH = 40
 
 Data = PositionedMap | PositionedList
 
@@ -35,16 +37,23 @@ def _schemas() -> dict[str, Any]:
     return {f"{name}.schema.json": json.loads(schema_text(name)) for name in SCHEMA_NAMES}
 
 
-@lru_cache(maxsize=1)
-def _registry() -> Registry[Any]:
-    """All schemas by name, and nothing else: no reference is ever fetched from the network."""
-    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in _schemas().items()]
+@lru_cache(maxsize=2)
+def _registry(*, templates_allowed: bool) -> Registry[Any]:
+    """All schemas by name, and nothing else: no reference is ever fetched from the network.
+
+    Once templates are filled in, text that looks like one is text, and no longer stands for a number or a mapping.
+    """
+    schemas = _schemas()
+    if not templates_allowed:
+        connector = schemas[_CONNECTOR]
+        schemas = {**schemas, _CONNECTOR: {**connector, "$defs": {**connector["$defs"], "template": False}}}
+    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in schemas.items()]
     return Registry().with_resources(resources)
 
 
 @lru_cache(maxsize=16)
-def _validator(reference: str) -> Draft202012Validator:
-    return Draft202012Validator({"$ref": reference}, registry=_registry())
+def _validator(reference: str, *, templates_allowed: bool) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": reference}, registry=_registry(templates_allowed=templates_allowed))
 
 
 @lru_cache(maxsize=1)
@@ -69,18 +78,21 @@ def secret_keys() -> frozenset[str]:
 def validate_playbook(data: Data) -> list[Problem]:
     """What is wrong with the playbook as it is written. Strings that hold templates are taken on trust until filled in."""
     kind = "steps" if isinstance(data, PositionedList) else "play"
-    errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}").iter_errors(data)
-    return [problem for error in errors for problem in _explain(error, data, templates_allowed=True)]
+    errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
+    problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
+    return list(islice(problems, MAX_PROBLEMS + 1))
 
 
-def validate_connector(inputs: PositionedMap, step_location: Location) -> list[Problem]:
-    """What is wrong with a step's merged connector inputs, all templates filled in."""
+def validate_connector(
+    inputs: PositionedMap, step_location: Location, *, templates_allowed: bool = False
+) -> list[Problem]:
+    """What is wrong with a step's merged connector inputs, all templates filled in (unless they are allowed)."""
     problems = []
-    for error in _validator(_CONNECTOR).iter_errors(inputs):
+    for error in _validator(_CONNECTOR, templates_allowed=templates_allowed).iter_errors(inputs):
         if error.validator == "required" and not error.absolute_path:
             problems += _explain_missing_input(error, inputs, step_location)
         else:
-            problems += _explain(error, inputs, templates_allowed=False)
+            problems += _explain(error, inputs, templates_allowed=templates_allowed)
     return problems
 
 
@@ -92,16 +104,16 @@ def is_template(value: object) -> bool:
 def nearest(word: str, words: Iterable[str]) -> str:
     """The hint that names the word which was probably meant, or all of them if none is near."""
     words = sorted(words)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6) if len(word) <= MAX_KEY_LENGTH else []
     if close:
         return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(words)}." if words else ""
+    more = ", …" if len(words) > MAX_SUGGESTIONS else "."
+    return f"Known: {', '.join(words[:MAX_SUGGESTIONS])}{more}" if words else ""
 
 
 def show(value: object) -> str:
     """A value as an error message quotes it: one line, bounded."""
-    text = json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value)
-    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
+    return shorten(json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value))
 
 
 def _explain_missing_input(error: ValidationError, inputs: PositionedMap, location: Location) -> list[Problem]:
@@ -165,7 +177,7 @@ def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
     for key in instance:
         if key not in known:
             location = instance.key_locations[key]
-            yield Problem(location, f"unknown key '{key}'", nearest(key, known))
+            yield Problem(location, f"unknown key {show(key)}", nearest(key, known))
 
 
 def _explain_bad_name(error: ValidationError, data: Data) -> Problem:
@@ -211,13 +223,14 @@ def _choose_variant(
     key = sorted(discriminators)[0]
     choices = {branch["properties"][key]["const"]: index for index, branch in branches if _discriminator(branch)}
     if key not in value:
-        misspelt = [other for other in value if difflib.SequenceMatcher(None, other, key).ratio() > 0.8]
+        candidates = [other for other in value if len(other) <= MAX_KEY_LENGTH]
+        misspelt = difflib.get_close_matches(key, candidates, n=1, cutoff=0.8)
         if misspelt:
             return Problem(value.key_locations[misspelt[0]], f"unknown key '{misspelt[0]}'", f"Did you mean '{key}'?")
         return Problem(location, f"missing key '{key}'", f"It chooses the variant: {', '.join(choices)}.")
     if templates_allowed and is_template(value[key]):
         return None
-    if value[key] in choices:
+    if isinstance(value[key], str) and value[key] in choices:
         return choices[value[key]]
     message = f"'{key}' must be {_join_or(list(choices))}, not {show(value[key])}"
     return Problem(value.value_locations[key], message, nearest(str(value[key]), choices))
@@ -255,7 +268,7 @@ def _name_of(error: ValidationError) -> str:
     if not path:
         return "the playbook"
     if isinstance(path[-1], str):
-        return f"'{path[-1]}'"
+        return show(path[-1])
     owner = next((part for part in reversed(path) if isinstance(part, str)), None)
     return f"entry {path[-1] + 1} of '{owner}'" if owner and owner != "steps" else f"step {path[-1] + 1}"
 
@@ -274,7 +287,10 @@ def _type_name(wanted: Any) -> str:
 def _type_hint(error: ValidationError) -> str:
     path, value = list(error.absolute_path), error.instance
     if path and path[-1] == "permissions" and isinstance(value, int):
-        return f'Put it in quotes: "{value:04d}". YAML 1.2 reads an unquoted 0644 as the decimal number 644.'
+        # What was written can no longer be told: 420 may have been 420 or 0o644.
+        return (
+            'Put the octal digits in quotes, as in "0644": YAML 1.2 reads an unquoted 0644 as the decimal number 644.'
+        )
     if value is None:
         return "Nothing is written after the ':'. Give a value, or remove the key."
     if isinstance(value, bool | int | float) and error.validator_value == "string":

@@ -1,0 +1,72 @@
+"""A bound on what filling in one template may cost.
+
+A sandbox keeps a template from the file system, not from `'a'.center(10**10)` or a loop in a loop in a loop, and there is
+no end to the ways to write these. So the operating system counts: processor time and address space.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MAX_SECONDS = 1.0
+MAX_BYTES = 256 * 1024 * 1024
+
+
+class TimeIsUp(BaseException):
+    """The block took too long. Not an `Exception`, so that no handler inside the block swallows it."""
+
+
+@contextmanager
+def bounded_resources() -> Iterator[None]:
+    """Inside the block, `TimeIsUp` comes after `MAX_SECONDS` of processor time, `MemoryError` after `MAX_BYTES` more.
+
+    Holds for the whole process, so it is for the time before anything is contacted. The time is bounded in the main
+    thread only, the memory on Linux only.
+    """
+    with _bounded_memory(), _bounded_time():
+        yield
+
+
+@contextmanager
+def _bounded_time() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeIsUp
+
+    old_handler = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, old_handler)
+
+
+@contextmanager
+def _bounded_memory() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = _address_space_bytes() + MAX_BYTES
+    is_stricter = wanted > MAX_BYTES and (soft == resource.RLIM_INFINITY or wanted < soft)
+    if is_stricter:
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    try:
+        yield
+    finally:
+        if is_stricter:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _address_space_bytes() -> int:
+    """What the process has mapped; 0 where the system does not say. Linux: proc(5), /proc/pid/statm."""
+    try:
+        with open("/proc/self/statm", "rb") as stream:
+            return int(stream.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
