@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -59,6 +59,11 @@ class Cancellation:
     def is_requested(self) -> bool:
         """Whether a signal has come."""
         return self._signal_number is not None
+
+    def make_alarm(self) -> Callable[[], bool]:
+        """A question that another thread may ask: must what the calling thread is doing be cut short by now?"""
+        shield: Deadline | None = getattr(self._shields, "deadline", None)
+        return (lambda: self.is_requested) if shield is None else (lambda: shield.has_passed)
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come; inside `shield`, `CleanUpAbandoned` if its time is over."""

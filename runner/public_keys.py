@@ -16,6 +16,9 @@ KEY_TYPES = (
     "ssh-rsa",
 )
 
+# RFC 4253 section 6.6: type, e, n; RFC 5656 section 3.1: type, curve, point; RFC 8709 section 4: type, point.
+_FIELD_COUNTS = dict.fromkeys(KEY_TYPES, 3) | {"ssh-ed25519": 2}
+
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
@@ -41,14 +44,34 @@ def parse_public_key(type_name: str, encoded: str) -> PublicKey:
     try:
         blob = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"the {type_name} key's text is not base64") from error
-    length = int.from_bytes(blob[:4], "big")
-    inner_type = blob[4 : 4 + length]
-    if inner_type != type_name.encode():
+        raise ValueError(f"the {type_name} key's text is not base64 (cut off while copying?)") from error
+    fields = _split_fields(blob)
+    if not fields or fields[0] != type_name.encode():
         raise ValueError(f"the text after {type_name} is not a key of that type (cut off while copying?)")
-    if len(blob) < 4 + length + 16:
-        raise ValueError(f"the {type_name} key is cut off")
+    if fields[-1] is None or len(fields) != _FIELD_COUNTS[type_name]:
+        raise ValueError(f"the {type_name} key is cut off or damaged")
     return PublicKey(type_name, blob)
+
+
+def _is_whole(blob: bytes) -> bool:
+    """Whether the blob is a sequence of length-prefixed strings (RFC 4251 section 5), at least two, and nothing else."""
+    offset = count = 0
+    while offset + 4 <= len(blob):
+        offset += 4 + int.from_bytes(blob[offset : offset + 4], "big")
+        count += 1
+    return offset == len(blob) and count >= 2
+
+
+def _split_fields(blob: bytes) -> list[bytes | None]:
+    """The length-prefixed strings that a key's blob consists of; None in place of one that ends too early."""
+    fields: list[bytes | None] = []
+    while blob:
+        end = 4 + int.from_bytes(blob[:4], "big")
+        if end > len(blob):
+            return [*fields, None]
+        fields.append(blob[4:end])
+        blob = blob[end:]
+    return fields
 
 
 def find_public_key(line: str) -> PublicKey:

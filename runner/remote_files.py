@@ -61,8 +61,12 @@ class RemoteFiles(Protocol):
         """What is at `path`, links followed; None if nothing is. Raises `StatusRefused` if the server will not tell."""
         ...
 
-    def create_parents(self, path: str) -> None:
-        """Make the missing folders above `path`."""
+    def create_parents(self, path: str) -> list[str]:
+        """Make the missing folders above `path`. Returns those it knows it made, outermost first."""
+        ...
+
+    def remove_folders(self, folders: list[str]) -> None:
+        """Remove folders that `create_parents` made, as far as they are still empty."""
         ...
 
     def write_new(

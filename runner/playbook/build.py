@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runner.errors import PlaybookInvalid, UsageError
-from runner.plan import ConnectorType, Endpoint, Play, Step
+from runner.plan import ConnectorType, Play, Step
 from runner.playbook.document import PositionedList, PositionedMap, parse, read_text
-from runner.playbook.inputs import InputProblem, read_endpoint, read_mode
+from runner.playbook.inputs import InputProblem, read_endpoint, read_mode, read_seconds, read_workdir
 from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates
 from runner.playbook.validation import (
     connector_keys,
@@ -20,7 +20,7 @@ from runner.playbook.validation import (
     validate_connector,
     validate_playbook,
 )
-from runner.problems import Location, Problem
+from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 from runner.redaction import Redactor
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
@@ -28,6 +28,9 @@ DEFAULT_STALL_TIMEOUT_SECONDS = 60
 
 _NUMBER_INPUTS = ("port", "port_number", "connect_timeout", "keepalive_interval", "stall_timeout")
 _BOOLEAN_INPUTS = ("atomic", "create_parents")
+_MAX_DIGITS = 20
+
+Value = TypeVar("Value")
 
 
 def load_play(path: str, *, extra_vars: Mapping[str, Any] | None = None, workdir: str | None = None) -> Play:
@@ -60,7 +63,7 @@ class _Builder:
         self._templates = Templates(self._folder)
         self._start = Location(path, 1, 1)
         sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
-        self._name = sections.get("name")
+        self._sections = sections
         self._steps = data if isinstance(data, PositionedList) else _list(sections.get("steps"))
         self._defaults = _map(sections.get("defaults"))
         self._connections = _map(sections.get("connections"))
@@ -73,12 +76,13 @@ class _Builder:
 
     def build(self) -> Play:
         """The play, or `PlaybookInvalid` with everything that is wrong."""
-        steps = [
-            step
-            for index, item in enumerate(self._steps or [], start=1)
-            if isinstance(item, PositionedMap) and (step := self._build_step(index, item))
-        ]
-        name = self._render(self._name, self._start, {**self._play_scope, **self._extra_vars})
+        steps = []
+        for index, item in enumerate(self._steps or [], start=1):
+            if isinstance(item, PositionedMap) and (step := self._build_step(index, item)):
+                steps.append(step)
+            if len(self._problems) > MAX_PROBLEMS:
+                break
+        name = self._render_key(self._sections, "name", {**self._play_scope, **self._extra_vars})
         if self._problems:
             raise PlaybookInvalid(self._redacted_problems())
         shown_name = name if isinstance(name, str) else Path(self._path).name
@@ -86,17 +90,20 @@ class _Builder:
 
     def _redacted_problems(self) -> list[Problem]:
         redact = Redactor(self._secrets).redact
-        unique = sorted(set(self._problems))
-        return [Problem(one.location, redact(one.message), redact(one.hint)) for one in unique]
+        problems = collect_problems(self._problems)
+        return [Problem(one.location, redact(one.message), redact(one.hint)) for one in problems]
 
     def _resolve_workdir(self, sections: PositionedMap, option: str | None) -> str:
         if option is not None:
             return os.path.abspath(option)
         if "workdir" not in sections:
             return str(self._folder)
-        location = sections.value_locations["workdir"]
-        value = self._render(sections["workdir"], location, {**self._play_scope, **self._extra_vars})
-        return os.path.join(self._folder, os.path.expanduser(str(value)))
+        try:
+            value = self._render_key(sections, "workdir", {**self._play_scope, **self._extra_vars})
+            return read_workdir(value, sections.value_locations["workdir"], str(self._folder))
+        except InputProblem as error:
+            self._problems.append(error.problem)
+            return str(self._folder)
 
     def _build_step(self, index: int, item: PositionedMap) -> Step | None:
         connection_name, connection = self._find_connection(item)
@@ -108,23 +115,23 @@ class _Builder:
         scope = self._step_scope(item, connection, connection_name, merged)
         before = len(self._problems)
         inputs = self._render_inputs(merged, scope)
-        name = self._render(item.get("name"), item.location, scope)
+        name = self._render_key(item, "name", scope)
         if len(self._problems) > before:
+            # What can be said without the values that could not be filled in.
+            self._problems += validate_connector(merged, item.location, templates_allowed=True)
             return None
         self._problems += validate_connector(inputs, item.location)
         if len(self._problems) > before:
             return None
-        try:
-            return self._make_step(index, item, name, connection_name, inputs)
-        except InputProblem as error:
-            self._problems.append(error.problem)
-            return None
+        return self._make_step(index, item, name, connection_name, inputs)
 
     def _make_step(
         self, index: int, item: PositionedMap, name: Any, connection_name: str | None, inputs: PositionedMap
-    ) -> Step:
-        endpoint: Endpoint = read_endpoint(inputs, self._workdir)
-        mode = read_mode(inputs, self._workdir)
+    ) -> Step | None:
+        endpoint = self._read(read_endpoint, inputs, self._workdir)
+        mode = self._read(read_mode, inputs, self._workdir)
+        if endpoint is None or mode is None:
+            return None
         connector_type: ConnectorType = inputs.get("connector_type", "SFTP")
         return Step(
             index=index,
@@ -133,10 +140,17 @@ class _Builder:
             connector_type=connector_type,
             endpoint=endpoint,
             mode=mode,
-            connect_timeout_seconds=inputs.get("connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS),
-            stall_timeout_seconds=inputs.get("stall_timeout", DEFAULT_STALL_TIMEOUT_SECONDS),
+            connect_timeout_seconds=read_seconds(inputs, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS),
+            stall_timeout_seconds=read_seconds(inputs, "stall_timeout", DEFAULT_STALL_TIMEOUT_SECONDS),
             location=item.location,
         )
+
+    def _read(self, read: Callable[[PositionedMap, str], Value], inputs: PositionedMap, workdir: str) -> Value | None:
+        try:
+            return read(inputs, workdir)
+        except InputProblem as error:
+            self._problems.append(error.problem)
+            return None
 
     def _find_connection(self, item: PositionedMap) -> tuple[str | None, PositionedMap | None]:
         name = item.get("connection")
@@ -199,6 +213,9 @@ class _Builder:
         hint = "CI systems give empty variables to jobs that may not see a secret: check where it is allowed."
         self._problems.append(Problem(location, f"the secret '{key}' is empty{source}", hint))
 
+    def _render_key(self, section: PositionedMap, key: str, scope: Scope) -> Any:
+        return self._render(section[key], section.value_locations[key], scope) if key in section else None
+
     def _render(self, value: Any, location: Location, scope: Scope) -> Any:
         try:
             return self._templates.render(value, location, scope)
@@ -221,7 +238,7 @@ def _list(value: Any) -> PositionedList | None:
 
 def _coerce(key: str, value: Any) -> Any:
     """What a template gives for a number or a switch is often text: environment variables and `-e` have no types."""
-    if isinstance(value, str) and key in _NUMBER_INPUTS and value.strip().isdecimal():
+    if isinstance(value, str) and key in _NUMBER_INPUTS and value.strip().isdecimal() and len(value) <= _MAX_DIGITS:
         return int(value)
     if isinstance(value, str) and key in _BOOLEAN_INPUTS and value.strip().lower() in ("true", "false"):
         return value.strip().lower() == "true"

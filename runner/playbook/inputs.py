@@ -20,13 +20,15 @@ from runner.plan import (
     SshKeyFile,
     UsernamePassword,
 )
-from runner.playbook.document import PositionedList, PositionedMap
+from runner.playbook.document import PositionedList, PositionedMap, is_encodable
 from runner.playbook.validation import show
 from runner.problems import Location, Problem
 from runner.public_keys import find_public_key, is_fingerprint
 
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
+
+_PLAIN_OPTIONS = ("compare", "if_exists", "verify", "atomic", "create_parents")
 
 
 class InputProblem(Exception):
@@ -40,15 +42,29 @@ class InputProblem(Exception):
 def read_endpoint(inputs: PositionedMap, workdir: str) -> Endpoint:
     """The server and the way to log in. Raises `InputProblem`."""
     host = inputs["host"]
-    if host.startswith("-") or any(character.isspace() or not character.isprintable() for character in host):
-        raise InputProblem(inputs.value_locations["host"], f"{show(host)} is not a host name or IP address")
+    is_odd = host.startswith("-") or any(character.isspace() or not character.isprintable() for character in host)
+    if is_odd or "/" in host or "@" in host or host.count(":") == 1:
+        hint = "Only the name or address stands here: the user belongs into 'authentication', the port into 'port'."
+        raise InputProblem(inputs.value_locations["host"], f"{show(host)} is not a host name or IP address", hint)
     return Endpoint(
         host=host.removeprefix("[").removesuffix("]"),
         port=_read_port(inputs),
         authentication=_read_authentication(inputs["authentication"], workdir),
         host_key_policy=_read_host_key_policy(inputs.get("hostkey"), workdir),
-        keepalive_interval_seconds=_integer(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
+        keepalive_interval_seconds=read_seconds(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
     )
+
+
+def read_seconds(inputs: PositionedMap, key: str, default: int) -> int:
+    """A length of time. JSON Schema counts 30.0 among the integers, the plan does not."""
+    return int(inputs.get(key, default))
+
+
+def read_workdir(value: Any, location: Location, playbook_folder: str) -> str:
+    """The folder that local paths are relative to. Raises `InputProblem`."""
+    name = str(value)
+    _check_path("workdir", name, location)
+    return local_path(name, playbook_folder)
 
 
 def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
@@ -56,10 +72,7 @@ def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
     mode = inputs["mode"]
     is_upload = mode["mode_name"] == CopyFileFromEngine.mode_name
     source, destination = _file_name(mode, "source_file_name"), _file_name(mode, "destination_file_name")
-    options: dict[str, Any] = {key: mode[key] for key in ("compare", "if_exists", "verify") if key in mode}
-    for key in ("atomic", "create_parents"):
-        if key in mode:
-            options[key] = _boolean(mode, key)
+    options: dict[str, Any] = {key: mode[key] for key in _PLAIN_OPTIONS if key in mode}
     if "permissions" in mode:
         options["permissions"] = int(mode["permissions"].removeprefix("0o"), 8)
     if "preserve" in mode:
@@ -77,13 +90,15 @@ def local_path(name: str, workdir: str) -> str:
 def _read_port(inputs: PositionedMap) -> int:
     port = inputs.get("port", DEFAULT_PORT)
     if isinstance(port, PositionedMap):
-        return _integer(port, "port_number", DEFAULT_PORT)
-    return _integer(inputs, "port", DEFAULT_PORT)
+        port = port.get("port_number", DEFAULT_PORT)
+    return int(port)
 
 
 def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:
-    if not isinstance(given, PositionedMap):
-        raise InputProblem(Location("", 1, 1), "'authentication' must be a mapping")
+    for key, value in given.items():
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            hint = "Store it as UTF-8; the environment and files are read as such."
+            raise InputProblem(given.value_locations[key], f"'{key}' is not UTF-8 text", hint)
     username = given["username"]
     match given["authentication_method"]:
         case "username_password":
@@ -91,18 +106,18 @@ def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:
         case "ssh_key":
             return SshKey(username, given["ssh_key"], given.get("passphrase"), given.get("password"))
         case "ssh_key_file":
-            certificate = given.get("certificate_file")
             return SshKeyFile(
                 username,
-                local_path(given["ssh_key_file"], workdir),
+                _local_path(given, "ssh_key_file", workdir),
                 given.get("passphrase"),
-                local_path(certificate, workdir) if certificate else None,
+                _local_path(given, "certificate_file", workdir) if "certificate_file" in given else None,
                 given.get("password"),
             )
         case _:
             public_key = given.get("public_key")
             if public_key:
-                _check_public_key(public_key, given.value_locations["public_key"])
+                hint = "Expected what stands in the key's .pub file; `ssh-add -L` prints the agent's."
+                _check_public_key(public_key, given.value_locations["public_key"], hint)
             return SshAgent(username, public_key)
 
 
@@ -115,8 +130,8 @@ def _read_host_key_policy(given: PositionedMap | None, workdir: str) -> HostKeyP
         case "fingerprint":
             return Fingerprints(_read_fingerprints(given))
         case _:
-            path = given.get("known_hosts_file")
-            return KnownHosts(local_path(path, workdir) if path else None)
+            is_given = "known_hosts_file" in given
+            return KnownHosts(_local_path(given, "known_hosts_file", workdir) if is_given else None)
 
 
 def _read_pinned_lines(given: PositionedMap) -> tuple[str, ...]:
@@ -124,7 +139,7 @@ def _read_pinned_lines(given: PositionedMap) -> tuple[str, ...]:
     for text, location in _strings(given, "known_host"):
         for line in text.splitlines():
             if line.strip() and not line.strip().startswith("#"):
-                _check_public_key(line, location)
+                _check_public_key(line, location, _HOSTKEY_HINT)
                 lines.append(line.strip())
     if not lines:
         raise InputProblem(given.value_locations["known_host"], "'known_host' holds no key", _HOSTKEY_HINT)
@@ -144,11 +159,11 @@ def _read_fingerprints(given: PositionedMap) -> tuple[str, ...]:
 _HOSTKEY_HINT = "`runner hostkey HOST:PORT` prints the lines of a server, to be checked before they are pinned."
 
 
-def _check_public_key(line: str, location: Location) -> None:
+def _check_public_key(line: str, location: Location, hint: str) -> None:
     try:
         find_public_key(line)
     except ValueError as error:
-        raise InputProblem(location, str(error), _HOSTKEY_HINT) from error
+        raise InputProblem(location, str(error), hint) from error
 
 
 def _strings(given: PositionedMap, key: str) -> list[tuple[str, Location]]:
@@ -161,23 +176,18 @@ def _strings(given: PositionedMap, key: str) -> list[tuple[str, Location]]:
 def _file_name(mode: PositionedMap, key: str) -> str:
     name: str = mode[key]
     location = mode.value_locations[key]
-    if "\0" in name:
-        raise InputProblem(location, f"'{key}' contains a NUL character")
+    _check_path(key, name, location)
     if name.endswith("/"):
         hint = "Write the file's full name, for example 'inbox/report.csv'."
         raise InputProblem(location, f"'{key}' names a directory: {show(name)}", hint)
     return name
 
 
-def _integer(given: PositionedMap, key: str, default: int) -> int:
-    value = given.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InputProblem(given.value_locations[key], f"'{key}' must be an integer, not {show(value)}")
-    return value
+def _local_path(given: PositionedMap, key: str, workdir: str) -> str:
+    _check_path(key, given[key], given.value_locations[key])
+    return local_path(given[key], workdir)
 
 
-def _boolean(given: PositionedMap, key: str) -> bool:
-    value = given[key]
-    if not isinstance(value, bool):
-        raise InputProblem(given.value_locations[key], f"'{key}' must be true or false, not {show(value)}")
-    return value
+def _check_path(key: str, name: str, location: Location) -> None:
+    if "\0" in name or not is_encodable(name):
+        raise InputProblem(location, f"'{key}' contains a character that no path can contain: {show(name)}")

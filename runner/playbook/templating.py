@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.playbook.document import PositionedList, PositionedMap
-from runner.playbook.validation import is_template
+from runner.playbook.document import PositionedList, PositionedMap, is_encodable, read_bytes
+from runner.playbook.limits import MAX_SECONDS, TimeIsUp, bounded_resources
+from runner.playbook.validation import is_template, nearest
 from runner.problems import Location, Problem
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 MAX_RESULT_LENGTH = 1024 * 1024
+MAX_NUMBER_BITS = 4096
 
 # Where the variables of `--extra-vars` stand.
 COMMAND_LINE = Location("--extra-vars", 1, 1)
@@ -51,8 +54,9 @@ class Templates:
     def __init__(self, playbook_folder: Path) -> None:
         self._folder = playbook_folder
         self._now = datetime.now().astimezone()
-        self._compiled: dict[str, tuple[Any, bool, frozenset[str]]] = {}
+        self._compiled: dict[str, tuple[Callable[[dict[str, Any]], Any], frozenset[str]]] = {}
         self._being_rendered: list[str] = []
+        self._overrun: Problem | None = None
         self.environment_names: set[str] = set()
 
     @contextmanager
@@ -80,22 +84,38 @@ class Templates:
         return self._render_text(value, location, scope) if is_template(value) else value
 
     def _render_text(self, text: str, location: Location, scope: Scope) -> Any:
-        from jinja2 import TemplateError, Undefined
+        if self._being_rendered:
+            return self._evaluate(text, location, scope)
+        if self._overrun:
+            # A thousand templates that each take a second take too long as well.
+            raise TemplateProblem(self._overrun)
+        try:
+            with bounded_resources():
+                return self._evaluate(text, location, scope)
+        except TimeIsUp as error:
+            self._overrun = Problem(location, f"the template takes longer than {MAX_SECONDS:.0f} s", "Simplify it.")
+            raise TemplateProblem(self._overrun) from error
+
+    def _evaluate(self, text: str, location: Location, scope: Scope) -> Any:
+        from jinja2 import TemplateError
 
         try:
-            template, is_expression, names = self._compile(text)
-            variables = {name: self._variable(name, scope) for name in sorted(names) if name in scope}
-            result = template(**variables) if is_expression else template.render(variables)
-            if isinstance(result, Undefined):
-                str(result)  # StrictUndefined raises here, and says what is undefined
+            template, names = self._compile(text)
+            result = template({name: self._variable(name, scope) for name in sorted(names) if name in scope})
+            # A variable may be anything on the way; what comes out in the end is plain data.
+            return result if self._being_rendered else _to_plain(result, location)
+        except TemplateProblem:
+            raise
         except _LookupFailed as error:
             raise TemplateProblem(Problem(location, str(error), error.hint)) from error
         except TemplateError as error:
             raise TemplateProblem(_explain(error, location, scope)) from error
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except MemoryError as error:
+            message = "the template needs too much memory"
+            raise TemplateProblem(Problem(location, message, "Simplify it.")) from error
+        except Exception as error:  # the expression is the playbook's, so it can raise anything
             message = f"the template cannot be filled in: {type(error).__name__}: {error}"
             raise TemplateProblem(Problem(location, message, "")) from error
-        return result
 
     def _variable(self, name: str, scope: Scope) -> Any:
         """A variable's value, its own templates filled in first."""
@@ -112,35 +132,33 @@ class Templates:
         finally:
             self._being_rendered.pop()
 
-    def _compile(self, text: str) -> tuple[Any, bool, frozenset[str]]:
-        """The compiled template, whether it is one whole expression (which keeps its type), and the names it uses."""
+    def _compile(self, text: str) -> tuple[Callable[[dict[str, Any]], Any], frozenset[str]]:
+        """What fills in the template, and the names it uses. One whole expression keeps its type."""
         if text not in self._compiled:
             from jinja2 import meta, nodes
+            from jinja2.environment import TemplateExpression
 
             tree = self._environment.parse(text)
             names = frozenset(meta.find_undeclared_variables(tree))
-            stripped = text.strip()
-            output = self._environment.parse(stripped).body
-            is_expression = (
-                len(output) == 1
-                and isinstance(output[0], nodes.Output)
-                and len(output[0].nodes) == 1
-                and not isinstance(output[0].nodes[0], nodes.TemplateData)
-            )
-            if is_expression:
-                compiled: Any = self._environment.compile_expression(_inside(stripped), undefined_to_none=False)
-            else:
-                compiled = self._environment.from_string(text)
-            self._compiled[text] = (compiled, is_expression, names)
+            match self._environment.parse(text.strip()).body:
+                case [nodes.Output(nodes=[nodes.Expr() as expression])] if not isinstance(
+                    expression, nodes.TemplateData
+                ):
+                    # As Environment.compile_expression does it, which takes no comments and no white-space marks.
+                    assignment = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
+                    template = self._environment.from_string(nodes.Template([assignment], lineno=1))
+                    self._compiled[text] = (TemplateExpression(template, undefined_to_none=False), names)
+                case _:
+                    self._compiled[text] = (self._environment.from_string(tree).render, names)
         return self._compiled[text]
 
     @cached_property
     def _environment(self) -> SandboxedEnvironment:
         from jinja2 import StrictUndefined
-        from jinja2.sandbox import SandboxedEnvironment
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        class BoundedEnvironment(SandboxedEnvironment):
-            """A sandbox in which a product cannot fill the memory."""
+        class BoundedEnvironment(ImmutableSandboxedEnvironment):
+            """A sandbox in which a product cannot fill the memory or keep the processor busy where no signal is heard."""
 
             intercepted_binops = frozenset(["*", "**"])
 
@@ -179,10 +197,9 @@ class Templates:
         return value
 
     def _look_up_file(self, name: str, options: dict[str, Any]) -> str:
-        path = self._folder / Path(name).expanduser()
+        path = self._folder / os.path.expanduser(name)
         try:
-            with path.open("rb") as stream:
-                raw = stream.read(MAX_RESULT_LENGTH + 1)
+            raw = read_bytes(path, MAX_RESULT_LENGTH + 1)
             text = raw.decode("utf-8")
         except OSError as error:
             raise _LookupFailed(
@@ -196,12 +213,41 @@ class Templates:
         return text.rstrip() if options.get("rstrip", True) else text
 
 
-def _inside(text: str) -> str:
-    """The expression between '{{' and '}}', without the marks that control white space."""
-    expression = text[2:-2]
-    if expression[:1] in ("-", "+"):
-        expression = expression[1:]
-    return expression.removesuffix("-").removesuffix("+").strip()
+def _to_plain(result: Any, location: Location) -> Any:
+    """What a template gave, as the kind of data that YAML gives: all of it stands where the template stands.
+
+    Raises `ValueError` or `TypeError` for what no playbook can hold.
+    """
+    from jinja2 import Undefined
+
+    match result:
+        case Undefined():
+            str(result)  # StrictUndefined raises here, and says what is undefined
+        case dict():
+            plain_map = PositionedMap(getattr(result, "location", location))
+            keys, values = getattr(result, "key_locations", {}), getattr(result, "value_locations", {})
+            for key, value in result.items():
+                if not isinstance(key, str):
+                    raise TypeError("a key of a mapping must be a string")
+                place = values.get(key, location)
+                plain_map.put(str(key), _to_plain(value, place), keys.get(key, location), place)
+            return plain_map
+        case list() | tuple():
+            plain_list = PositionedList(getattr(result, "location", location))
+            for item, place in zip(result, getattr(result, "item_locations", [location] * len(result)), strict=True):
+                plain_list.add(_to_plain(item, place), place)
+            return plain_list
+        case str():
+            if len(result) > MAX_RESULT_LENGTH or not is_encodable(result):
+                raise ValueError("the result is longer than 1 MiB, or is not text")
+            return str(result)
+        case bool() | float() | None:
+            return result
+        case int() if result.bit_length() <= MAX_NUMBER_BITS:
+            return result
+        case int():
+            raise ValueError("the result is too large a number")
+    raise TypeError(f"the result is a {type(result).__name__}, which is neither text nor a number, list or mapping")
 
 
 def refuse_large_product(operator: str, left: Any, right: Any) -> None:
@@ -210,8 +256,10 @@ def refuse_large_product(operator: str, left: Any, right: Any) -> None:
         is_repetition = isinstance(sequence, str | list | tuple) and isinstance(count, int)
         if operator == "*" and is_repetition and len(sequence) * count > MAX_RESULT_LENGTH:
             raise ValueError("the result is too large")
-    if operator == "**" and isinstance(right, int | float) and right > 64:
-        raise ValueError("the exponent is larger than 64")
+    if isinstance(left, int) and isinstance(right, int):
+        bits = left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+        if bits > MAX_NUMBER_BITS:
+            raise ValueError("the result is too large a number")
 
 
 def _explain(error: Exception, location: Location, scope: Scope) -> Problem:
@@ -224,8 +272,9 @@ def _explain(error: Exception, location: Location, scope: Scope) -> Problem:
             location, message, "Templates are Jinja2: {{ expression }}; a quoted '{{' is written {{ '{{' }}."
         )
     if isinstance(error, UndefinedError):
-        names = ", ".join(sorted(scope))
-        return Problem(location, f"undefined name: {error.message}", f"Defined here: {names}, lookup(), now().")
+        name = re.match(r"'(\w+)' is undefined", str(error.message))
+        hint = nearest(name[1], [*scope, "lookup", "now"]) if name else ""
+        return Problem(location, f"undefined in the template: {error.message}", hint)
     if isinstance(error, SecurityError):
         return Problem(location, f"the template is not allowed: {error}", "Templates run in a sandbox.")
     return Problem(location, f"the template cannot be filled in: {error}", "")

@@ -9,14 +9,22 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.text import Text
 
 from runner.events import TransferProgress
-from runner.report.text import printable
+from runner.report.text import format_rate, printable
+
+
+class _RateColumn(ProgressColumn):
+    """Bytes a second, in the units of everything else we print."""
+
+    def render(self, task: Task) -> Text:
+        return Text(format_rate(task.completed, task.elapsed or 0.0))
 
 
 class LiveProgress:
@@ -27,7 +35,7 @@ class LiveProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            _RateColumn(),
             TimeRemainingColumn(compact=True),
             console=RichConsole(file=stream, highlight=False, markup=False, emoji=False),
             transient=True,

@@ -52,10 +52,15 @@ class ScpFiles:
                 return FileStatus(True, False, None, None, None)
             raise StatusRefused(refusal.text) from refusal
 
-    def create_parents(self, path: str) -> None:
+    def create_parents(self, path: str) -> list[str]:
         parent = posixpath.dirname(path)
         if parent not in ("", "/") and self._shell.exists:
             self._shell.create_folder(parent)
+        # `mkdir -p` does not tell which folders it made.
+        return []
+
+    def remove_folders(self, folders: list[str]) -> None:
+        pass
 
     def write_new(
         self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress

@@ -56,19 +56,29 @@ class SftpFiles:
                 raise StatusRefused(refusal.text) from refusal
             raise self._explain(refusal, "cannot look at", path) from refusal
 
-    def create_parents(self, path: str) -> None:
+    def create_parents(self, path: str) -> list[str]:
         parent = posixpath.dirname(path)
         missing: list[str] = []
         while parent not in ("", "/") and not self._is_directory(parent):
             missing.append(parent)
             parent = posixpath.dirname(parent)
-        for folder in reversed(missing):
+        missing.reverse()
+        for folder in missing:
             try:
                 self._session.call(Type.MKDIR, encode_path(folder), Attributes().encode())
             except Refusal as refusal:
                 # Somebody else may have made it in the meantime.
                 if not self._is_directory(folder):
                     raise self._explain(refusal, "cannot create the folder", folder) from refusal
+        return missing
+
+    def remove_folders(self, folders: list[str]) -> None:
+        for folder in reversed(folders):
+            try:
+                self._session.call(Type.RMDIR, encode_path(folder))
+            except Refusal:
+                # Somebody else has put something into it.
+                return
 
     def write_new(
         self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress

@@ -24,6 +24,7 @@ class Type(IntEnum):
     FSETSTAT = 10
     REMOVE = 13
     MKDIR = 14
+    RMDIR = 15
     STAT = 17
     RENAME = 18
     STATUS = 101

@@ -18,7 +18,7 @@ from runner.plan import Endpoint, Fingerprints
 from runner.ssh.authentication import ExplicitAuthentication
 from runner.ssh.channel import Channel
 from runner.ssh.dial import dial
-from runner.ssh.host_keys import ALGORITHMS, HostKeyCheck
+from runner.ssh.host_keys import ALGORITHMS, ALL_ALGORITHMS, HostKeyCheck
 from runner.ssh.transport import StrictTransport
 
 # paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
@@ -105,26 +105,32 @@ def open_connection(endpoint: Endpoint, deadline: Deadline, cancellation: Cancel
     """A connection to `endpoint` under its strict host key policy.
 
     A fingerprint does not tell the key's type: when the server's first key does not fit, its keys of other types are
-    looked at, each on a connection of its own, before the host is refused.
+    looked at, each on a connection of its own, before the host is refused. A server that has no key of the known types
+    is asked once more, so that the refusal can tell which key it has.
 
     Raises `ConnectFailed`, `ConnectTimedOut`, `HostKeyRefused`, `AuthenticationRefused`, `CredentialUnusable`,
     `Interrupted`.
     """
     check = HostKeyCheck(endpoint)
-    authentication = ExplicitAuthentication(endpoint, deadline)
+    authentication = ExplicitAuthentication(endpoint, deadline, cancellation)
     algorithms = check.algorithms
     refusal: HostKeyRefused | None = None
     while True:
         try:
             return _open_once(endpoint, check, authentication, algorithms, deadline, cancellation)
         except HostKeyRefused as error:
-            refusal = refusal or error
             shown, check.shown = check.shown, None
-            if not isinstance(endpoint.host_key_policy, Fingerprints) or shown is None:
-                raise refusal from error.__cause__
-            algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
+            is_first = refusal is None
+            if is_first or (shown is not None and not isinstance(endpoint.host_key_policy, Fingerprints)):
+                refusal = error
+            if shown is None and is_first:
+                algorithms = tuple(name for name in ALL_ALGORITHMS if name not in algorithms)
+            elif shown is not None and isinstance(endpoint.host_key_policy, Fingerprints):
+                algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
+            else:
+                algorithms = ()
             if not algorithms:
-                raise refusal from None
+                raise refusal from error.__cause__
 
 
 def _open_once(
@@ -195,10 +201,11 @@ def _watch(
     """Cut the connection at the deadline or on a signal, which ends whatever paramiko waits for inside the block."""
     finished = threading.Event()
     cut: list[BaseException] = []
+    must_end = cancellation.make_alarm()
 
     def guard() -> None:
         while not finished.wait(POLL_SECONDS):
-            if cancellation.is_requested or deadline.has_passed:
+            if must_end() or deadline.has_passed:
                 if deadline.has_passed and callable(timed_out):
                     cut.append(timed_out())
                 _shut_down(sock)
@@ -267,7 +274,7 @@ def _explain_failure(
     text = " ".join(str(error).split())
     if isinstance(error, paramiko.IncompatiblePeer):
         if "host key" in text:
-            return check.refuse_negotiation("the server offers only other types")
+            return check.refuse_negotiation()
         return ConnectFailed(
             f"{endpoint} and the runner have no algorithm in common: {text}",
             hint="The server offers only algorithms that are considered broken; it needs an update.",

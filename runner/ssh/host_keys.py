@@ -17,6 +17,9 @@ from runner.ssh.known_hosts import Entry, default_files, find_entries, read_know
 # Which signature algorithms prove possession of a key of each type (RFC 8332 for RSA; SHA-1 is not accepted).
 ALGORITHMS = {name: (name,) for name in KEY_TYPES} | {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
+ALL_ALGORITHMS = tuple(algorithm for name in KEY_TYPES for algorithm in ALGORITHMS[name])
+MAX_WARNINGS_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
@@ -78,11 +81,12 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         there is no point in connecting then.
         """
         if self._fingerprints:
-            return tuple(algorithm for name in KEY_TYPES for algorithm in ALGORITHMS[name])
+            return ALL_ALGORITHMS
         types = {expectation.key.type for expectation in self._expected}
         if not types:
             raise HostKeyRefused(
-                f"the host {self._endpoint} is not known: no key for it in {', '.join(self._sources)}",
+                f"the host {self._endpoint} is not known: no key for it in {', '.join(self._sources)}"
+                f"{self._describe_warnings()}; nothing was sent to it",
                 hint=f"Get its keys with {self._scan_command}, check them with the server's operator, and pin them "
                 "under 'hostkey' or in the known_hosts file.",
             )
@@ -106,18 +110,19 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
             return
         raise self._refusal(shown)
 
-    def refuse_negotiation(self, offered_types: str) -> HostKeyRefused:
+    def refuse_negotiation(self) -> HostKeyRefused:
         """The error for a server that has no key of the expected types at all."""
         return HostKeyRefused(
-            f"{self._endpoint} has no host key of an expected type. "
-            f"Expected {self._describe_expected()}; {offered_types}",
+            f"{self._endpoint} has no host key of an expected type; no credential was sent. "
+            f"Expected {self._describe_expected()}{self._describe_warnings()}",
             hint=self._mismatch_hint,
         )
 
     def _refusal(self, shown: PublicKey) -> HostKeyRefused:
         return HostKeyRefused(
             f"the host key of {self._endpoint} is not the expected one; no credential was sent. "
-            f"The server showed {_describe(shown)} (unverified); expected {self._describe_expected()}",
+            f"The server showed {_describe(shown)} (unverified); expected {self._describe_expected()}"
+            f"{self._describe_warnings()}",
             hint=self._mismatch_hint,
         )
 
@@ -125,6 +130,14 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         if self._fingerprints:
             return f"{' or '.join(self._fingerprints)} ({self._sources[0]})"
         return " or ".join(f"{_describe(one.key)} ({one.origin})" for one in self._expected)
+
+    def _describe_warnings(self) -> str:
+        """The lines that could not be read: the missing key may stand in one of them."""
+        if not self.warnings:
+            return ""
+        shown = "; ".join(self.warnings[:MAX_WARNINGS_SHOWN])
+        more = len(self.warnings) - MAX_WARNINGS_SHOWN
+        return f" ({shown}{f'; and {more} more' if more > 0 else ''})"
 
     @property
     def _mismatch_hint(self) -> str:

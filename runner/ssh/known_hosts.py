@@ -11,6 +11,7 @@ import fnmatch
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ from runner.public_keys import KEY_TYPES, PublicKey, parse_public_key
 
 DEFAULT_PORT = 22
 MAX_FILE_BYTES = 16 * 1024 * 1024
+SHA1_BYTES = 20
+
+# Only these separate words to OpenSSH; str.split() takes more for a space. A carriage return ends a line from Windows.
+_WORD = re.compile(r"[^ \t\r]+")
 
 USER_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 SYSTEM_FILES = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -65,7 +70,7 @@ def read_known_hosts(path: str) -> KnownHostsFile:
     entries: list[Entry] = []
     warnings: list[str] = []
     for number, line in enumerate(text.split("\n"), start=1):
-        words = line.split()
+        words = _WORD.findall(line)
         if not words or words[0].startswith("#"):
             continue
         try:
@@ -81,16 +86,17 @@ def read_known_hosts(path: str) -> KnownHostsFile:
 def find_entries(entries: Iterable[Entry], host: str, port: int) -> list[Entry]:
     """The entries about `host` at `port`.
 
-    On another port than 22 OpenSSH looks for `[host]:port`, and when that finds nothing, for the bare host name
-    (sshconnect.c, check_host_key).
+    On another port than 22 OpenSSH looks for `[host]:port`, and when that finds no key, for the bare host name
+    (sshconnect.c, check_host_key). A key that is revoked under either name stays revoked.
     """
     entries = list(entries)
     names = [host.lower()] if port == DEFAULT_PORT else [f"[{host.lower()}]:{port}", host.lower()]
+    found: list[Entry] = []
     for name in names:
-        found = [entry for entry in entries if entry.matches(name)]
-        if found:
-            return found
-    return []
+        found += [entry for entry in entries if entry.matches(name)]
+        if not all(entry.is_revoked for entry in found):
+            break
+    return found
 
 
 def _parse_line(words: list[str], path: str, number: int) -> Entry | None:
@@ -116,9 +122,12 @@ def _decode_hashed(patterns: str) -> tuple[bytes, bytes]:
     if len(parts) != 4 or parts[1] != "1":
         raise ValueError("unknown kind of hashed host name")
     try:
-        return base64.b64decode(parts[2], validate=True), base64.b64decode(parts[3], validate=True)
+        salt, digest = base64.b64decode(parts[2], validate=True), base64.b64decode(parts[3], validate=True)
     except binascii.Error as error:
         raise ValueError("the hashed host name is not base64") from error
+    if len(salt) != SHA1_BYTES or len(digest) != SHA1_BYTES:
+        raise ValueError("the hashed host name is cut off")
+    return salt, digest
 
 
 def _matches_hashed(patterns: str, name: str) -> bool:

@@ -77,13 +77,16 @@ def _upload(copy: CopyFile, around: Surroundings) -> CopyResult:
             return _summarise(copy, decision, source.status, around)
         if decision.action == "chmod":
             return _change_remote_permissions(copy, decision, source.status, around)
+        made: list[str] = []
         if destination is None and copy.create_parents:
-            around.remote.create_parents(copy.destination)
-        return _send(copy, decision, source, around)
+            made = around.remote.create_parents(copy.destination)
+        return _send(copy, decision, source, around, made)
 
 
-def _send(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
-    """Write the source to the server and publish it."""
+def _send(
+    copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings, made_folders: list[str]
+) -> CopyResult:
+    """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
     remote, size = around.remote, source.opened_as.st_size
     warnings = list(decision.warnings)
 
@@ -99,7 +102,7 @@ def _send(copy: CopyFile, decision: Decision, source: LocalSource, around: Surro
             verified = _verify_sent(copy, copy.destination, source, written, around, warnings)
     else:
         temporary = temporary_path(copy.destination)
-        with _removing_on_failure(temporary, around):
+        with _removing_on_failure(temporary, made_folders, around):
             written = remote.write_new(temporary, source.fd, size, decision.wanted, report)
             verified = _verify_sent(copy, temporary, source, written, around, warnings)
             # This is where the temporary file becomes the destination.
@@ -269,14 +272,15 @@ def _summarise(copy: CopyFile, decision: Decision, source: FileStatus, around: S
 
 
 @contextmanager
-def _removing_on_failure(temporary: str, around: Surroundings) -> Iterator[None]:
-    """Remove the temporary file if the block fails, for whatever reason; say so if that fails too."""
+def _removing_on_failure(temporary: str, made_folders: list[str], around: Surroundings) -> Iterator[None]:
+    """Remove temporary file and new folders if the block fails, for whatever reason; say so if that fails too."""
     try:
         yield
     except BaseException as error:
         try:
             with around.cancellation.shield(CLEAN_UP_SECONDS):
                 around.remote.remove(temporary)
+                around.remote.remove_folders(made_folders)
         except (StepError, CleanUpAbandoned):
             if isinstance(error, StepError):
                 error.add(f"The temporary file {temporary!r} on {around.peer} could not be removed")

@@ -131,6 +131,7 @@ class LocalTarget:
         self._create_parents = create_parents
         self._written_name = temporary_name(self._name) if is_atomic else self._name
         self._folder_fd = -1
+        self._made_folders: list[str] = []
         self._existed = False
         self._is_published = False
         self.fd = -1
@@ -138,7 +139,7 @@ class LocalTarget:
     def __enter__(self) -> LocalTarget:
         try:
             if self._create_parents:
-                os.makedirs(self._folder, exist_ok=True)
+                self._make_folders()
             self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             if self._is_atomic:
@@ -149,6 +150,7 @@ class LocalTarget:
             self.fd = os.open(self._written_name, flags, PRIVATE_MODE, dir_fd=self._folder_fd)
         except OSError as error:
             self._close()
+            self._remove_made_folders()
             if isinstance(error, FileNotFoundError) and not self._create_parents:
                 raise FileRefused(
                     f"cannot create {self._path!r}: the folder {self._folder!r} does not exist",
@@ -164,6 +166,7 @@ class LocalTarget:
             # A file that was there before cannot be brought back once it is written over: that is what atomic is for.
             if not self._is_published and not self._existed:
                 os.unlink(self._written_name, dir_fd=self._folder_fd)
+                self._remove_made_folders()
         except FileNotFoundError:
             pass
         finally:
@@ -178,6 +181,23 @@ class LocalTarget:
             except OSError as error:
                 raise explain_os_error(error, "cannot replace", self._path) from error
         self._is_published = True
+
+    def _make_folders(self) -> None:
+        missing: list[str] = []
+        folder = os.path.abspath(self._folder)
+        while not os.path.lexists(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        os.makedirs(self._folder, exist_ok=True)
+        self._made_folders = missing
+
+    def _remove_made_folders(self) -> None:
+        for folder in self._made_folders:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                # Somebody else has put something into it.
+                return
 
     def _close(self) -> None:
         for fd in (self.fd, self._folder_fd):

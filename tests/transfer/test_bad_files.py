@@ -369,3 +369,22 @@ def test_a_server_without_sftp(runner: Runner, sshd_without_sftp: OpenSSHServer,
 
     assert_failed(outcome, "ServerLacksFeature", "no sftp subsystem", "connector_type: SCP")
     assert snapshot(remote) == {}
+
+
+@pytest.mark.parametrize("is_upload", [True, False])
+def test_folders_made_for_a_copy_that_failed_go_again(
+    runner: Runner, tmp_path: Path, remote: Path, is_upload: bool
+) -> None:
+    for folder in (runner.folder / "local", remote / "kept"):
+        folder.mkdir()
+    (runner.folder / "source").write_bytes(b"x" * 200_000)
+    (remote / "source").write_bytes(b"x" * 200_000)
+    before = snapshot(remote)
+    mode = upload("source", "kept/new/deep/a") if is_upload else download("source", "local/new/deep/a")
+    factory: Any = misbehaving.FailingClose if is_upload else partial(misbehaving.EarlyEnd, length=100)
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome = play_one(runner, server, mode)
+
+    assert outcome.exit_code != 0
+    assert snapshot(remote) == before
+    assert snapshot(runner.folder / "local") == {}
