@@ -69,7 +69,7 @@ class Sessions:
         session = SftpSession(channel, str(step.endpoint))
         connection.start_subsystem(channel, "sftp", deadline, self._cancellation)
         session.negotiate(deadline)
-        return SftpFiles(session, str(step.endpoint))
+        return SftpFiles(session)
 
     def _open_scp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
         def start(command: bytes, prepare: Callable[[CommandChannel], None]) -> Channel:

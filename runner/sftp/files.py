@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import stat
 import struct
-from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from runner.errors import (
-    ConnectionLost,
-    DiskFull,
-    FileError,
-    FileRefused,
-    PermissionRefused,
-    ServerLacksFeature,
-    SourceChanged,
-    SourceMissing,
-    StepError,
-    VerificationFailed,
-)
+from runner.errors import FileRefused, SourceMissing, StepError
 from runner.remote_files import FileStatus, Progress, ReadFile, StatusRefused, WantedAttributes, Written
-from runner.sftp.packets import Attributes, MalformedPacket, OpenFlag, Reader, StatusCode, Type, encode_string
+from runner.sftp.packets import (
+    Attributes,
+    MalformedPacket,
+    OpenFlag,
+    Reader,
+    StatusCode,
+    Type,
+    encode_path,
+    encode_string,
+)
+from runner.sftp.pipelines import read_whole, write_whole
+from runner.sftp.refusals import describe_refusal, explain_refusal
 from runner.sftp.session import Refusal, Reply, SftpSession
 
-# 255 KiB each: enough to fill a line of 4 MiB, few enough to stop quickly.
-WRITES_IN_FLIGHT = 16
-READS_IN_FLIGHT = 32
 MAX_HANDLE_BYTES = 256
 PRIVATE_MODE = 0o600
 
@@ -38,9 +33,8 @@ T = TypeVar("T")
 class SftpFiles:
     """A server's files, over one SFTP session."""
 
-    def __init__(self, session: SftpSession, peer: str) -> None:
+    def __init__(self, session: SftpSession) -> None:
         self._session = session
-        self._peer = peer
 
     @property
     def can_rename(self) -> bool:
@@ -54,7 +48,7 @@ class SftpFiles:
                 return None
             if refusal.code in (StatusCode.PERMISSION_DENIED, StatusCode.OP_UNSUPPORTED):
                 raise StatusRefused(refusal.text) from refusal
-            raise self._explain(refusal, "cannot look at", path) from refusal
+            raise explain_refusal(refusal, "cannot look at", path, self._session) from refusal
 
     def create_parents(self, path: str) -> list[str]:
         parent = posixpath.dirname(path)
@@ -69,7 +63,7 @@ class SftpFiles:
             except Refusal as refusal:
                 # Somebody else may have made it in the meantime.
                 if not self._is_directory(folder):
-                    raise self._explain(refusal, "cannot create the folder", folder) from refusal
+                    raise explain_refusal(refusal, "cannot create the folder", folder, self._session) from refusal
         return missing
 
     def remove_folders(self, folders: list[str]) -> None:
@@ -97,19 +91,21 @@ class SftpFiles:
         try:
             handle = self._open(path, OpenFlag.READ, Attributes())
             try:
-                return self._read_all(path, handle, target_fd, progress)
+                before = self._stat(Type.FSTAT, encode_string(handle))
+                received = read_whole(self._session, handle, before.size_bytes, target_fd, progress)
+                return ReadFile(received, before, after=self._stat(Type.FSTAT, encode_string(handle)))
             finally:
                 self._close_quietly(handle)
         except Refusal as refusal:
             if refusal.code == StatusCode.NO_SUCH_FILE:
-                raise source_missing(path, self._peer) from refusal
-            raise self._explain(refusal, "cannot read", path) from refusal
+                raise source_missing(path, self._session.peer) from refusal
+            raise explain_refusal(refusal, "cannot read", path, self._session) from refusal
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
         try:
             self._session.call(Type.SETSTAT, encode_path(path), encode_wanted(wanted))
         except Refusal as refusal:
-            raise self._explain(refusal, "cannot set permissions or times of", path) from refusal
+            raise explain_refusal(refusal, "cannot set permissions or times of", path, self._session) from refusal
 
     def publish(self, temporary: str, path: str) -> bool:
         if "posix-rename@openssh.com" in self._session.extensions:
@@ -125,7 +121,7 @@ class SftpFiles:
             self._session.call(Type.REMOVE, encode_path(path))
         except Refusal as refusal:
             if refusal.code != StatusCode.NO_SUCH_FILE:
-                raise self._explain(refusal, "cannot remove", path) from refusal
+                raise explain_refusal(refusal, "cannot remove", path, self._session) from refusal
 
     def _publish_in_two_steps(self, temporary: str, path: str) -> bool:
         """Without posix-rename nothing replaces a file in one step: the old one steps aside, and comes back on failure."""
@@ -144,7 +140,7 @@ class SftpFiles:
             self._session.call(kind, prefix, encode_path(source), encode_path(destination))
         except Refusal as refusal:
             raise FileRefused(
-                f"{self._peer} refused to rename {source!r} to {destination!r}: {describe(refusal)}",
+                f"{self._session.peer} refused to rename {source!r} to {destination!r}: {describe_refusal(refusal)}",
                 hint="If this server forbids renaming, set 'atomic: false' in the mode: the file is then written in place.",
             ) from refusal
 
@@ -161,11 +157,14 @@ class SftpFiles:
         try:
             handle = self._open(path, flags, Attributes(mode=mode))
         except Refusal as refusal:
-            raise self._explain(refusal, "cannot create", path) from refusal
+            raise explain_refusal(refusal, "cannot create", path, self._session) from refusal
         try:
-            self._write_all(path, handle, source_fd, size_bytes, progress)
+            write_whole(self._session, handle, source_fd, size_bytes, progress)
             refused = self._set_attributes_of_handle(handle, wanted)
             written_bytes = self._size_of_handle(handle)
+        except Refusal as refusal:
+            self._close_quietly(handle)
+            raise explain_refusal(refusal, "cannot write to", path, self._session) from refusal
         except BaseException:
             self._close_quietly(handle)
             raise
@@ -173,89 +172,8 @@ class SftpFiles:
             # Servers with a quota or a write-behind cache tell of a lost write only here.
             self._session.call(Type.CLOSE, encode_string(handle))
         except Refusal as refusal:
-            raise self._explain(refusal, "cannot finish", path) from refusal
+            raise explain_refusal(refusal, "cannot finish", path, self._session) from refusal
         return Written(written_bytes, refused)
-
-    def _write_all(self, path: str, handle: bytes, source_fd: int, size_bytes: int, progress: Progress) -> None:
-        """Write the source's bytes, several requests under way, every status checked."""
-        prefix = encode_string(handle)
-        in_flight: deque[tuple[Reply, int]] = deque()
-        offset = 0
-        try:
-            while offset < size_bytes or in_flight:
-                while offset < size_bytes and len(in_flight) < WRITES_IN_FLIGHT:
-                    chunk = os.pread(source_fd, min(self._session.write_bytes, size_bytes - offset), offset)
-                    if not chunk:
-                        raise SourceChanged(
-                            f"the source became shorter while it was read: {size_bytes:,} bytes expected, {offset:,} found",
-                            hint="Something still writes to it. Play again when it is finished.",
-                        )
-                    header = struct.pack(">QI", offset, len(chunk))
-                    offset += len(chunk)
-                    in_flight.append((self._session.submit(Type.WRITE, prefix, header, chunk), offset))
-                reply, written_to = in_flight.popleft()
-                self._session.expect_status(reply)
-                progress(written_to)
-        except Refusal as refusal:
-            raise self._explain(refusal, "cannot write to", path) from refusal
-
-    def _read_all(self, path: str, handle: bytes, target_fd: int, progress: Progress) -> ReadFile:
-        before = self._stat(Type.FSTAT, encode_string(handle))
-        size = before.size_bytes
-        prefix = encode_string(handle)
-        in_flight: deque[tuple[Reply, int, int]] = deque()
-
-        def request(offset: int, count: int) -> None:
-            in_flight.append(
-                (self._session.submit(Type.READ, prefix, struct.pack(">QI", offset, count)), offset, count)
-            )
-
-        asked = received = 0
-        end_at: int | None = None
-        while True:
-            # One request beyond the announced size proves that the file ends there.
-            limit = size + 1 if size is not None else None
-            while len(in_flight) < READS_IN_FLIGHT and end_at is None and (limit is None or asked < limit):
-                count = self._session.read_bytes if limit is None else min(self._session.read_bytes, limit - asked)
-                request(asked, count)
-                asked += count
-            if not in_flight:
-                break
-            reply, offset, count = in_flight.popleft()
-            data = self._expect_data(reply, count)
-            if data is None:
-                end_at = offset if end_at is None else min(end_at, offset)
-                continue
-            _write_at(target_fd, data, offset)
-            received += len(data)
-            progress(received)
-            if len(data) < count:
-                # A short reply is no end of file: ask for the rest.
-                request(offset + len(data), count - len(data))
-        after = self._stat(Type.FSTAT, prefix)
-        if end_at is not None and received != end_at:
-            raise VerificationFailed(
-                f"{self._peer} sent {path!r} with a gap: the file ends at byte {end_at:,}, {received:,} bytes came",
-                hint="Another program is writing to the source, or the server is broken.",
-            )
-        return ReadFile(received, before, after)
-
-    def _expect_data(self, reply: Reply, count: int) -> memoryview | None:
-        """The bytes of a READ's reply, None at the end of the file."""
-        try:
-            data = self._session.expect(reply, Type.DATA).take_string()
-        except Refusal as refusal:
-            if refusal.code == StatusCode.EOF:
-                return None
-            raise
-        except MalformedPacket as error:
-            raise self._session.malformed_field(error) from error
-        if not 0 < len(data) <= count:
-            raise ConnectionLost(
-                f"{self._peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were asked for",
-                hint="The session cannot be trusted on.",
-            )
-        return data
 
     def _open(self, path: str, flags: OpenFlag, attributes: Attributes) -> bytes:
         reply = self._session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
@@ -282,7 +200,7 @@ class SftpFiles:
             self._session.call(Type.FSETSTAT, prefix, encode_wanted(wanted))
             return ""
         except Refusal as both:
-            reason = describe(both)
+            reason = describe_refusal(both)
         refused = []
         singles = {
             "permissions": WantedAttributes(wanted.permissions, None),
@@ -324,56 +242,6 @@ class SftpFiles:
             return False
         return True
 
-    def _explain(self, refusal: Refusal, doing: str, path: str) -> StepError:
-        """What a refused request means for the user."""
-        where = f"{path!r} on {self._peer}"
-        match refusal.code:
-            case StatusCode.NO_SUCH_FILE:
-                return FileRefused(
-                    f"{doing} {where}: no such file or folder",
-                    hint="A folder on the way is missing; 'create_parents: true' makes it.",
-                )
-            case StatusCode.PERMISSION_DENIED:
-                return PermissionRefused(
-                    f"{doing} {where}: permission denied",
-                    hint="Check owner and permissions of the file and its folder.",
-                )
-            case StatusCode.OP_UNSUPPORTED:
-                return ServerLacksFeature(f"{doing} {where}: the server does not support the request")
-        if self._is_full(path):
-            return DiskFull(f"{doing} {where}: no space left on the server", hint="Make room there, then play again.")
-        return self._explain_bare_failure(refusal, doing, path)
-
-    def _explain_bare_failure(self, refusal: Refusal, doing: str, path: str) -> FileError:
-        """FAILURE is all the protocol has for most errors: look at the most likely causes."""
-        where, reason = f"{path!r} on {self._peer}", describe(refusal)
-        text = refusal.text.lower()
-        if "space" in text or "quota" in text:
-            return DiskFull(f"{doing} {where}: {reason}", hint="Make room there, then play again.")
-        longest = max(len(part) for part in os.fsencode(path).split(b"/"))
-        hint = (
-            "The server gives no reason: a full disk, a quota, an existing name or an unusable one are the usual ones."
-        )
-        if longest > 255:
-            hint = f"A name of {longest} bytes is too long for most file systems (255)."
-        return FileRefused(f"{doing} {where}: {reason}", hint=hint)
-
-    def _is_full(self, path: str) -> bool:
-        """Whether the file system below `path` has no room left, as far as the server tells (statvfs@openssh.com)."""
-        if "statvfs@openssh.com" not in self._session.extensions:
-            return False
-        folder = posixpath.dirname(path) or "."
-        try:
-            name = encode_string(b"statvfs@openssh.com")
-            reader = self._session.expect(
-                self._session.submit(Type.EXTENDED, name, encode_path(folder)), Type.EXTENDED_REPLY
-            )
-            # f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, f_favail
-            _, _, blocks, _, available, files, _, free_files = (reader.take_uint64() for _ in range(8))
-        except (Refusal, StepError, MalformedPacket):
-            return False
-        return (blocks > 0 and available == 0) or (files > 0 and free_files == 0)
-
 
 def source_missing(path: str, peer: str) -> SourceMissing:
     """The error for a remote source that does not exist."""
@@ -381,11 +249,6 @@ def source_missing(path: str, peer: str) -> SourceMissing:
         f"the source {path!r} does not exist on {peer}",
         hint="Relative remote paths start at the login directory; '~' is not expanded by servers.",
     )
-
-
-def encode_path(path: str) -> bytes:
-    """A remote path on the wire. Bytes that are not UTF-8 travel as surrogate escapes inside the program."""
-    return encode_string(path.encode("utf-8", "surrogateescape"))
 
 
 def encode_wanted(wanted: WantedAttributes) -> bytes:
@@ -402,18 +265,3 @@ def to_status(attributes: Attributes) -> FileStatus:
         permissions=None if mode is None else mode & 0o777,
         modified_at_seconds=attributes.modified_at_seconds,
     )
-
-
-def describe(refusal: Refusal) -> str:
-    """A refusal in the server's words and the protocol's."""
-    try:
-        name = StatusCode(refusal.code).name
-    except ValueError:
-        name = f"status {refusal.code}"
-    return f"{name}: {refusal.text[:200]}" if refusal.text else name
-
-
-def _write_at(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        count = os.pwrite(fd, data, offset)
-        data, offset = data[count:], offset + count

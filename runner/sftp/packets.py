@@ -99,6 +99,11 @@ def encode_string(value: bytes) -> bytes:
     return struct.pack(">I", len(value)) + value
 
 
+def encode_path(path: str) -> bytes:
+    """A remote path on the wire. Bytes that are not UTF-8 travel as surrogate escapes inside the program."""
+    return encode_string(path.encode("utf-8", "surrogateescape"))
+
+
 def encode_packet(kind: Type, request_id: int, *parts: bytes) -> bytes:
     """A whole request: length, type, request id, body."""
     body_length = 5 + sum(map(len, parts))

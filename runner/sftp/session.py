@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from runner.cancellation import Deadline
-from runner.errors import ConnectionLost, ServerLacksFeature
+from runner.errors import ConnectionLost, ServerLacksFeature, UnreachableError
 from runner.sftp.packets import VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
 
 # OpenSSH sends 256 KiB at most; a server that announces more is broken or hostile.
@@ -57,7 +58,7 @@ class SftpSession:
 
     def __init__(self, channel: ByteChannel, peer: str) -> None:
         self._channel = channel
-        self._peer = peer
+        self.peer = peer
         self._send_lock = threading.Lock()
         self._buffer = bytearray()
         self._waiting: dict[int, Reply] = {}
@@ -80,12 +81,12 @@ class SftpSession:
             self._await(self._version_reply, deadline)
         except ConnectionLost as error:
             raise ServerLacksFeature(
-                f"the SFTP server of {self._peer} ended before it said a word",
+                f"the SFTP server of {self.peer} ended before it said a word",
                 hint="The sftp-server program may be missing, or the account may only run certain commands; "
                 "if the server speaks SCP, set connector_type: SCP.",
             ) from error
         if self.version < VERSION:
-            raise ServerLacksFeature(f"{self._peer} speaks SFTP version {self.version}; version {VERSION} is needed")
+            raise ServerLacksFeature(f"{self.peer} speaks SFTP version {self.version}; version {VERSION} is needed")
         reader = self._read(self._version_reply)
         try:
             while not reader.is_at_end:
@@ -103,7 +104,8 @@ class SftpSession:
             request_id = self._next_id
             self._next_id = (self._next_id + 1) & 0xFFFFFFFF
             self._waiting[request_id] = reply
-            self._channel.send(encode_packet(kind, request_id, *parts))
+            with self._giving_up_on_failure():
+                self._channel.send(encode_packet(kind, request_id, *parts))
         return reply
 
     def expect_status(self, reply: Reply) -> None:
@@ -161,15 +163,30 @@ class SftpSession:
     def _await(self, reply: Reply, deadline: Deadline | None = None) -> None:
         """Wait until the reply is there. Raises when the session ends, stalls, is interrupted or meets the deadline."""
         channel = self._channel
-        channel.wait_until(lambda: reply.kind is not None or self._failure is not None or channel.has_ended, deadline)
+        if reply.kind is None:
+            with self._giving_up_on_failure():
+                channel.wait_until(
+                    lambda: reply.kind is not None or self._failure is not None or channel.has_ended, deadline
+                )
         if reply.kind is None:
             raise self._failure or channel.lost()
+
+    @contextmanager
+    def _giving_up_on_failure(self) -> Iterator[None]:
+        """A session that stalled or broke off is not used again: clean-up must not wait for it a second time."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except UnreachableError as error:
+            self._failure = error
+            raise
 
     def _read(self, reply: Reply) -> Reader:
         return Reader(reply.body)
 
     def _malformed(self, what: str) -> ConnectionLost:
-        return ConnectionLost(f"{self._peer} broke the SFTP protocol: {what}", hint="The session cannot be trusted on.")
+        return ConnectionLost(f"{self.peer} broke the SFTP protocol: {what}", hint="The session cannot be trusted on.")
 
     def _feed(self, data: bytes) -> None:
         """Take the server's next bytes apart. Runs in the transport's thread."""

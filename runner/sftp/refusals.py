@@ -1,0 +1,67 @@
+"""What a refused SFTP request means for the user. The protocol has eight status codes, and most errors share one."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from runner.errors import DiskFull, FileError, FileRefused, PermissionRefused, ServerLacksFeature, StepError
+from runner.sftp.packets import MalformedPacket, StatusCode, Type, encode_path, encode_string
+from runner.sftp.session import Refusal, SftpSession
+
+
+def explain_refusal(refusal: Refusal, doing: str, path: str, session: SftpSession) -> StepError:
+    """The error for a request about `path` that the server refused. `doing` says what was tried: `cannot write to`."""
+    where = f"{path!r} on {session.peer}"
+    match refusal.code:
+        case StatusCode.NO_SUCH_FILE:
+            return FileRefused(
+                f"{doing} {where}: no such file or folder",
+                hint="A folder on the way is missing; 'create_parents: true' makes it.",
+            )
+        case StatusCode.PERMISSION_DENIED:
+            return PermissionRefused(
+                f"{doing} {where}: permission denied", hint="Check owner and permissions of the file and its folder."
+            )
+        case StatusCode.OP_UNSUPPORTED:
+            return ServerLacksFeature(f"{doing} {where}: the server does not support the request")
+    return _explain_bare_failure(refusal, doing, path, session)
+
+
+def describe_refusal(refusal: Refusal) -> str:
+    """A refusal in the protocol's words and the server's."""
+    try:
+        name = StatusCode(refusal.code).name
+    except ValueError:
+        name = f"status {refusal.code}"
+    return f"{name}: {refusal.text[:200]}" if refusal.text else name
+
+
+def _explain_bare_failure(refusal: Refusal, doing: str, path: str, session: SftpSession) -> FileError:
+    """FAILURE is all there is for a full disk, a quota, a name that is too long: look at the most likely causes."""
+    where, reason, text = f"{path!r} on {session.peer}", describe_refusal(refusal), refusal.text.lower()
+    if "space" in text or "quota" in text or _is_full(path, session):
+        return DiskFull(
+            f"{doing} {where}: no space left on the server ({reason})", hint="Make room there, then play again."
+        )
+    longest = max(len(part) for part in os.fsencode(path).split(b"/"))
+    if longest > 255:
+        hint = f"A name of {longest} bytes is too long for most file systems (255)."
+    else:
+        hint = "The server gives no reason. The usual ones: a full disk, a quota, a name that exists or is not allowed."
+    return FileRefused(f"{doing} {where}: {reason}", hint=hint)
+
+
+def _is_full(path: str, session: SftpSession) -> bool:
+    """Whether the file system below `path` has no room left, as far as the server tells (statvfs@openssh.com)."""
+    if "statvfs@openssh.com" not in session.extensions:
+        return False
+    folder = posixpath.dirname(path) or "."
+    try:
+        reply = session.submit(Type.EXTENDED, encode_string(b"statvfs@openssh.com"), encode_path(folder))
+        reader = session.expect(reply, Type.EXTENDED_REPLY)
+        # f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, f_favail
+        _, _, blocks, _, available, files, _, free_files = (reader.take_uint64() for _ in range(8))
+    except (Refusal, StepError, MalformedPacket):
+        return False
+    return (blocks > 0 and available == 0) or (files > 0 and free_files == 0)

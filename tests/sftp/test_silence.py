@@ -1,0 +1,40 @@
+"""Servers that fall silent in the middle of a session: given up once, after `stall_timeout`, and not waited for again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Runner, download, step, upload
+from tests.servers.mute import MuteServer, Stage
+
+
+@pytest.mark.parametrize("stage", ["sftp_stat", "sftp_open", "sftp_write", "sftp_close", "sftp_rename"])
+def test_an_upload_stalls(runner: Runner, tmp_path: Path, remote: Path, stage: Stage) -> None:
+    (runner.folder / "source").write_bytes(b"x" * 3_000_000)
+    with MuteServer(stage, tmp_path / "server", root=remote) as server:
+        started = time.monotonic()
+        outcome = runner.play([step(server, upload("source", "a"), stall_timeout=1)])
+
+    assert time.monotonic() - started < 4
+    assert outcome.exit_code == 4, outcome.output
+    assert outcome.step["error"]["type"] == "Stalled"
+    assert "stall_timeout" in outcome.step["error"]["message"]
+    assert not (remote / "a").exists()
+
+
+@pytest.mark.parametrize("stage", ["sftp_stat", "sftp_open", "sftp_read"])
+def test_a_download_stalls(runner: Runner, tmp_path: Path, remote: Path, stage: Stage) -> None:
+    (remote / "source").write_bytes(b"x" * 3_000_000)
+    local = runner.folder / "local"
+    local.mkdir()
+    with MuteServer(stage, tmp_path / "server", root=remote) as server:
+        started = time.monotonic()
+        outcome = runner.play([step(server, download("source", "local/a"), stall_timeout=1)])
+
+    assert time.monotonic() - started < 4
+    assert outcome.exit_code == 4, outcome.output
+    assert outcome.step["error"]["type"] == "Stalled"
+    assert list(local.iterdir()) == []
