@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import sys
 
 import click
@@ -9,6 +11,9 @@ import click
 from runner.errors import UsageError
 
 DEFAULT_PORT = 22
+
+_HOST = re.compile(r"[\w.][\w.-]*")
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 @click.command("hostkey", short_help="Print a server's host keys, ready to be checked and pinned.")
@@ -48,10 +53,18 @@ def parse_address(text: str) -> tuple[str, int]:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise UsageError(f"{text!r} is not HOST[:PORT]")
-        port = rest[1:] or port
+            raise UsageError(f"{text!r} is not HOST[:PORT]", hint="For example '[2001:db8::10]:2022'.")
+        port = rest[1:] if rest else port
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    if not host or host.startswith("-") or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    is_host = _HOST.fullmatch(host) or _is_ipv6(host)
+    if not is_host or not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
         raise UsageError(f"{text!r} is not HOST[:PORT]", hint="For example sftp.bank.example:2022.")
     return host, int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return isinstance(ipaddress.ip_address(text), ipaddress.IPv6Address)
+    except ValueError:
+        return False

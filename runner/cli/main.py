@@ -82,21 +82,21 @@ def run(arguments: list[str] | None) -> int:
         result = cli.main(args=arguments, prog_name="runner", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except PlaybookInvalid as error:
-        for problem in error.problems:
-            click.echo(format_problem(problem), err=True)
-        click.echo(f"{error.message}; nothing was contacted", err=True)
+        _print_problems(error)
         return error.exit_code
     except RunnerError as error:
         print_error(error.message, error.hint)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        hint = ""
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            hint = f"`{error.ctx.command_path} --help` shows how it is used."
+        print_error(error.format_message(), hint)
         return EXIT_USAGE
     except (click.exceptions.Abort, KeyboardInterrupt):
         return EXIT_SIGINT
-    except BrokenPipeError:
-        # Whoever read our output has had enough.
-        sys.stdout = None
+    except SystemExit:
+        # click's answer when whoever read our output has had enough (`| head`).
         return 0
     except Exception:
         traceback.print_exc()
@@ -105,3 +105,12 @@ def run(arguments: list[str] | None) -> int:
             "Please report it with the lines above and the playbook, secrets removed.",
         )
         return EXIT_BUG
+
+
+def _print_problems(error: PlaybookInvalid) -> None:
+    try:
+        for problem in error.problems:
+            click.echo(format_problem(problem), err=True)
+        click.echo(f"{error.message}; nothing was contacted", err=True)
+    except BrokenPipeError:
+        pass  # the exit code still tells

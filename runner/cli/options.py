@@ -31,7 +31,10 @@ class _ExtraVars(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def _read_mapping(self, text: str, shown_as: str) -> dict[str, Any]:
         from runner.playbook.document import PositionedMap, parse
 
-        data = parse(text, shown_as)
+        try:
+            data = parse(text, shown_as)
+        except PlaybookInvalid as error:
+            raise _not_a_mapping(error) from error
         if not isinstance(data, PositionedMap):
             raise UsageError(f"{shown_as}: extra vars must be a mapping of names to values")
         return data
@@ -44,8 +47,16 @@ def _read(path: str) -> str:
 
     try:
         return read_text(Path(path), path)
+    except PlaybookInvalid as error:
+        raise _not_a_mapping(error) from error
     except OSError as error:
         raise UsageError(f"cannot read the extra vars file {path}: {error.strerror}") from error
+
+
+def _not_a_mapping(error: PlaybookInvalid) -> UsageError:
+    """The first problem of extra vars: these stand on the command line, so they are no problem of the playbook."""
+    first = error.problems[0]
+    return UsageError(f"{first.location}: {first.message}", hint=first.hint)
 
 
 def _merge(ctx: click.Context, param: click.Parameter, values: tuple[dict[str, Any], ...]) -> dict[str, Any]:

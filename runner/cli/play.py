@@ -76,7 +76,7 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
-    reporter = _JsonReporter(json_path, is_check)
+    reporter = _JsonReporter(json_path, is_check, is_list=len(playbooks) > 1)
     try:
         plans = load_all(playbooks, extra_vars, workdir)
         names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
@@ -130,8 +130,9 @@ def _cancelling_on_signals(cancellation: Cancellation) -> Iterator[None]:
 class _JsonReporter:
     """Writes the report of `--json`, in every ending."""
 
-    def __init__(self, path: str | None, is_check: bool) -> None:
+    def __init__(self, path: str | None, is_check: bool, *, is_list: bool) -> None:
         self._path = path
+        self._is_list = is_list
         self._is_check = is_check
         folder = os.path.dirname(path or "") or "."
         # A play whose report cannot be written is better not begun.
@@ -140,22 +141,22 @@ class _JsonReporter:
 
     def report_plays(self, results: list[PlayResult], redactor: Redactor) -> None:
         """One object for one playbook, a list of objects for several."""
-        reports = [describe_play(result) for result in results]
-        if reports:
-            self._write(to_json(reports[0] if len(reports) == 1 else reports, redactor))
+        self._write([describe_play(result) for result in results], redactor)
 
     def report_error(self, file: str, error: RunnerError) -> None:
         """The report on a playbook that is not played."""
         told: dict[str, Any] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
         if isinstance(error, PlaybookInvalid):
             told["problems"] = describe_problems(error.problems)
+            file = error.problems[0].location.file
         now = datetime.now(UTC)
         report = describe_failure(file, is_check=self._is_check, at=now, exit_code=error.exit_code, error=told)
-        self._write(to_json(report, Redactor()))
+        self._write([report], Redactor())
 
-    def _write(self, text: str) -> None:
-        if self._path is None:
+    def _write(self, reports: list[dict[str, Any]], redactor: Redactor) -> None:
+        if self._path is None or not reports:
             return
+        text = to_json(reports if self._is_list else reports[0], redactor)
         if self._path == "-":
             sys.stdout.write(text)
             sys.stdout.flush()

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from runner.cli.options import extra_vars_option, load_all, playbook_arguments, workdir_option
+from runner.report.text import printable
 
 
 @click.command("validate", short_help="Check playbooks without contacting anything.")
@@ -25,5 +26,5 @@ def command(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str
     """
     for play in load_all(playbooks, extra_vars, workdir):
         count = len(play.steps)
-        click.echo(f"{play.file}: valid, {count} step{'s' if count != 1 else ''}")
+        click.echo(f"{printable(play.file)}: valid, {count} step{'s' if count != 1 else ''}")
     return 0

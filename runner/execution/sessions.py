@@ -59,11 +59,6 @@ class Sessions:
         for endpoint in list(self._sessions):
             self.drop(endpoint)
 
-    def warnings(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """What was skipped while the endpoint's known_hosts were read."""
-        session = self._sessions.get(endpoint)
-        return session.connection.warnings if session else ()
-
     def _open_sftp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
         channel = connection.open_channel(step.stall_timeout_seconds, deadline, self._cancellation)
         session = SftpSession(channel, str(step.endpoint))

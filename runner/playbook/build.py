@@ -81,6 +81,9 @@ class _Builder:
             if isinstance(item, PositionedMap) and (step := self._build_step(index, item)):
                 steps.append(step)
             if len(self._problems) > MAX_PROBLEMS:
+                # A mistake in what the steps share is found again in each of them.
+                self._problems = list(dict.fromkeys(self._problems))
+            if len(self._problems) > MAX_PROBLEMS:
                 break
         name = self._render_key(self._sections, "name", {**self._play_scope, **self._extra_vars})
         if self._problems:
@@ -106,14 +109,16 @@ class _Builder:
             return str(self._folder)
 
     def _build_step(self, index: int, item: PositionedMap) -> Step | None:
+        before = len(self._problems)
         connection_name, connection = self._find_connection(item)
+        if len(self._problems) > before:
+            return None
         merged = PositionedMap(item.location)
         for origin in (self._defaults, connection, item):
             for key in origin or ():
                 if origin is not None and key in connector_keys():
                     merged.take(key, origin)
         scope = self._step_scope(item, connection, connection_name, merged)
-        before = len(self._problems)
         inputs = self._render_inputs(merged, scope)
         name = self._render_key(item, "name", scope)
         if len(self._problems) > before:
@@ -193,6 +198,8 @@ class _Builder:
                 place = value.value_locations[inner]
                 rendered.put(inner, self._render_input(inner, item, place, scope), value.key_locations[inner], place)
             return rendered
+        if not isinstance(value, PositionedList) and not is_template(value) and key not in secret_keys():
+            return value
         with self._templates.watching_environment() as environment_names:
             result = self._render(value, location, scope)
         if key in secret_keys() and isinstance(result, str):

@@ -72,6 +72,7 @@ def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
     mode = inputs["mode"]
     is_upload = mode["mode_name"] == CopyFileFromEngine.mode_name
     source, destination = _file_name(mode, "source_file_name"), _file_name(mode, "destination_file_name")
+    _refuse_remote_tilde(mode, "destination_file_name" if is_upload else "source_file_name")
     options: dict[str, Any] = {key: mode[key] for key in _PLAIN_OPTIONS if key in mode}
     if "permissions" in mode:
         options["permissions"] = int(mode["permissions"].removeprefix("0o"), 8)
@@ -191,3 +192,15 @@ def _local_path(given: PositionedMap, key: str, workdir: str) -> str:
 def _check_path(key: str, name: str, location: Location) -> None:
     if "\0" in name or not is_encodable(name):
         raise InputProblem(location, f"'{key}' contains a character that no path can contain: {show(name)}")
+
+
+def _refuse_remote_tilde(mode: PositionedMap, key: str) -> None:
+    """Servers take `~/x` for a folder called `~`: nobody means that."""
+    name: str = mode[key]
+    if name == "~" or name.startswith("~/"):
+        raise InputProblem(
+            mode.value_locations[key],
+            f"'~' is not expanded in a remote path: {show(name)}",
+            f"Remote paths start at the login directory: write {show(name[2:] or '.')}; "
+            f"for a folder that is really called '~', write {show('./' + name)}.",
+        )

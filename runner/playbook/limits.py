@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MAX_SECONDS = 1.0
+MAX_SECONDS = 0.5
 MAX_BYTES = 256 * 1024 * 1024
 
 

@@ -87,21 +87,23 @@ class Templates:
         if self._being_rendered:
             return self._evaluate(text, location, scope)
         if self._overrun:
-            # A thousand templates that each take a second take too long as well.
+            # A thousand templates that each take this long take too long as well.
             raise TemplateProblem(self._overrun)
         try:
             with bounded_resources():
                 return self._evaluate(text, location, scope)
         except TimeIsUp as error:
-            self._overrun = Problem(location, f"the template takes longer than {MAX_SECONDS:.0f} s", "Simplify it.")
+            self._overrun = Problem(location, f"the template takes longer than {MAX_SECONDS} s", "Simplify it.")
             raise TemplateProblem(self._overrun) from error
 
     def _evaluate(self, text: str, location: Location, scope: Scope) -> Any:
-        from jinja2 import TemplateError
+        from jinja2 import TemplateError, Undefined
 
         try:
             template, names = self._compile(text)
             result = template({name: self._variable(name, scope) for name in sorted(names) if name in scope})
+            if isinstance(result, Undefined):
+                str(result)  # StrictUndefined raises here, and says what is undefined
             # A variable may be anything on the way; what comes out in the end is plain data.
             return result if self._being_rendered else _to_plain(result, location)
         except TemplateProblem:
@@ -135,15 +137,14 @@ class Templates:
     def _compile(self, text: str) -> tuple[Callable[[dict[str, Any]], Any], frozenset[str]]:
         """What fills in the template, and the names it uses. One whole expression keeps its type."""
         if text not in self._compiled:
-            from jinja2 import meta, nodes
+            from jinja2 import nodes
             from jinja2.environment import TemplateExpression
 
             tree = self._environment.parse(text)
-            names = frozenset(meta.find_undeclared_variables(tree))
-            match self._environment.parse(text.strip()).body:
-                case [nodes.Output(nodes=[nodes.Expr() as expression])] if not isinstance(
-                    expression, nodes.TemplateData
-                ):
+            names = frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+            outputs = tree.body[0].nodes if len(tree.body) == 1 and isinstance(tree.body[0], nodes.Output) else []
+            match [node for node in outputs if not isinstance(node, nodes.TemplateData) or node.data.strip()]:
+                case [nodes.Expr() as expression] if not isinstance(expression, nodes.TemplateData):
                     # As Environment.compile_expression does it, which takes no comments and no white-space marks.
                     assignment = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
                     template = self._environment.from_string(nodes.Template([assignment], lineno=1))
@@ -222,7 +223,7 @@ def _to_plain(result: Any, location: Location) -> Any:
 
     match result:
         case Undefined():
-            str(result)  # StrictUndefined raises here, and says what is undefined
+            str(result)
         case dict():
             plain_map = PositionedMap(getattr(result, "location", location))
             keys, values = getattr(result, "key_locations", {}), getattr(result, "value_locations", {})

@@ -10,14 +10,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
 
 from runner.playbook.document import PositionedList, PositionedMap, describe_type, locate, shorten
 from runner.problems import MAX_PROBLEMS, Location, Problem
@@ -37,23 +35,37 @@ def _schemas() -> dict[str, Any]:
     return {f"{name}.schema.json": json.loads(schema_text(name)) for name in SCHEMA_NAMES}
 
 
-@lru_cache(maxsize=2)
-def _registry(*, templates_allowed: bool) -> Registry[Any]:
-    """All schemas by name, and nothing else: no reference is ever fetched from the network.
+@lru_cache(maxsize=16)
+def _validator(reference: str, *, templates_allowed: bool) -> Draft202012Validator:
+    """For the schema that `reference` names.
+
+    Its references are put in place beforehand: resolving them for every value takes jsonschema half its time, and so
+    nothing is left that could be fetched from a network.
+    """
+    return Draft202012Validator(_inline({"$ref": reference}, "", templates_allowed=templates_allowed))
+
+
+def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
+    """A schema of `file_name` with every reference replaced by what it refers to.
 
     Once templates are filled in, text that looks like one is text, and no longer stands for a number or a mapping.
     """
-    schemas = _schemas()
-    if not templates_allowed:
-        connector = schemas[_CONNECTOR]
-        schemas = {**schemas, _CONNECTOR: {**connector, "$defs": {**connector["$defs"], "template": False}}}
-    resources = [(name, DRAFT202012.create_resource(schema)) for name, schema in schemas.items()]
-    return Registry().with_resources(resources)
-
-
-@lru_cache(maxsize=16)
-def _validator(reference: str, *, templates_allowed: bool) -> Draft202012Validator:
-    return Draft202012Validator({"$ref": reference}, registry=_registry(templates_allowed=templates_allowed))
+    if isinstance(schema, list):
+        kept = [item for item in schema if templates_allowed or item != {"$ref": _TEMPLATE_REF}]
+        return [_inline(item, file_name, templates_allowed=templates_allowed) for item in kept]
+    if not isinstance(schema, dict):
+        return schema
+    own = {
+        key: _inline(value, file_name, templates_allowed=templates_allowed)
+        for key, value in schema.items()
+        if key not in ("$ref", "$defs", "$id", "$schema", "examples")
+    }
+    if "$ref" not in schema:
+        return own
+    other_file_name, _, pointer = schema["$ref"].partition("#")
+    file_name = other_file_name or file_name
+    target = reduce(lambda here, key: here[key], pointer.split("/")[1:], _schemas()[file_name])
+    return {**_inline(target, file_name, templates_allowed=templates_allowed), **own}
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +102,8 @@ def validate_connector(
     problems = []
     for error in _validator(_CONNECTOR, templates_allowed=templates_allowed).iter_errors(inputs):
         if error.validator == "required" and not error.absolute_path:
-            problems += _explain_missing_input(error, inputs, step_location)
+            hint = "Set it in the step, in the connection it names, or in the playbook's defaults."
+            problems.append(Problem(step_location, f"the step has no '{_missing_key(error)}'", hint))
         else:
             problems += _explain(error, inputs, templates_allowed=templates_allowed)
     return problems
@@ -116,12 +129,6 @@ def show(value: object) -> str:
     return shorten(json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value))
 
 
-def _explain_missing_input(error: ValidationError, inputs: PositionedMap, location: Location) -> list[Problem]:
-    missing = [key for key in _keyword(error) if key not in inputs]
-    hint = "Set it in the step, in the connection it names, or in the playbook's defaults."
-    return [Problem(location, f"the step has no '{key}'", hint) for key in missing]
-
-
 def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> Iterator[Problem]:
     """Turn one jsonschema error into the problems a reader can act on."""
     if templates_allowed and is_template(error.instance):
@@ -136,9 +143,7 @@ def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> 
         case "additionalProperties":
             yield from _explain_unknown_keys(error)
         case "required":
-            missing = [key for key in _keyword(error) if key not in _mapping(error)]
-            # jsonschema reports each missing key in an error of its own; this one's is the one its message quotes.
-            key = next(key for key in missing if error.message.startswith(repr(key)))
+            key = _missing_key(error)
             yield Problem(location, f"missing key '{key}'", f"Add '{key}' to this mapping.")
         case _:
             yield _explain_value(error, location)
@@ -193,7 +198,7 @@ def _explain_bad_name(error: ValidationError, data: Data) -> Problem:
 def _explain_any_of(
     error: ValidationError, data: Data, location: Location, *, templates_allowed: bool
 ) -> Iterator[Problem]:
-    branches = [(index, _resolve(branch)) for index, branch in enumerate(_keyword(error)) if not _is_template(branch)]
+    branches = [(index, branch) for index, branch in enumerate(_keyword(error)) if not _is_template(branch)]
     value = error.instance
     discriminators = {key for _, branch in branches if (key := _discriminator(branch))}
     if isinstance(value, PositionedMap) and discriminators:
@@ -252,6 +257,12 @@ def _keyword(error: ValidationError) -> Any:
     return error.validator_value
 
 
+def _missing_key(error: ValidationError) -> str:
+    """jsonschema reports each missing key in an error of its own; this one's is the one its message quotes."""
+    missing = [str(key) for key in _keyword(error) if key not in _mapping(error)]
+    return next(key for key in missing if error.message.startswith(repr(key)))
+
+
 def _mapping(error: ValidationError) -> PositionedMap:
     """The mapping that the error is about."""
     assert isinstance(error.instance, PositionedMap)
@@ -294,25 +305,14 @@ def _type_hint(error: ValidationError) -> str:
     if value is None:
         return "Nothing is written after the ':'. Give a value, or remove the key."
     if isinstance(value, bool | int | float) and error.validator_value == "string":
-        return "Put it in quotes."
+        return "Put it in quotes; in a template, add '| string'."
     if isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return "Remove the quotes."
     return ""
 
 
 def _is_template(branch: Any) -> bool:
-    return isinstance(branch, dict) and str(branch.get("$ref", "")).endswith(_TEMPLATE_REF)
-
-
-def _resolve(branch: Any) -> dict[str, Any]:
-    """The schema that a branch stands for; our branches refer only to definitions of their own document."""
-    reference = branch.get("$ref", "")
-    if not reference:
-        return dict(branch)
-    file_name, _, pointer = reference.partition("#")
-    documents = [_schemas()[file_name]] if file_name else list(_schemas().values())
-    name = pointer.removeprefix("/$defs/")
-    return next(dict(document["$defs"][name]) for document in documents if name in document["$defs"])
+    return bool(branch == _schemas()[_CONNECTOR]["$defs"]["template"])
 
 
 def _discriminator(branch: dict[str, Any]) -> str | None:

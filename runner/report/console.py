@@ -182,7 +182,7 @@ class Console:
 
 def format_problem(problem: Problem) -> str:
     """A playbook's problem as linters print it, ready for an editor or a CI log to link."""
-    text = f"{problem.location}: {printable(problem.message)}"
+    text = f"{printable(str(problem.location))}: {printable(problem.message)}"
     return f"{text}\n  hint: {printable(problem.hint)}" if problem.hint else text
 
 

@@ -129,8 +129,11 @@ class SftpFiles:
         self._rename(Type.RENAME, b"", path, aside)
         try:
             self._rename(Type.RENAME, b"", temporary, path)
-        except StepError:
-            self._rename(Type.RENAME, b"", aside, path)
+        except StepError as error:
+            try:
+                self._rename(Type.RENAME, b"", aside, path)
+            except StepError:
+                error.add(f"The old file is kept as {aside!r}")
             raise
         self.remove(aside)
         return False

@@ -163,7 +163,7 @@ class SftpSession:
     def _await(self, reply: Reply, deadline: Deadline | None = None) -> None:
         """Wait until the reply is there. Raises when the session ends, stalls, is interrupted or meets the deadline."""
         channel = self._channel
-        if reply.kind is None:
+        if self._failure is None:
             with self._giving_up_on_failure():
                 channel.wait_until(
                     lambda: reply.kind is not None or self._failure is not None or channel.has_ended, deadline

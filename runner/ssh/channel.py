@@ -71,8 +71,12 @@ class Channel:
         `ConnectTimedOut` then and not before, since a session that is being set up answers to `connect_timeout`.
         """
         started = time.monotonic()
-        with self._arrival:
-            while not is_ready():
+        while True:
+            # Before every look, since what is waited for may be behind more data than the window has room for.
+            self._replenish_window()
+            with self._arrival:
+                if is_ready():
+                    return
                 self._cancellation.check()
                 silent_since = max(started, self._last_received)
                 if deadline is not None and deadline.has_passed:
@@ -80,7 +84,6 @@ class Channel:
                 if deadline is None and time.monotonic() - silent_since > self._stall_timeout_seconds:
                     raise self.stalled()
                 self._arrival.wait(POLL_SECONDS)
-        self._replenish_window()
 
     def start_subsystem(self, name: str) -> None:
         """Start a subsystem. Raises `paramiko.SSHException` if the server refuses."""

@@ -6,15 +6,24 @@ import functools
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import fabric
 import paramiko
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
-from runner.errors import ConnectFailed, ConnectionLost, ConnectTimedOut, HostKeyRefused, ServerLacksFeature
+from runner.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimedOut,
+    CredentialUnusable,
+    HostKeyRefused,
+    ServerLacksFeature,
+    UnreachableError,
+)
 from runner.plan import Endpoint, Fingerprints
+from runner.ssh.agent import AGENT_HINT, AgentFailure
 from runner.ssh.authentication import ExplicitAuthentication
 from runner.ssh.channel import Channel
 from runner.ssh.dial import dial
@@ -90,6 +99,8 @@ class Connection:
     def close(self) -> None:
         """End the session; never raises and never waits for the server."""
         with _silenced():
+            if self.is_alive:
+                self._client.transport.say_goodbye()
             self._client.close()
 
     def _timed_out(self, awaited: str) -> ConnectTimedOut:
@@ -113,24 +124,44 @@ def open_connection(endpoint: Endpoint, deadline: Deadline, cancellation: Cancel
     """
     check = HostKeyCheck(endpoint)
     authentication = ExplicitAuthentication(endpoint, deadline, cancellation)
+    try:
+        return _open_with_known_keys(endpoint, check, authentication, deadline, cancellation)
+    finally:
+        authentication.close()
+
+
+def _open_with_known_keys(
+    endpoint: Endpoint,
+    check: HostKeyCheck,
+    authentication: ExplicitAuthentication,
+    deadline: Deadline,
+    cancellation: Cancellation,
+) -> Connection:
+    knows_only_fingerprints = isinstance(endpoint.host_key_policy, Fingerprints)
     algorithms = check.algorithms
+    tried: set[str] = set()
     refusal: HostKeyRefused | None = None
+    has_seen_key = False
     while True:
+        tried |= set(algorithms)
         try:
             return _open_once(endpoint, check, authentication, algorithms, deadline, cancellation)
         except HostKeyRefused as error:
             shown, check.shown = check.shown, None
-            is_first = refusal is None
-            if is_first or (shown is not None and not isinstance(endpoint.host_key_policy, Fingerprints)):
-                refusal = error
-            if shown is None and is_first:
-                algorithms = tuple(name for name in ALL_ALGORITHMS if name not in algorithms)
-            elif shown is not None and isinstance(endpoint.host_key_policy, Fingerprints):
+            refusal = error if refusal is None or not has_seen_key else refusal
+            has_seen_key = has_seen_key or shown is not None
+            if shown is None:
+                algorithms = tuple(name for name in ALL_ALGORITHMS if name not in tried)
+            elif knows_only_fingerprints:
                 algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
             else:
                 algorithms = ()
             if not algorithms:
                 raise refusal from error.__cause__
+        except UnreachableError:
+            if refusal is None or knows_only_fingerprints:
+                raise
+            raise refusal from None
 
 
 def _open_once(
@@ -147,6 +178,10 @@ def _open_once(
         with _watch(sock, deadline, cancellation, lambda: _timed_out(endpoint, _stage(client))):
             try:
                 client.open()
+            except AgentFailure as error:
+                raise CredentialUnusable(
+                    f"the SSH agent did not sign the login to {endpoint}: {error}", hint=AGENT_HINT
+                ) from error
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise _explain_failure(endpoint, client, check, error) from error
         if endpoint.keepalive_interval_seconds:
@@ -196,7 +231,7 @@ def _watch(
     sock: socket.socket,
     deadline: Deadline,
     cancellation: Cancellation,
-    timed_out: functools.partial[ConnectTimedOut] | object,
+    timed_out: Callable[[], ConnectTimedOut],
 ) -> Iterator[None]:
     """Cut the connection at the deadline or on a signal, which ends whatever paramiko waits for inside the block."""
     finished = threading.Event()
@@ -206,7 +241,7 @@ def _watch(
     def guard() -> None:
         while not finished.wait(POLL_SECONDS):
             if must_end() or deadline.has_passed:
-                if deadline.has_passed and callable(timed_out):
+                if deadline.has_passed:
                     cut.append(timed_out())
                 _shut_down(sock)
                 return
@@ -218,7 +253,8 @@ def _watch(
     except Exception as error:
         finished.set()
         cancellation.check()
-        if cut:
+        # An agent that does not sign in time is not the server's silence.
+        if cut and not isinstance(error, CredentialUnusable):
             raise cut[0] from error
         raise
     finally:
@@ -272,16 +308,16 @@ def _explain_failure(
 ) -> ConnectFailed | HostKeyRefused:
     """What paramiko's error means."""
     text = " ".join(str(error).split())
+    if any(words in text for words in ("protocol banner", "Indecipherable protocol version", "Incompatible version")):
+        return ConnectFailed(
+            f"{endpoint} does not speak SSH 2: {text}", hint="Is this the port of the SSH server? SFTP is not FTP."
+        )
     if isinstance(error, paramiko.IncompatiblePeer):
         if "host key" in text:
             return check.refuse_negotiation()
         return ConnectFailed(
             f"{endpoint} and the runner have no algorithm in common: {text}",
             hint="The server offers only algorithms that are considered broken; it needs an update.",
-        )
-    if "protocol banner" in text or "Incompatible version" in text:
-        return ConnectFailed(
-            f"{endpoint} does not speak SSH: {text}", hint="Is this the port of the SSH server? SFTP is not FTP."
         )
     return ConnectFailed(
         f"{endpoint} ended the connection while the runner waited for {_stage(client)}: {text or type(error).__name__}",

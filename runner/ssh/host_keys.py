@@ -70,7 +70,10 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
             self.warnings += content.warnings
         found = find_entries(entries, self._endpoint.host, self._endpoint.port)
         self._revoked = frozenset(entry.key.blob for entry in found if entry.is_revoked)
-        self._expected = [Expectation(entry.key, entry.origin) for entry in found if not entry.is_revoked]
+        # As in OpenSSH a revoked key is not even asked for, so that the server may prove itself by another one.
+        self._expected = [
+            Expectation(entry.key, entry.origin) for entry in found if entry.key.blob not in self._revoked
+        ]
         self._sources = files or ["~/.ssh/known_hosts"]
 
     @property
@@ -85,8 +88,8 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         types = {expectation.key.type for expectation in self._expected}
         if not types:
             raise HostKeyRefused(
-                f"the host {self._endpoint} is not known: no key for it in {', '.join(self._sources)}"
-                f"{self._describe_warnings()}; nothing was sent to it",
+                f"the host {self._endpoint} is not known: no {'valid ' if self._revoked else ''}key for it in "
+                f"{', '.join(self._sources)}{self._describe_revoked()}{self._describe_warnings()}; nothing was sent to it",
                 hint=f"Get its keys with {self._scan_command}, check them with the server's operator, and pin them "
                 "under 'hostkey' or in the known_hosts file.",
             )
@@ -130,6 +133,10 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         if self._fingerprints:
             return f"{' or '.join(self._fingerprints)} ({self._sources[0]})"
         return " or ".join(f"{_describe(one.key)} ({one.origin})" for one in self._expected)
+
+    def _describe_revoked(self) -> str:
+        count = len(self._revoked)
+        return f" ({count} marked @revoked)" if count else ""
 
     def _describe_warnings(self) -> str:
         """The lines that could not be read: the missing key may stand in one of them."""

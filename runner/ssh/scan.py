@@ -28,14 +28,18 @@ def scan_host_keys(host: str, port: int, timeout_seconds: float) -> list[PublicK
             transport.start_client(timeout=max(0.1, deadline.remaining_seconds))
             shown = transport.get_remote_server_key()
             keys.append(PublicKey(shown.get_name(), shown.asbytes()))
-        except paramiko.IncompatiblePeer:
-            continue
+        except paramiko.IncompatiblePeer as error:
+            if "host key" not in str(error):
+                failure = error
         except (paramiko.SSHException, OSError, EOFError) as error:
             failure = error
         finally:
             transport.close()
         if deadline.has_passed:
-            raise ConnectTimedOut(f"{host}:{port} did not answer within {timeout_seconds:g} s") from failure
+            raise ConnectTimedOut(
+                f"{host}:{port} did not answer within {timeout_seconds:g} s: waited for {transport.stage}",
+                hint="The host accepts connections but is overloaded or hangs at this stage.",
+            ) from failure
         if failure is not None:
             raise ConnectFailed(
                 f"{host}:{port} does not answer as an SSH server: {' '.join(str(failure).split())}",

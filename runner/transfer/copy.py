@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
 from runner.errors import (
@@ -73,6 +73,8 @@ def _upload(copy: CopyFile, around: Surroundings) -> CopyResult:
             where=f"on {around.peer}",
             new_file_permissions=NEW_REMOTE_FILE_PERMISSIONS,
         )
+        if not is_known:
+            decision = replace(decision, warnings=(*decision.warnings, "the server does not tell what is there"))
         if around.is_check or decision.action in ("nothing", "leave"):
             return _summarise(copy, decision, source.status, around)
         if decision.action == "chmod":
@@ -105,8 +107,9 @@ def _send(
         with _removing_on_failure(temporary, made_folders, around):
             written = remote.write_new(temporary, source.fd, size, decision.wanted, report)
             verified = _verify_sent(copy, temporary, source, written, around, warnings)
-            # This is where the temporary file becomes the destination.
-            is_atomic = remote.publish(temporary, copy.destination)
+            # This is where the temporary file becomes the destination. A signal between two renames would lose both.
+            with around.cancellation.deferred(CLEAN_UP_SECONDS):
+                is_atomic = remote.publish(temporary, copy.destination)
         if not is_atomic:
             warnings.append("replaced in two steps: the server cannot replace a file in one (no posix-rename)")
     return CopyResult(
@@ -185,7 +188,8 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     def report(done_bytes: int) -> None:
         around.on_progress(done_bytes, source.size_bytes or done_bytes)
 
-    with LocalTarget(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
+    in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
+    with in_place, LocalTarget(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
         try:
             read = around.remote.read(copy.source, target.fd, report)
             _verify_received(copy, read, target, around)
@@ -200,7 +204,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         files_changed=1,
         bytes_transferred=read.received_bytes,
         message="created" if decision.action == "create" else "replaced",
-        verified="size",
+        verified=None if read.before.size_bytes is None else "size",
         atomic=copy.atomic,
         warnings=decision.warnings,
     )

@@ -41,7 +41,7 @@ def decide(
     if destination is None:
         return Decision("create", wanted, warnings)
     if _is_same_content(copy, source, destination):
-        asked_for = copy.permissions is not None or "permissions" in copy.preserve
+        asked_for = copy.if_exists == "replace" and (copy.permissions is not None or "permissions" in copy.preserve)
         differs = (
             None not in (wanted.permissions, destination.permissions) and wanted.permissions != destination.permissions
         )

@@ -109,3 +109,30 @@ def test_a_reader_that_goes_away_does_not_end_the_play(tmp_path: Path, sshd: Ope
 
     assert (done.returncode, done.stderr) == (0, "")
     assert len(snapshot(remote)) == 20
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.45])
+def test_between_the_two_renames_of_a_server_that_needs_two(tmp_path: Path, remote: Path, delay: float) -> None:
+    """Either the old file or the new one is there, never none."""
+    (tmp_path / "source").write_bytes(b"newer")
+    (remote / "a").write_bytes(b"older")
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=_SlowRename) as server:
+        process = Process(tmp_path, [step(server, upload("source", "a", compare="always"))])
+        wait_for(lambda: has_temporary(remote))
+        time.sleep(delay)
+        process.interrupt(signal.SIGTERM)
+
+    assert snapshot(remote) in ({"a": b"older"}, {"a": b"newer"})
+
+
+class _SlowRename(misbehaving.PlainRenameOnly):
+    """Takes its time before and after each rename."""
+
+    async def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        import asyncio
+
+        await asyncio.sleep(0.2)
+        result: Any = super().rename(oldpath, newpath)
+        if result is not None:
+            await result
+        await asyncio.sleep(0.2)

@@ -388,3 +388,34 @@ def test_folders_made_for_a_copy_that_failed_go_again(
     assert outcome.exit_code != 0
     assert snapshot(remote) == before
     assert snapshot(runner.folder / "local") == {}
+
+
+def test_a_download_in_place_that_fails_says_what_is_left(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    (remote / "source").write_bytes(b"x" * 200_000)
+    (runner.folder / "a").write_text("older")
+    factory = partial(misbehaving.EarlyEnd, length=100)
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome = play_one(runner, server, download("source", "a", atomic=False))
+
+    assert_failed(outcome, "VerificationFailed", "may be incomplete", exit_code=6)
+
+
+def test_skip_leaves_permissions_alone_as_well(runner: Runner, sshd: OpenSSHServer, remote: Path) -> None:
+    (runner.folder / "source").write_text("new")
+    mode = upload("source", remote / "a", if_exists="skip")
+    play_one(runner, sshd, mode)
+    (remote / "a").chmod(0o600)
+
+    outcome = play_one(runner, sshd, mode)
+
+    assert outcome.statuses == ["ok"]
+    assert (remote / "a").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_remote_tilde_is_found_before_anything_is_contacted(runner: Runner, sshd: OpenSSHServer) -> None:
+    (runner.folder / "source").write_text("new")
+
+    outcome = play_one(runner, sshd, upload("source", "~/inbox/a"))
+
+    assert outcome.exit_code == 3
+    assert "write 'inbox/a'" in outcome.stderr

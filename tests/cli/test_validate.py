@@ -1,0 +1,225 @@
+"""`runner validate`: everything that is wrong, in one go, without contacting or importing anything that could."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Runner
+from tests.playbook.examples import STEP, step
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TEN_MISTAKES = """\
+name: Ten mistakes
+workdirs: data
+vars: {day-of-week: monday}
+connections:
+  bank:
+    host: sftp.bank.example
+    hostkey: {hostkey_mode: fingerprint, fingerprint: "MD5:00:11"}
+    authentication: {authentication_method: ssh_agent, username: acme}
+steps:
+  - name: One
+    connection: bnak
+    mode: {mode_name: copy_file_to_engine, source_file_name: a, destination_file_name: b}
+  - name: Two
+    connection: bank
+    port: "2022"
+    mode: {mode_name: copy_file_to_engine, source_file_name: a, destination_file_name: b, permissions: 0644}
+  - name: Three
+    connection: bank
+    connect_timeout: 0
+    mode: {mode_name: copy_files_to_engine}
+  - name: Four
+    connection: bank
+    mode: {mode_name: copy_file_from_engine, source_file_name: "{{ dya }}", destination_file_name: in/}
+"""
+
+TOLD = """\
+play.yaml:2:1: unknown key 'workdirs'
+  hint: Did you mean 'workdir'?
+play.yaml:3:8: 'day-of-week' cannot be a variable's name
+  hint: Use letters, digits and '_', not beginning with a digit.
+play.yaml:10:5: the step has no 'authentication'
+  hint: Set it in the step, in the connection it names, or in the playbook's defaults.
+play.yaml:10:5: the step has no 'host'
+  hint: Set it in the step, in the connection it names, or in the playbook's defaults.
+play.yaml:11:17: no connection is called 'bnak'
+  hint: Did you mean 'bank'?
+play.yaml:15:11: 'port' must be a mapping with 'port_mode' or an integer, not a string
+  hint: Remove the quotes.
+play.yaml:16:104: 'permissions' must be a string, not an integer
+  hint: Put the octal digits in quotes, as in "0644": YAML 1.2 reads an unquoted 0644 as the decimal number 644.
+play.yaml:19:22: 'connect_timeout' must be at least 1, not 0
+play.yaml:20:23: 'mode_name' must be copy_file_to_engine or copy_file_from_engine, not 'copy_files_to_engine'
+  hint: Did you mean 'copy_file_to_engine'?
+play.yaml:23:64: undefined in the template: 'dya' is undefined
+  hint: Known: connection_name, day-of-week, host, lookup, now, playbook_dir.
+10 problems in the playbook; nothing was contacted
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, so that messages name files as the user does."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_ten_mistakes_are_told_in_one_go(runner: Runner, folder: Path) -> None:
+    (folder / "play.yaml").write_text(TEN_MISTAKES)
+
+    outcome = runner("validate", "play.yaml")
+
+    assert outcome.stderr == TOLD
+    assert outcome.stdout == ""
+    assert outcome.exit_code == 3
+
+
+def test_a_valid_playbook_is_told_with_its_number_of_steps(runner: Runner, folder: Path) -> None:
+    (folder / "one.yaml").write_text(STEP)
+    (folder / "three.yaml").write_text(STEP * 3)
+
+    outcome = runner("validate", "one.yaml", "three.yaml")
+
+    assert outcome.stdout == "one.yaml: valid, 1 step\nthree.yaml: valid, 3 steps\n"
+    assert outcome.stderr == ""
+    assert outcome.exit_code == 0
+
+
+def test_the_problems_of_several_files_are_told_together(runner: Runner, folder: Path) -> None:
+    (folder / "b.yaml").write_text(step(port="0", hots="x"))
+    (folder / "good.yaml").write_text(STEP)
+    (folder / "a.yaml").write_text(step(connect_timeout="0"))
+
+    outcome = runner("validate", "b.yaml", "good.yaml", "a.yaml")
+
+    assert [line.split(" ")[0] for line in outcome.stderr.splitlines() if line.startswith(("a", "b", "g"))] == [
+        "b.yaml:5:9:",
+        "b.yaml:6:3:",
+        "a.yaml:5:20:",
+    ]
+    assert outcome.stderr.endswith("3 problems in the playbook; nothing was contacted\n")
+    assert outcome.exit_code == 3
+
+
+def test_a_missing_file_is_a_usage_error(runner: Runner, folder: Path) -> None:
+    outcome = runner("validate", "nope.yaml")
+
+    assert (
+        outcome.stderr
+        == "error: cannot read the playbook nope.yaml: No such file or directory\nhint: Check the path.\n"
+    )
+    assert outcome.exit_code == 64
+
+
+def test_a_file_name_cannot_drive_the_terminal(runner: Runner, folder: Path) -> None:
+    good, bad = "good\x1b[2J\n.yaml", "bad\x1b[2J\n.yaml"
+    (folder / good).write_text(STEP)
+    (folder / bad).write_text("- 1\n")
+
+    valid, invalid, missing = runner("validate", good), runner("validate", bad), runner("validate", "\x1b[2J")
+
+    assert valid.stdout == "good\\x1b[2J\\n.yaml: valid, 1 step\n"
+    assert invalid.stderr.startswith("bad\\x1b[2J\\n.yaml:1:3: step 1 must be")
+    assert "\x1b" not in missing.output
+
+
+def test_what_a_playbook_says_cannot_drive_the_terminal(runner: Runner, folder: Path) -> None:
+    (folder / "play.yaml").write_text(step(connector_type=r'"\e[2J\n::error::x"', connection=r'"\e[2J"'))
+
+    outcome = runner("validate", "play.yaml")
+
+    assert outcome.exit_code == 3
+    assert "\x1b" not in outcome.output
+    assert not any(line.startswith("::") for line in outcome.output.splitlines())
+
+
+def test_a_secret_in_the_playbook_does_not_reach_the_output(runner: Runner, folder: Path) -> None:
+    login = "{authentication_method: username_password, username: u, password: hunter2-hunter2}"
+    (folder / "play.yaml").write_text(step(authentication=login) + step(connection="hunter2-hunter2"))
+
+    outcome = runner("validate", "play.yaml")
+
+    assert "8:15: no connection is called '********'" not in outcome.output
+    assert "9:15: no connection is called '********'" in outcome.output
+    assert "hunter2" not in outcome.output
+
+
+def test_the_workdir_option_is_taken(runner: Runner, folder: Path) -> None:
+    (folder / "play.yaml").write_text(STEP)
+
+    assert runner("validate", "play.yaml", "--workdir", "elsewhere").exit_code == 0
+
+
+WATCHED = """
+import sys
+
+def refuse(event, arguments):
+    if event.startswith(("socket.", "urllib.", "http.", "subprocess.", "os.system", "os.exec")):
+        raise SystemExit(f"{event} {arguments}")
+
+sys.addaudithook(refuse)
+from runner.cli.main import run
+code = run(sys.argv[1:])
+heavy = {"fabric", "invoke", "paramiko", "rich", "asyncssh", "cryptography", "socket"}
+print("imported:", *sorted(heavy & sys.modules.keys()))
+raise SystemExit(code)
+"""
+
+
+def watch(*arguments: str) -> tuple[int, str]:
+    """Run `runner` where touching the network or starting a program ends the process; say what it imported."""
+    ended = subprocess.run(
+        [sys.executable, "-c", WATCHED, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["validate", "--help"], ["schema", "connector"], ["play", "--help"]]
+)
+def test_helping_imports_nothing_that_connects(arguments: list[str]) -> None:
+    exit_code, output = watch(*arguments)
+
+    assert output.endswith("imported:\n"), output
+    assert exit_code == 0
+
+
+def test_validating_imports_nothing_that_connects(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(step(name="'{{ now() }}'"))
+    (tmp_path / "bad.yaml").write_text(TEN_MISTAKES)
+
+    valid_code, valid_output = watch("validate", str(tmp_path / "good.yaml"))
+    invalid_code, invalid_output = watch("validate", str(tmp_path / "bad.yaml"))
+
+    assert (valid_code, invalid_code) == (0, 3)
+    assert valid_output.endswith("valid, 1 step\nimported:\n"), valid_output
+    assert "imported:\n" in invalid_output
+
+
+def test_two_thousand_steps_are_validated_in_three_seconds(tmp_path: Path) -> None:
+    head = "vars: {day: monday}\nconnections:\n  bank:\n    " + "\n    ".join(
+        line[2:] for line in STEP.splitlines()[:3]
+    )
+    steps = "".join(
+        f"- name: Send {index}\n  connection: bank\n  mode:\n    mode_name: copy_file_from_engine\n"
+        f'    source_file_name: "out/{{{{ day }}}}-{index}.xml"\n    destination_file_name: /inbox/{index}.xml\n'
+        for index in range(2000)
+    )
+    path = tmp_path / "long.yaml"
+    path.write_text(f"{head}\nsteps:\n{steps}")
+
+    started = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-m", "runner", "validate", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    took_seconds = time.monotonic() - started
+
+    assert ended.stdout == f"{path}: valid, 2000 steps\n", ended.stderr
+    assert took_seconds < 3

@@ -1,0 +1,54 @@
+"""Runs `runner` in a process of its own, under limits, and says what it cost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Beyond these the kernel ends the process: a playbook that gets there has already won.
+ADDRESS_SPACE_BYTES = 1024 * 1024 * 1024
+PROCESSOR_SECONDS = 10
+
+_PROGRAM = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, ({ADDRESS_SPACE_BYTES}, {ADDRESS_SPACE_BYTES}))
+resource.setrlimit(resource.RLIMIT_CPU, ({PROCESSOR_SECONDS}, {PROCESSOR_SECONDS}))
+from runner.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the process ended, what it printed, and what it took."""
+
+    exit_code: int
+    output: str
+    processor_seconds: float
+    peak_bytes: int
+
+
+def run_bounded(folder: Path, *arguments: str) -> Ending:
+    """Run `runner` with these arguments."""
+    output_path = folder / "output.txt"
+    with output_path.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Ending(
+        exit_code=process.returncode,
+        output=output_path.read_text(encoding="utf-8"),
+        processor_seconds=usage.ru_utime + usage.ru_stime,
+        peak_bytes=usage.ru_maxrss * 1024,
+    )

@@ -1,0 +1,456 @@
+"""The JSON Schemas: valid, described throughout, resolved without a network, and as strict as they say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import ValidationError
+from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from runner.plan import CopyFileToEngine, Endpoint, KnownHosts, SshAgent, Step
+from runner.playbook.document import PositionedList, parse
+from runner.playbook.validation import validate_playbook
+from runner.problems import Location, Problem
+from runner.redaction import Redactor
+from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
+from runner.resources import SCHEMA_NAMES, schema_text
+from runner.results import CopyResult, PlayResult, StepFailure, StepResult
+from tests.conftest import Runner
+
+SCHEMAS: dict[str, Any] = {name: json.loads(schema_text(name)) for name in SCHEMA_NAMES}
+PLAIN_TYPES = {"string", "integer", "number", "boolean", "array", "null"}
+
+
+def refuse_to_fetch(uri: str) -> Resource[Any]:
+    raise AssertionError(f"{uri} would be fetched")
+
+
+REGISTRY: Registry[Any] = Registry(retrieve=refuse_to_fetch).with_resources(
+    (f"{name}.schema.json", DRAFT202012.create_resource(schema)) for name, schema in SCHEMAS.items()
+)
+FORMATS = FormatChecker(formats=())
+
+
+@FORMATS.checks("date-time", raises=ValueError)
+def is_moment(value: object) -> bool:
+    """RFC 3339: a date, a time, and an offset."""
+    return datetime.fromisoformat(str(value)).utcoffset() is not None and "T" in str(value)
+
+
+def validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(SCHEMAS[name], registry=REGISTRY, format_checker=FORMATS)
+
+
+def walk(schema: Any, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every subschema below `schema`, with its path."""
+    if isinstance(schema, dict):
+        yield path, schema
+        for keyword in ("properties", "$defs"):
+            for name, inner in schema.get(keyword, {}).items():
+                yield from walk(inner, f"{path}/{keyword}/{name}")
+        for keyword in ("items", "additionalProperties", "propertyNames"):
+            yield from walk(schema.get(keyword), f"{path}/{keyword}")
+        for index, inner in enumerate(schema.get("anyOf", ())):
+            yield from walk(inner, f"{path}/anyOf/{index}")
+
+
+SUBSCHEMAS = [(name, path, inner) for name, schema in SCHEMAS.items() for path, inner in walk(schema)]
+
+
+def resolve(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """What a schema stands for, references followed; its own keywords win."""
+    while "$ref" in schema:
+        resolver = REGISTRY.resolver(base_uri=f"{name}.schema.json")
+        resolved = resolver.lookup(schema["$ref"])
+        name = resolved.resolver._base_uri.removesuffix(".schema.json")
+        schema = {**resolved.contents, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema
+
+
+@pytest.mark.parametrize("name", SCHEMA_NAMES)
+def test_a_schema_is_valid_json_schema_2020_12(name: str) -> None:
+    assert SCHEMAS[name]["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft202012Validator.check_schema(SCHEMAS[name], format_checker=FORMATS)
+
+
+def test_no_keyword_is_misspelt() -> None:
+    known = {
+        *("$schema", "$id", "$ref", "$defs", "title", "description", "examples", "default", "writeOnly", "format"),
+        *("type", "enum", "const", "pattern", "minLength", "minimum", "maximum"),
+        *(
+            "properties",
+            "required",
+            "additionalProperties",
+            "propertyNames",
+            "items",
+            "minItems",
+            "uniqueItems",
+            "anyOf",
+        ),
+    }
+    assert {key for _, _, schema in SUBSCHEMAS for key in schema} <= known
+
+
+def test_every_reference_resolves_and_none_is_fetched() -> None:
+    references = [(name, schema) for name, _, schema in SUBSCHEMAS if "$ref" in schema]
+
+    assert len(references) > 50
+    for name, schema in references:
+        assert resolve(name, schema)
+
+
+def test_a_reference_that_is_not_ours_would_be_noticed() -> None:
+    with pytest.raises(Unresolvable):
+        resolve("playbook", {"$ref": "https://example.com/other.schema.json"})
+
+
+def test_every_property_is_described() -> None:
+    nameless = [
+        f"{name}{path}/{key}"
+        for name, path, schema in SUBSCHEMAS
+        for key, inner in schema.get("properties", {}).items()
+        if not resolve(name, inner).get("description")
+    ]
+    assert nameless == []
+
+
+def test_extensions_are_told_apart_from_the_documented_inputs() -> None:
+    properties = SCHEMAS["connector"]["properties"]
+    documented = {key for key, inner in properties.items() if not inner["description"].startswith("Extension")}
+    variants = {
+        key
+        for key, inner in SCHEMAS["connector"]["$defs"].items()
+        if inner.get("type") == "object" and not inner["description"].startswith("Extension")
+    }
+
+    assert documented == {
+        *("connector_type", "schema_version", "authentication", "host", "hostkey", "port", "mode", "connect_timeout")
+    }
+    assert variants == {
+        *("username_password", "ssh_key", "known_host", "port_number", "copy_file_to_engine", "copy_file_from_engine")
+    }
+
+
+def test_every_object_is_closed() -> None:
+    open_objects = [
+        f"{name}{path}"
+        for name, path, schema in SUBSCHEMAS
+        if schema.get("type") == "object"
+        and schema.get("additionalProperties") is not False
+        and not isinstance(schema.get("additionalProperties"), dict)
+        and "propertyNames" not in schema
+    ]
+    assert open_objects == []
+
+
+def test_the_branches_of_every_any_of_are_told_apart_by_a_constant_or_by_their_type() -> None:
+    choices = [(f"{name}{path}", name, schema["anyOf"]) for name, path, schema in SUBSCHEMAS if "anyOf" in schema]
+    assert len(choices) > 10
+    for place, name, branches in choices:
+        resolved = [resolve(name, branch) for branch in branches]
+        objects = [branch for branch in resolved if branch.get("type") == "object"]
+        others = [branch for branch in resolved if branch.get("type") != "object"]
+        assert all(branch.get("type") in PLAIN_TYPES for branch in others), place
+        assert all(branch.get("additionalProperties") is False for branch in objects), place
+        if len(objects) > 1:
+            discriminators = [
+                {
+                    (key, inner["const"])
+                    for key, inner in branch["properties"].items()
+                    if "const" in inner and key in branch["required"]
+                }
+                for branch in objects
+            ]
+            assert all(len(one) == 1 for one in discriminators), place
+            assert len({next(iter(one))[0] for one in discriminators}) == 1, place
+            assert len(set.union(*discriminators)) == len(objects), place
+
+
+def test_defaults_and_examples_fit_their_own_schemas() -> None:
+    checked = 0
+    for name, path, schema in SUBSCHEMAS:
+        for value in [*schema.get("examples", ()), *([schema["default"]] if "default" in schema else ())]:
+            pointer = path.removeprefix("#")
+            fitting = Draft202012Validator({"$ref": f"{name}.schema.json#{pointer}"}, registry=REGISTRY)
+            fitting.validate(value)
+            checked += 1
+    assert checked > 20
+
+
+def test_every_input_of_the_connector_may_stand_in_defaults_a_connection_and_a_step() -> None:
+    inputs = set(SCHEMAS["connector"]["properties"])
+    definitions = SCHEMAS["playbook"]["$defs"]
+
+    assert set(definitions["defaults"]["properties"]) == inputs
+    assert set(definitions["connection"]["properties"]) - inputs == {"vars"}
+    assert set(definitions["step"]["properties"]) - inputs == {"name", "connection", "vars"}
+
+
+# The documented examples, key for key; what stands as '...' there is filled in.
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ8z5Zp0vV0nWjZ0g8c6f4V0oQXhZkq3rC3o2rT9s0x"
+COPY_TO_ENGINE = f"""\
+- connector_type: SCP
+  authentication:
+    authentication_method: ssh_key
+    username: acme
+    ssh_key: "{{{{ lookup('env', 'BANK_KEY') }}}}"
+  host: sftp.bank.example
+  hostkey:
+    hostkey_mode: known_host
+    known_host: {KEY}
+  mode:
+    mode_name: copy_file_to_engine
+    source_file_name: /outbox/report.csv
+    destination_file_name: report.csv
+"""
+COPY_FROM_ENGINE = f"""\
+- connector_type: SCP
+  authentication:
+    authentication_method: username_password
+    username: acme
+    password: "{{{{ lookup('env', 'BANK_KEY') }}}}"
+  host: sftp.bank.example
+  port:
+    port_mode: port_number
+    port_number: 2022 # non-standard port
+  hostkey:
+    hostkey_mode: known_host
+    known_host: {KEY}
+  mode:
+    mode_name: copy_file_from_engine
+    source_file_name: report.csv
+    destination_file_name: /inbox/report.csv
+"""
+
+
+@pytest.mark.parametrize("connector_type", ["SCP", "SFTP"])
+@pytest.mark.parametrize("example", [COPY_TO_ENGINE, COPY_FROM_ENGINE])
+def test_the_documented_examples_are_valid_key_for_key(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, example: str, connector_type: str
+) -> None:
+    monkeypatch.setenv("BANK_KEY", "a secret of some length")
+    text = example.replace("connector_type: SCP", f"connector_type: {connector_type}")
+    (runner.folder / "play.yaml").write_text(text, encoding="utf-8")
+    steps = parse(text, "play.yaml")
+
+    validator("playbook").validate(steps)
+    validator("connector").validate(steps[0] if isinstance(steps, PositionedList) else None)
+    outcome = runner("validate", str(runner.folder / "play.yaml"))
+
+    assert outcome.exit_code == 0, outcome.output
+
+
+def connector(**inputs: Any) -> dict[str, Any]:
+    """A connector's input; None takes an input away."""
+    example: dict[str, Any] = SCHEMAS["connector"]["examples"][0]
+    return {key: value for key, value in {**example, **inputs}.items() if value is not None}
+
+
+def copy(**options: Any) -> dict[str, Any]:
+    return {
+        "mode_name": "copy_file_to_engine",
+        "source_file_name": "a",
+        "destination_file_name": "b",
+        **options,
+    }
+
+
+VALID = [
+    connector(),
+    connector(connector_type=None, port=None, hostkey=None),
+    connector(port=22),
+    connector(port="{{ port }}"),
+    connector(port={"port_mode": "default_port"}),
+    connector(port={"port_mode": "port_number", "port_number": "{{ port }}"}),
+    connector(schema_version="1", connect_timeout=1, keepalive_interval=0, stall_timeout=1),
+    connector(authentication={"authentication_method": "ssh_agent", "username": "u"}),
+    connector(authentication={"authentication_method": "ssh_key", "username": "u", "ssh_key": "k", "passphrase": "p"}),
+    connector(authentication={"authentication_method": "ssh_key_file", "username": "u", "ssh_key_file": "k"}),
+    connector(authentication="{{ login }}"),
+    connector(hostkey={"hostkey_mode": "known_host", "known_host": ["a", "b"]}),
+    connector(hostkey={"hostkey_mode": "fingerprint", "fingerprint": "SHA256:x"}),
+    connector(hostkey={"hostkey_mode": "known_hosts_file"}),
+    connector(mode=copy()),
+    connector(mode=copy(permissions="0640", preserve=[], compare="always", if_exists="skip", verify="size")),
+    connector(mode=copy(permissions="{{ permissions }}", atomic=False, create_parents="{{ yes }}")),
+]
+
+INVALID = [
+    connector(host=None),
+    connector(mode=None),
+    connector(authentication=None),
+    connector(host=""),
+    connector(hosts="x"),
+    connector(connector_type="sftp"),
+    connector(connector_type="FTP"),
+    connector(port="22"),
+    connector(port=0),
+    connector(port=65536),
+    connector(port={"port_mode": "default_port", "port_number": 22}),
+    connector(port={"port_number": 22}),
+    connector(connect_timeout=0),
+    connector(connect_timeout=1.5),
+    connector(connect_timeout=True),
+    connector(authentication="secret"),
+    connector(authentication={"username": "u", "password": "p"}),
+    connector(authentication={"authentication_method": "username_password", "username": "u"}),
+    connector(authentication={"authentication_method": "ssh_agent", "username": "u", "password": "p"}),
+    connector(authentication={"authentication_method": "none", "username": "u"}),
+    connector(hostkey={"hostkey_mode": "none"}),
+    connector(hostkey={"hostkey_mode": "known_host"}),
+    connector(hostkey={"hostkey_mode": "known_host", "known_host": []}),
+    connector(hostkey="x"),
+    connector(hostkey=False),
+    connector(mode={"mode_name": "list", "path": "/"}),
+    connector(mode={"mode_name": "copy_directory_to_engine"}),
+    connector(mode=copy(source_file_name="")),
+    connector(mode=copy(permissions=640)),
+    connector(mode=copy(permissions="4755")),
+    connector(mode=copy(permissions="648")),
+    connector(mode=copy(preserve=["owner"])),
+    connector(mode=copy(preserve=["times", "times"])),
+    connector(mode=copy(compare="checksum")),
+    connector(mode=copy(overwrite=True)),
+    connector(mode=copy(atomic="no")),
+]
+
+
+@pytest.mark.parametrize("inputs", VALID, ids=str)
+def test_a_right_input_is_accepted(inputs: dict[str, Any]) -> None:
+    validator("connector").validate(inputs)
+    validator("playbook").validate([inputs])
+
+
+@pytest.mark.parametrize("inputs", INVALID, ids=str)
+def test_a_wrong_input_is_refused_and_explained(inputs: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        validator("connector").validate(inputs)
+
+    # A step may leave out what its connection has; everything else is refused there too, in words.
+    if {"host", "mode", "authentication"} <= inputs.keys():
+        with pytest.raises(ValidationError):
+            validator("playbook").validate([inputs])
+        assert validate_playbook(parse(json.dumps([inputs]), "f"))
+
+
+@pytest.mark.parametrize(
+    "playbook",
+    [
+        [{}],
+        {"steps": [{}]},
+        {
+            "name": "x",
+            "schema_version": "1",
+            "vars": {"a": [1, None]},
+            "defaults": {},
+            "connections": {},
+            "steps": [{}],
+        },
+        {"connections": {"bank": {"vars": {"x": 1}, "host": "h"}}, "steps": [{"connection": "bank"}], "workdir": "~"},
+    ],
+    ids=str,
+)
+def test_both_shapes_of_a_playbook_are_accepted(playbook: Any) -> None:
+    validator("playbook").validate(playbook)
+
+
+@pytest.mark.parametrize(
+    "playbook",
+    [
+        [],
+        {},
+        "x",
+        None,
+        {"steps": []},
+        {"steps": {}},
+        {"step": [{}]},
+        {"steps": [{}], "hosts": "x"},
+        {"steps": [{}], "vars": {"a-b": 1}},
+        {"steps": [{}], "schema_version": 1},
+        {"steps": [{}], "workdir": ""},
+        {"steps": [{}], "connections": {"bank": None}},
+        {"steps": [{}], "defaults": {"connection": "x"}},
+        [{"connection": ""}],
+        [{"name": ""}],
+        [None],
+    ],
+    ids=str,
+)
+def test_what_is_no_playbook_is_refused(playbook: Any) -> None:
+    with pytest.raises(ValidationError):
+        validator("playbook").validate(playbook)
+
+
+STARTED = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+STEP = Step(
+    index=1,
+    name="Fetch",
+    host_label="bank",
+    connector_type="SFTP",
+    endpoint=Endpoint("sftp.bank.example", 22, SshAgent("acme"), KnownHosts()),
+    mode=CopyFileToEngine("/outbox/a", "/data/a"),
+    connect_timeout_seconds=30,
+    stall_timeout_seconds=60,
+    location=Location("play.yaml", 3, 5),
+)
+COPY = CopyResult("/outbox/a", "/data/a", 10, 1, 10, "copied", verified="size", atomic=True, warnings=("a warning",))
+CHANGED = StepResult(STEP, "changed", STARTED, 0.5, "copied", copy=COPY)
+FAILED = StepResult(
+    STEP, "failed", STARTED, 0.0, "no such file", failure=StepFailure("SourceMissing", "no such file", "hint", 2)
+)
+SKIPPED = StepResult(STEP, "skipped", STARTED, 0.0, "an earlier step failed", attempts=0)
+PLAY = PlayResult("play.yaml", "Nightly", False, STARTED, STARTED + timedelta(seconds=1), 1.0, 0, steps=(CHANGED,))
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        PLAY,
+        replace(PLAY, steps=()),
+        replace(PLAY, exit_code=2, steps=(CHANGED, FAILED, SKIPPED)),
+        replace(PLAY, exit_code=130, interrupted_by=2, is_check=True),
+        replace(PLAY, steps=(replace(CHANGED, copy=replace(COPY, verified=None, atomic=None, skipped=True)),)),
+        replace(PLAY, name="caf\udce9", file="caf\udce9.yaml"),
+    ],
+)
+def test_the_report_on_a_play_fits_its_schema(result: PlayResult) -> None:
+    validator("report").validate(json.loads(to_json(describe_play(result), Redactor())))
+
+
+def test_the_report_on_an_invalid_playbook_fits_its_schema() -> None:
+    problems = describe_problems((Problem(Location("play.yaml", 1, 1), "wrong", "mend it"),))
+    error = {"type": "PlaybookInvalid", "message": "1 problem", "hint": "", "problems": problems}
+
+    report = describe_failure("play.yaml", is_check=False, at=STARTED, exit_code=3, error=error)
+
+    validator("report").validate(report)
+
+
+def test_the_report_schema_refuses_what_the_report_never_says() -> None:
+    report = describe_play(PLAY)
+    wrong = [
+        {**report, "status": "fine"},
+        {**report, "started_at": "yesterday"},
+        {**report, "started_at": "2024-05-01T12:00:00"},
+        {**report, "finished_at": None},
+        {**report, "extra": 1},
+        {**report, "duration_seconds": -1},
+        {**report, "recap": {"bank": {"ok": 1}}},
+        {**report, "steps": [{**report["steps"][0], "status": "running"}]},
+        {**report, "steps": [{**report["steps"][0], "location": {"file": "f", "line": 0, "column": 1}}]},
+        {key: value for key, value in report.items() if key != "exit_code"},
+    ]
+    for one in wrong:
+        assert not validator("report").is_valid(one), one
+
+
+def test_moments_are_rfc_3339_in_utc_with_milliseconds() -> None:
+    assert describe_play(PLAY)["started_at"] == "2024-05-01T12:00:00.123+00:00"
