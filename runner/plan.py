@@ -82,6 +82,11 @@ class KnownHosts:
 HostKeyPolicy = PinnedKeys | Fingerprints | KnownHosts
 
 
+def format_address(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server and how to become its user. Steps with equal endpoints share one connection."""
@@ -93,7 +98,7 @@ class Endpoint:
     keepalive_interval_seconds: int = 15
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

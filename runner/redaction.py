@@ -33,5 +33,5 @@ def _forms(secret: str) -> set[str]:
     whole = {secret, secret.strip()}
     lines = {line.strip() for line in secret.splitlines() if len(line.strip()) >= MIN_LINE_LENGTH}
     lines = {line for line in lines if not line.startswith("-----")}
-    plain = {text for text in whole | lines if text}
+    plain = {text for text in whole | lines if text.strip()}
     return plain | {json.dumps(text)[1:-1] for text in plain} | {repr(text)[1:-1] for text in plain}

@@ -33,7 +33,7 @@ def refuse_to_fetch(uri: str) -> Resource[Any]:
     raise AssertionError(f"{uri} would be fetched")
 
 
-REGISTRY: Registry[Any] = Registry(retrieve=refuse_to_fetch).with_resources(
+REGISTRY: Registry[Any] = Registry(retrieve=refuse_to_fetch).with_resources(  # type: ignore[call-arg]
     (f"{name}.schema.json", DRAFT202012.create_resource(schema)) for name, schema in SCHEMAS.items()
 )
 FORMATS = FormatChecker(formats=())
@@ -327,6 +327,7 @@ INVALID = [
 def test_a_right_input_is_accepted(inputs: dict[str, Any]) -> None:
     validator("connector").validate(inputs)
     validator("playbook").validate([inputs])
+    assert validate_playbook(parse(json.dumps([inputs]), "f")) == []
 
 
 @pytest.mark.parametrize("inputs", INVALID, ids=str)

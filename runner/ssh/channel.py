@@ -18,15 +18,22 @@ from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectionLost, ConnectTimedOut, Stalled
 
 MAX_STDERR_BYTES = 4096
-FINISH_REQUEST_SECONDS = 5.0
+FINISH_REQUEST_SECONDS = 2.0
 
 
 class _Inbox:
-    """Takes the place of a channel's `BufferedPipe`: what arrives goes straight to whoever listens."""
+    """Takes the place of a channel's `BufferedPipe`, so that nothing is buffered twice.
 
-    def __init__(self, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
-        self.feed = on_data
+    Standard output does not even come here: the packetizer hands it over before.
+    """
+
+    def __init__(self, on_end: Callable[[], None], on_data: Callable[[bytes], None] | None = None) -> None:
         self._on_end = on_end
+        self._on_data = on_data
+
+    def feed(self, data: bytes) -> None:
+        if self._on_data is not None:
+            self._on_data(data)
 
     def close(self) -> None:
         self._on_end()
@@ -46,7 +53,7 @@ class Channel:
         self._stall_timeout_seconds = stall_timeout_seconds
         self._cancellation = cancellation
         self._arrival = threading.Condition()
-        self._on_data: Callable[[bytes], None] = lambda data: None
+        self._on_data: Callable[[memoryview], None] = lambda data: None
         self._stderr = bytearray()
         self._received_bytes = 0
         self._replenished_bytes = 0
@@ -54,13 +61,15 @@ class Channel:
         # Set when the server has sent its last byte of output.
         self.has_ended = False
         raw.settimeout(POLL_SECONDS)
-        self._raw.in_buffer = _Inbox(self._receive, self._end)
-        self._raw.in_stderr_buffer = _Inbox(self._receive_stderr, self._end)
+        self._raw.in_buffer = _Inbox(self._end)
+        raw.transport.packetizer.divert(raw.chanid, self._receive)
+        self._raw.in_stderr_buffer = _Inbox(self._end, self._receive_stderr)
 
-    def listen(self, on_data: Callable[[bytes], None]) -> None:
+    def listen(self, on_data: Callable[[memoryview], None]) -> None:
         """Have the server's bytes handed to `on_data`. Call it before the program or subsystem is started.
 
-        It is called in the transport's thread while `wait_until` stands still; it must be quick and must not send.
+        It is called in the transport's thread while `wait_until` stands still; it must be quick and must not send. The
+        view is valid during the call only.
         """
         self._on_data = on_data
 
@@ -104,23 +113,50 @@ class Channel:
         last_progress = time.monotonic()
         grace: Deadline | None = None
         while view:
-            try:
-                sent = self._raw.send(view)
-            except TimeoutError as error:
+            granted_bytes = self._take_window(len(view))
+            if not granted_bytes:
                 if time.monotonic() - last_progress > self._stall_timeout_seconds:
-                    raise self.stalled() from error
+                    raise self.stalled()
                 if self._cancellation.is_requested:
                     grace = grace or Deadline.after(FINISH_REQUEST_SECONDS)
                     if grace.has_passed:
                         self.close()
                         self._cancellation.check()
                 continue
-            except (OSError, EOFError, paramiko.SSHException) as error:
-                raise self.lost() from error
-            if sent == 0:
-                raise self.lost()
+            self._send_packets(view[:granted_bytes])
             last_progress = time.monotonic()
-            view = view[sent:]
+            view = view[granted_bytes:]
+
+    def _take_window(self, wanted_bytes: int) -> int:
+        """How many bytes the server will take now, which are then ours to send; 0 after a moment without any room."""
+        raw = self._raw
+        with raw.lock:
+            if raw.out_window_size == 0 and not raw.closed:
+                raw.out_buffer_cv.wait(POLL_SECONDS)
+            if raw.closed or raw.eof_sent:
+                raise self.lost()
+            granted = min(wanted_bytes, raw.out_window_size)
+            raw.out_window_size -= granted
+            return int(granted)
+
+    def _send_packets(self, data: memoryview) -> None:
+        """Send data for which there is room, in packets of the size the server takes, all of them at once."""
+        raw, transport = self._raw, self._raw.transport
+        size = raw.out_max_packet_size
+        pieces = [data[offset : offset + size] for offset in range(0, len(data), size)]
+        while True:
+            # While keys are exchanged nothing else may be sent (RFC 4253 section 7.1).
+            transport.clear_to_send.wait(POLL_SECONDS)
+            if not transport.active:
+                raise self.lost()
+            with transport.clear_to_send_lock:
+                if not transport.clear_to_send.is_set():
+                    continue
+                try:
+                    transport.packetizer.send_channel_data(raw.remote_chanid, pieces)
+                except (OSError, EOFError, paramiko.SSHException) as error:
+                    raise self.lost() from error
+                return
 
     def _replenish_window(self) -> None:
         """Let the server send as much again as has been received. Never called in the transport's thread."""
@@ -160,6 +196,7 @@ class Channel:
 
     def close(self) -> None:
         """Close the channel; never raises."""
+        self._raw.transport.packetizer.divert(self._raw.chanid, None)
         try:
             self._raw.close()
         except (OSError, EOFError, paramiko.SSHException):
@@ -187,7 +224,7 @@ class Channel:
             hint="The sftp-server or scp program on the server hangs.",
         )
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: memoryview) -> None:
         with self._arrival:
             self._last_received = time.monotonic()
             self._received_bytes += len(data)

@@ -42,7 +42,6 @@ class Connection:
         self.endpoint = endpoint
         self.authentication_method = method
         self.trusted_by = check.trusted_by
-        self.warnings = check.warnings
         self._client = client
         self._sock: socket.socket = client.transport.sock
 
@@ -186,6 +185,8 @@ def _open_once(
                 raise _explain_failure(endpoint, client, check, error) from error
         if endpoint.keepalive_interval_seconds:
             client.transport.set_keepalive(endpoint.keepalive_interval_seconds)
+        # From here on the server is known, and may send packets of full size.
+        client.transport.packetizer.is_logged_in = True
     except BaseException:
         with _silenced():
             client.client.close()

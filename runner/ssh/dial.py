@@ -11,6 +11,7 @@ import threading
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectFailed, ConnectTimedOut
+from runner.plan import format_address
 
 Address = tuple[socket.AddressFamily, tuple[str | int, ...] | tuple[int, bytes]]
 
@@ -34,11 +35,11 @@ def dial(host: str, port: int, deadline: Deadline, cancellation: Cancellation) -
             )
     if deadline.has_passed:
         raise ConnectTimedOut(
-            f"no answer from {host}:{port} within connect_timeout: the TCP connection was not accepted",
+            f"no answer from {format_address(host, port)} within connect_timeout: the TCP connection was not accepted",
             hint="Is the host up, and does a firewall between here and there drop the packets?",
         )
     raise ConnectFailed(
-        f"cannot connect to {host}:{port}: {'; '.join(failures)}",
+        f"cannot connect to {format_address(host, port)}: {'; '.join(failures)}",
         hint="Check host and port, and that an SSH server listens there and is reachable from this machine.",
     )
 

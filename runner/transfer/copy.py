@@ -34,8 +34,9 @@ from runner.transfer.local_files import (
 )
 from runner.transfer.temporary import temporary_path
 
-# How long a server gets to remove a temporary file after a failure or a signal.
-CLEAN_UP_SECONDS = 5.0
+# How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
+# Together well below the ten seconds that containers have between SIGTERM and SIGKILL.
+CLEAN_UP_SECONDS = 2.0
 NEW_REMOTE_FILE_PERMISSIONS = 0o644
 
 

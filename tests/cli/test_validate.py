@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Runner
+from tests.playbook.bounded_process import run_bounded
 from tests.playbook.examples import STEP, step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +38,9 @@ steps:
   - name: Four
     connection: bank
     mode: {mode_name: copy_file_from_engine, source_file_name: "{{ dya }}", destination_file_name: in/}
+  - name: Five
+    connection: bank
+    conection: bank
 """
 
 TOLD = """\
@@ -45,10 +48,6 @@ play.yaml:2:1: unknown key 'workdirs'
   hint: Did you mean 'workdir'?
 play.yaml:3:8: 'day-of-week' cannot be a variable's name
   hint: Use letters, digits and '_', not beginning with a digit.
-play.yaml:10:5: the step has no 'authentication'
-  hint: Set it in the step, in the connection it names, or in the playbook's defaults.
-play.yaml:10:5: the step has no 'host'
-  hint: Set it in the step, in the connection it names, or in the playbook's defaults.
 play.yaml:11:17: no connection is called 'bnak'
   hint: Did you mean 'bank'?
 play.yaml:15:11: 'port' must be a mapping with 'port_mode' or an integer, not a string
@@ -60,6 +59,10 @@ play.yaml:20:23: 'mode_name' must be copy_file_to_engine or copy_file_from_engin
   hint: Did you mean 'copy_file_to_engine'?
 play.yaml:23:64: undefined in the template: 'dya' is undefined
   hint: Known: connection_name, day-of-week, host, lookup, now, playbook_dir.
+play.yaml:24:5: the step has no 'mode'
+  hint: Set it in the step, in the connection it names, or in the playbook's defaults.
+play.yaml:26:5: unknown key 'conection'
+  hint: Did you mean 'connection'?
 10 problems in the playbook; nothing was contacted
 """
 
@@ -192,7 +195,7 @@ def test_helping_imports_nothing_that_connects(arguments: list[str]) -> None:
 
 
 def test_validating_imports_nothing_that_connects(tmp_path: Path) -> None:
-    (tmp_path / "good.yaml").write_text(step(name="'{{ now() }}'"))
+    (tmp_path / "good.yaml").write_text(step(name="'at {{ now() }}'"))
     (tmp_path / "bad.yaml").write_text(TEN_MISTAKES)
 
     valid_code, valid_output = watch("validate", str(tmp_path / "good.yaml"))
@@ -215,11 +218,9 @@ def test_two_thousand_steps_are_validated_in_three_seconds(tmp_path: Path) -> No
     path = tmp_path / "long.yaml"
     path.write_text(f"{head}\nsteps:\n{steps}")
 
-    started = time.monotonic()
-    ended = subprocess.run(
-        [sys.executable, "-m", "runner", "validate", str(path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    took_seconds = time.monotonic() - started
+    ending = run_bounded(tmp_path, "validate", str(path))
 
-    assert ended.stdout == f"{path}: valid, 2000 steps\n", ended.stderr
-    assert took_seconds < 3
+    assert ending.output == f"{path}: valid, 2000 steps\n"
+    assert ending.exit_code == 0
+    # What other processes take from this one is not its fault.
+    assert ending.processor_seconds < 3

@@ -160,11 +160,20 @@ class TestPaths:
         assert loaded.steps[0].mode.source == str(tmp_path.parent / "other/a")
 
     def test_remote_paths_are_left_to_the_server(self, load: Loader) -> None:
-        remote = mode().replace("_name: b", "_name: ~/in box/é '\"\\x")
-        download = "{mode_name: copy_file_to_engine, source_file_name: ~/r, destination_file_name: ~/l}"
+        remote = mode().replace("_name: b", "_name: ./in box/~/é '\"\\x")
+        download = "{mode_name: copy_file_to_engine, source_file_name: r/../~r, destination_file_name: ~/l}"
 
-        assert load(step(mode=remote)).steps[0].mode.destination == "~/in box/é '\"\\x"
-        assert load(step(mode=download)).steps[0].mode == CopyFileToEngine("~/r", f"{os.environ['HOME']}/l")
+        assert load(step(mode=remote)).steps[0].mode.destination == "./in box/~/é '\"\\x"
+        assert load(step(mode=download)).steps[0].mode == CopyFileToEngine("r/../~r", f"{os.environ['HOME']}/l")
+
+    @pytest.mark.parametrize("name", ["~", "~/in/a"])
+    def test_a_tilde_in_a_remote_path_is_refused_since_servers_do_not_expand_it(self, load: Loader, name: str) -> None:
+        upload = mode().replace("_name: b", f"_name: '{name}'")
+        download = f"{{mode_name: copy_file_to_engine, source_file_name: '{name}', destination_file_name: b}}"
+
+        for problem in (load.find_problem(step(mode=upload)), load.find_problem(step(mode=download))):
+            assert problem.message == f"'~' is not expanded in a remote path: '{name}'"
+            assert f"'./{name}'" in problem.hint
 
     def test_a_name_that_is_not_utf_8_is_carried(self, load: Loader) -> None:
         named = mode().replace("_name: b", '_name: "caf\\udce9"')

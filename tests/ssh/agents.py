@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,10 +43,13 @@ class Agent:
 
 
 @contextmanager
-def running_agent(folder: Path) -> Iterator[Agent]:
-    """A real agent without keys on a socket below `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "agent"
+def running_agent() -> Iterator[Agent]:
+    """A real agent without keys."""
+    with _socket_path() as path:
+        yield from _run_agent(path)
+
+
+def _run_agent(path: Path) -> Iterator[Agent]:
     environment = {**os.environ, "SSH_ASKPASS": "/bin/false", "SSH_ASKPASS_REQUIRE": "never"}
     process = subprocess.Popen(
         ["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
@@ -61,12 +65,19 @@ def running_agent(folder: Path) -> Iterator[Agent]:
 
 
 @contextmanager
-def silent_agent(folder: Path, key: KeyPair | None = None) -> Iterator[Path]:
+def stale_agent() -> Iterator[Path]:
+    """The socket of an agent that is gone."""
+    with _socket_path() as path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+            server.bind(str(path))
+        yield path
+
+
+@contextmanager
+def silent_agent(key: KeyPair | None = None) -> Iterator[Path]:
     """A socket that never answers; with a key it lists that one first, and falls silent when asked to sign."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "silent"
     connections: list[socket.socket] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+    with _socket_path() as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(path))
         server.listen()
         thread = threading.Thread(target=_accept_all, args=(server, connections, key), daemon=True)
@@ -78,6 +89,13 @@ def silent_agent(folder: Path, key: KeyPair | None = None) -> Iterator[Path]:
             thread.join(_SECONDS)
             for connection in connections:
                 connection.close()
+
+
+@contextmanager
+def _socket_path() -> Iterator[Path]:
+    """A short path: the kernel takes about a hundred characters, and pytest's own folders have long names."""
+    with tempfile.TemporaryDirectory(prefix="agent-") as folder:
+        yield Path(folder) / "agent"
 
 
 def _accept_all(server: socket.socket, connections: list[socket.socket], key: KeyPair | None) -> None:

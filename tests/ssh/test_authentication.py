@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed448, ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from tests.conftest import Outcome, Runner, require_sshd, step, upload
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -16,7 +19,7 @@ from tests.servers.endpoint import Endpoint
 from tests.servers.keys import KeyPair, generate_key_pair, shared_key_pair
 from tests.servers.login import Login
 from tests.servers.openssh import OpenSSHServer
-from tests.ssh.agents import running_agent, silent_agent
+from tests.ssh.agents import running_agent, silent_agent, stale_agent
 
 PASSWORD = "correct horse"
 PASSPHRASE = "open sesame 42"
@@ -256,16 +259,17 @@ def make_key(path: Path, kind: str, form: str, passphrase: str) -> KeyPair:
     return KeyPair(path, passphrase)
 
 
-def convert_ed25519(path: Path, passphrase: str) -> KeyPair:
-    """ssh-keygen writes ed25519 keys in its own format only; openssl's way is PKCS#8."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    key = Ed25519PrivateKey.generate()
+def to_pkcs8(key: PrivateKeyTypes, passphrase: str) -> bytes:
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
         encryption = serialization.BestAvailableEncryption(passphrase.encode())
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def convert_ed25519(path: Path, passphrase: str) -> KeyPair:
+    """ssh-keygen writes ed25519 keys in its own format only; openssl's way is PKCS#8."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    path.write_bytes(to_pkcs8(key, passphrase))
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     path.with_name(f"{path.name}.pub").write_bytes(public)
     return KeyPair(path, passphrase)
@@ -337,9 +341,8 @@ def test_what_is_no_usable_key_is_told_before_anything_is_contacted(
 def test_a_key_of_a_kind_that_ssh_does_not_use_is_no_bug(
     runner: Runner, asyncssh_server: AsyncsshServer, remote: Path
 ) -> None:
-    for algorithm in ("X25519", "ED448"):
-        command = ["openssl", "genpkey", "-algorithm", algorithm, "-out", str(runner.folder / "key")]
-        subprocess.run(command, check=True, capture_output=True, timeout=10)
+    for kind in (x25519.X25519PrivateKey, ed448.Ed448PrivateKey):
+        (runner.folder / "key").write_bytes(to_pkcs8(kind.generate(), ""))
         outcome = play(runner, asyncssh_server, remote, key_file(Path("key")))
         assert_failed(outcome, remote, 2, "CredentialUnusable", "no ed25519, ecdsa or rsa key in it")
 
@@ -469,7 +472,7 @@ def test_a_refused_key_is_the_end(
     """Neither the password beside it, nor a default key, nor the agent, all of which would be accepted."""
     with (
         AsyncsshServer(tmp_path / "server", root=remote, password=PASSWORD) as server,
-        running_agent(tmp_path / "agent") as running,
+        running_agent() as running,
     ):
         put_default_key(home, server)
         running.add(server.user_key)
@@ -489,7 +492,7 @@ def test_a_refused_password_is_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     put_default_key(home, asyncssh_server)
-    with running_agent(tmp_path / "agent") as running:
+    with running_agent() as running:
         running.add(asyncssh_server.user_key)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
         outcome = play(runner, asyncssh_server, remote, password("hunter two"))
@@ -514,7 +517,7 @@ def test_a_key_of_the_agent_lets_in(
     for kind in ("ed25519", "rsa", "ecdsa"):
         key = generate_key_pair(tmp_path / kind, kind)
         authorize(keyring, key)
-        with running_agent(tmp_path / f"agent-{kind}") as running:
+        with running_agent() as running:
             running.add(key)
             monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
             assert_let_in(play(runner, keyring, remote, agent()), remote)
@@ -524,7 +527,7 @@ def test_a_key_of_the_agent_lets_in(
 def test_the_agents_keys_are_offered_in_turn(
     runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_agent(tmp_path / "agent") as running:
+    with running_agent() as running:
         running.add(STRANGER, asyncssh_server.user_key)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
         assert_let_in(play(runner, asyncssh_server, remote, agent()), remote)
@@ -534,7 +537,7 @@ def test_the_agents_keys_are_offered_in_turn(
 def test_with_public_key_only_that_key_is_offered(
     runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_agent(tmp_path / "agent") as running:
+    with running_agent() as running:
         running.add(STRANGER, asyncssh_server.user_key)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
         chosen = f"{asyncssh_server.user_key.public_line} me@here"
@@ -549,7 +552,7 @@ def test_with_public_key_only_that_key_is_offered(
 def test_too_many_keys_in_the_agent_end_with_the_way_out(
     runner: Runner, keyring: OpenSSHServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_agent(tmp_path / "agent") as running:
+    with running_agent() as running:
         running.add(*(generate_key_pair(tmp_path / f"key{number}") for number in range(7)), keyring.user_key)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
         outcome = play(runner, keyring, remote, agent())
@@ -561,7 +564,7 @@ def test_too_many_keys_in_the_agent_end_with_the_way_out(
 def test_an_agent_without_the_key_or_without_keys_is_told(
     runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_agent(tmp_path / "agent") as running:
+    with running_agent() as running:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
         outcome = play(runner, asyncssh_server, remote, agent())
         assert_failed(outcome, remote, 2, "CredentialUnusable", "holds no key", "ssh-add")
@@ -579,11 +582,9 @@ def test_no_agent_and_a_stale_socket_are_told(
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "nothing"))
     outcome = play(runner, asyncssh_server, remote, agent())
     assert_failed(outcome, remote, 2, "CredentialUnusable", str(tmp_path / "nothing"), "No such file")
-    with running_agent(tmp_path / "agent") as running:
-        stale = tmp_path / "stale"
-        stale.hardlink_to(running.path)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(stale))
-    outcome = play(runner, asyncssh_server, remote, agent())
+    with stale_agent() as stale:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(stale))
+        outcome = play(runner, asyncssh_server, remote, agent())
     assert_failed(outcome, remote, 2, "CredentialUnusable", str(stale), "refused")
     assert asyncssh_server.connection_count == 0
 
@@ -591,7 +592,7 @@ def test_no_agent_and_a_stale_socket_are_told(
 def test_an_agent_that_never_answers_costs_no_more_than_connect_timeout(
     runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with silent_agent(tmp_path / "agent") as path:
+    with silent_agent() as path:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         started = time.monotonic()
         outcome = play(runner, asyncssh_server, remote, agent(), connect_timeout=1)
@@ -602,7 +603,7 @@ def test_an_agent_that_never_answers_costs_no_more_than_connect_timeout(
 def test_an_agent_that_is_stopped_costs_no_more_than_connect_timeout(
     runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_agent(tmp_path / "agent") as running:
+    with running_agent() as running:
         running.add(asyncssh_server.user_key)
         running.pause()
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
@@ -615,7 +616,7 @@ def test_an_agent_that_is_stopped_costs_no_more_than_connect_timeout(
 def test_an_agent_that_falls_silent_when_asked_to_sign_is_blamed_for_it(
     runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with silent_agent(tmp_path / "agent", asyncssh_server.user_key) as path:
+    with silent_agent(asyncssh_server.user_key) as path:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         started = time.monotonic()
         outcome = play(runner, asyncssh_server, remote, agent(), connect_timeout=1)
@@ -626,7 +627,7 @@ def test_an_agent_that_falls_silent_when_asked_to_sign_is_blamed_for_it(
 def test_an_agent_that_refuses_to_sign_is_blamed_for_it(
     runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_agent(tmp_path / "agent") as running:
+    with running_agent() as running:
         running.add(asyncssh_server.user_key, confirm=True)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
         outcome = play(runner, asyncssh_server, remote, agent())

@@ -272,7 +272,7 @@ def test_a_signal_ends_the_wait_for_a_silent_agent(tmp_path: Path, remote: Path,
     (tmp_path / "file").write_text("content")
     login = {"authentication_method": "ssh_agent", "username": asyncssh_server.username}
     only = step(asyncssh_server, upload("file", remote / "file"), authentication=login)
-    with silent_agent(tmp_path / "agent") as path:
+    with silent_agent() as path:
         process = start_play(tmp_path, only, SSH_AUTH_SOCK=str(path))
         time.sleep(0.4)
         assert_interrupted(process, tmp_path, signal.SIGTERM)

@@ -1,0 +1,253 @@
+"""Seals and opens single SSH packets, for each of the three ways a packet can be protected.
+
+    AES-GCM (RFC 5647)        length in clear, as additional data | ciphertext | tag
+    encrypt-then-MAC          length in clear | ciphertext | MAC over sequence number, length and ciphertext
+    encrypt-and-MAC (RFC 4253) everything encrypted | MAC over sequence number and plaintext
+
+All keys and cipher objects come from paramiko's key exchange.
+"""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from paramiko.ssh_exception import SSHException
+
+MIN_PADDING_BYTES = 4
+PLAIN_BLOCK_BYTES = 8
+TAG_BYTES = 16
+
+# A payload in parts, so that bulk data is put together only once.
+Payload = Sequence[bytes | memoryview]
+
+# What `Inbound.open` gives: the payload, and how many bytes of the buffer the packet took.
+Opened = tuple[memoryview, int]
+
+
+class Outbound(Protocol):
+    """Protects what goes out."""
+
+    def seal(self, payload: Payload, sequence: int) -> bytes: ...
+
+
+class Inbound(Protocol):
+    """Checks and unwraps what comes in."""
+
+    def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
+        """The first packet in `buffer`, None if it is not all there. Raises `SSHException` if it is not genuine."""
+        ...
+
+
+def make_outbound(
+    block_engine: Any,
+    *,
+    block_size: int,
+    mac_engine: Any,
+    mac_size: int,
+    mac_key: bytes | None,
+    sdctr: bool = False,
+    etm: bool = False,
+    aead: bool = False,
+    iv_out: bytes | None = None,
+) -> Outbound:
+    """What protects packets under the keys that Transport has negotiated. The parameters are its own."""
+    if aead and iv_out is not None:
+        return GcmOutbound(block_engine, iv_out, block_size)
+    return MacOutbound(block_engine, block_size, mac_key or b"", mac_engine, mac_size, is_etm=etm)
+
+
+def make_inbound(
+    block_engine: Any,
+    *,
+    block_size: int,
+    mac_engine: Any,
+    mac_size: int,
+    mac_key: bytes | None,
+    etm: bool = False,
+    aead: bool = False,
+    iv_in: bytes | None = None,
+) -> Inbound:
+    """What unwraps packets under the keys that Transport has negotiated. The parameters are its own."""
+    if aead and iv_in is not None:
+        return GcmInbound(block_engine, iv_in)
+    if etm:
+        return EtmInbound(block_engine, mac_key or b"", mac_engine, mac_size)
+    return MacInbound(block_engine, block_size, mac_key or b"", mac_engine, mac_size)
+
+
+def pad(payload: Payload, block_size: int, counted_bytes: int) -> bytes:
+    """Padding length, payload and padding. `counted_bytes` is what the block size must divide beside the payload.
+
+    The padding is zeros: neither counter mode nor AES-GCM leaks anything through them, and nothing else is offered.
+    """
+    count = MIN_PADDING_BYTES + -(sum(map(len, payload)) + counted_bytes + MIN_PADDING_BYTES) % block_size
+    return b"".join((bytes((count,)), *payload, bytes(count)))
+
+
+def unpad(body: bytes | memoryview) -> memoryview:
+    """The payload of padding length, payload and padding. Raises `SSHException` if there is none."""
+    payload_bytes = len(body) - 1 - body[0]
+    if payload_bytes < 1:
+        raise SSHException("the server sent a packet that is nothing but padding")
+    return memoryview(body)[1 : 1 + payload_bytes]
+
+
+def read_length(buffer: memoryview, limit_bytes: int) -> int:
+    """A packet's length field, checked before anything is done with it."""
+    length: int = struct.unpack_from(">I", buffer)[0]
+    if not 1 + MIN_PADDING_BYTES <= length <= limit_bytes:
+        raise SSHException(f"the server announced a packet of {length:,} bytes")
+    return length
+
+
+class PlainOutbound:
+    """Before the first key exchange."""
+
+    def seal(self, payload: Payload, sequence: int) -> bytes:
+        body = pad(payload, PLAIN_BLOCK_BYTES, 5)
+        return struct.pack(">I", len(body)) + body
+
+
+class PlainInbound:
+    """Before the first key exchange."""
+
+    def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
+        if len(buffer) < 4:
+            return None
+        length = read_length(buffer, limit_bytes)
+        if len(buffer) < 4 + length:
+            return None
+        return unpad(bytes(buffer[4 : 4 + length])), 4 + length
+
+
+class _Nonce:
+    """AES-GCM's nonce: four fixed bytes and a counter (RFC 5647 section 7.1)."""
+
+    __slots__ = ("_counter", "_fixed")
+
+    def __init__(self, start: bytes) -> None:
+        self._fixed, self._counter = start[:4], int.from_bytes(start[4:], "big")
+
+    def take(self) -> bytes:
+        """The nonce for the next packet; each is given out once."""
+        value = self._fixed + self._counter.to_bytes(8, "big")
+        self._counter = (self._counter + 1) & 0xFFFFFFFFFFFFFFFF
+        return value
+
+
+class GcmOutbound:
+    """AES-GCM."""
+
+    def __init__(self, engine: Any, nonce: bytes, block_size: int) -> None:
+        self._encrypt = engine.encrypt
+        self._nonce = _Nonce(nonce)
+        self._block_size = block_size
+
+    def seal(self, payload: Payload, sequence: int) -> bytes:
+        body = pad(payload, self._block_size, 1)
+        length = struct.pack(">I", len(body))
+        return length + bytes(self._encrypt(self._nonce.take(), body, length))
+
+
+class GcmInbound:
+    """AES-GCM."""
+
+    def __init__(self, engine: Any, nonce: bytes) -> None:
+        self._decrypt = engine.decrypt
+        self._nonce = _Nonce(nonce)
+
+    def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
+        if len(buffer) < 4:
+            return None
+        end = 4 + read_length(buffer, limit_bytes) + TAG_BYTES
+        if len(buffer) < end:
+            return None
+        try:
+            body = self._decrypt(self._nonce.take(), buffer[4:end], buffer[:4])
+        except Exception as error:
+            raise SSHException("the server sent a packet that fails authentication") from error
+        return unpad(body), end
+
+
+class MacOutbound:
+    """A cipher and a MAC, the MAC over the plaintext or (etm) over the ciphertext."""
+
+    def __init__(
+        self, engine: Any, block_size: int, mac_key: bytes, mac_engine: Any, mac_size: int, *, is_etm: bool
+    ) -> None:
+        self._encrypt = engine.update
+        self._block_size = block_size
+        self._mac = hmac.new(mac_key, digestmod=mac_engine)
+        self._mac_size = mac_size
+        self._is_etm = is_etm
+
+    def seal(self, payload: Payload, sequence: int) -> bytes:
+        body = pad(payload, self._block_size, 1 if self._is_etm else 5)
+        length = struct.pack(">I", len(body))
+        if self._is_etm:
+            packet = length + bytes(self._encrypt(body))
+            return packet + compute_mac(self._mac, self._mac_size, sequence, packet)
+        plain = length + body
+        return bytes(self._encrypt(plain)) + compute_mac(self._mac, self._mac_size, sequence, plain)
+
+
+class EtmInbound:
+    """Encrypt-then-MAC: nothing is decrypted before it is known to be genuine."""
+
+    def __init__(self, engine: Any, mac_key: bytes, mac_engine: Any, mac_size: int) -> None:
+        self._decrypt = engine.update
+        self._mac = hmac.new(mac_key, digestmod=mac_engine)
+        self._mac_size = mac_size
+
+    def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
+        if len(buffer) < 4:
+            return None
+        end = 4 + read_length(buffer, limit_bytes)
+        if len(buffer) < end + self._mac_size:
+            return None
+        check_mac(self._mac, self._mac_size, sequence, buffer[:end], buffer[end : end + self._mac_size])
+        return unpad(self._decrypt(buffer[4:end])), end + self._mac_size
+
+
+class MacInbound:
+    """Encrypt-and-MAC: the length is known only after the first block is decrypted."""
+
+    def __init__(self, engine: Any, block_size: int, mac_key: bytes, mac_engine: Any, mac_size: int) -> None:
+        self._decrypt = engine.update
+        self._block_size = block_size
+        self._mac = hmac.new(mac_key, digestmod=mac_engine)
+        self._mac_size = mac_size
+        self._first_block = b""
+
+    def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
+        if not self._first_block:
+            if len(buffer) < self._block_size:
+                return None
+            self._first_block = bytes(self._decrypt(buffer[: self._block_size]))
+        end = 4 + read_length(memoryview(self._first_block), limit_bytes)
+        if end % self._block_size:
+            raise SSHException("the server sent a packet that is no whole number of blocks")
+        if len(buffer) < end + self._mac_size:
+            return None
+        plain = self._first_block + self._decrypt(buffer[self._block_size : end])
+        self._first_block = b""
+        check_mac(self._mac, self._mac_size, sequence, plain, buffer[end : end + self._mac_size])
+        return unpad(memoryview(plain)[4:]), end + self._mac_size
+
+
+def compute_mac(keyed: Any, size: int, sequence: int, data: bytes | memoryview) -> bytes:
+    """The MAC of one packet. `keyed` is an HMAC that has taken in nothing but the key."""
+    mac = keyed.copy()
+    mac.update(struct.pack(">I", sequence))
+    mac.update(data)
+    digest: bytes = mac.digest()
+    return digest[:size]
+
+
+def check_mac(keyed: Any, size: int, sequence: int, data: bytes | memoryview, shown: memoryview) -> None:
+    """Raise `SSHException` unless the packet is genuine."""
+    if not hmac.compare_digest(compute_mac(keyed, size, sequence, data), bytes(shown)):
+        raise SSHException("the server sent a packet that fails authentication")

@@ -1,0 +1,305 @@
+"""SSH's binary packet protocol (RFC 4253, section 6), built for bulk.
+
+The socket is read into one large buffer, packets are decrypted straight out of it, and many packets leave in one system
+call. It takes the place of paramiko's own through `Transport(packetizer_class=…)`: the first half of its methods is what
+`Transport` calls, the second half is for channels that move much data.
+
+One thread reads, any thread sends.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import paramiko
+from paramiko.ssh_exception import SSHException
+
+from runner.ssh.ciphers import Inbound, Outbound, Payload, PlainInbound, PlainOutbound, make_inbound, make_outbound
+
+# What a server may send before it is known to be the right one, and after (RFC 4253 6.1; OpenSSH's PACKET_MAX_SIZE).
+MAX_PACKET_BYTES_BEFORE_LOGIN = 35_000
+MAX_PACKET_BYTES = 256 * 1024
+RECEIVE_BUFFER_BYTES = 1024 * 1024
+# A batch of small answers waits for our acknowledgement (Nagle); a large one does not.
+SMALL_RECEIVE_BYTES = 4096
+
+# RFC 4344 3.2 bounds the packets under one key, and AES-GCM's counter would allow far more bytes than this.
+REKEY_BYTES = 1 << 30
+REKEY_PACKETS = 1 << 31
+
+MAX_SILENT_KEEPALIVES = 3
+MAX_BANNER_LINE_BYTES = 8192
+
+_CHANNEL_DATA = 94
+_GLOBAL_REQUEST = 80
+_QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
+
+# Takes a channel's bytes in the reading thread; the view is valid during the call only.
+Sink = Callable[[memoryview], None]
+
+
+class BulkPacketizer:
+    """Packets in and out of one socket."""
+
+    def __init__(self, sock: Any) -> None:
+        self._socket = sock
+        self._is_tcp = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
+        self.closed = False
+        self._log: logging.Logger | None = None
+        self._buffer = bytearray(RECEIVE_BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._inbound: Inbound = PlainInbound()
+        self._outbound: Outbound = PlainOutbound()
+        self._sequence_in = self._sequence_out = 0
+        self._send_lock = threading.RLock()
+        self._sinks: dict[int, Sink] = {}
+        self._handshake_ends_at: float | None = None
+        self._is_handshake_complete = False
+        self._keepalive_seconds = 0.0
+        self._last_received = self._last_sent = time.monotonic()
+        self._keepalives_unanswered = 0
+        self._sent_bytes = self._sent_packets = self._received_bytes = self._received_packets = 0
+        self._needs_rekey = self._has_told_rekey = False
+        self._renewed_directions = 0
+        self.is_logged_in = False
+        self._initial_kex_done = False  # set by Transport
+        self.give_up_writing_after_seconds = 60.0
+
+    # What Transport calls.
+
+    def close(self) -> None:
+        self.closed = True
+        self._socket.close()
+
+    def set_log(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def set_hexdump(self, hexdump: bool) -> None:
+        """Packets are never dumped: they carry credentials."""
+
+    def get_hexdump(self) -> bool:
+        return False
+
+    def set_inbound_cipher(self, block_engine: Any, **parameters: Any) -> None:
+        """New keys for what comes in."""
+        self._inbound = make_inbound(block_engine, **parameters)
+        self._received_bytes = self._received_packets = 0
+        self._note_renewal(2)
+
+    def set_outbound_cipher(self, block_engine: Any, **parameters: Any) -> None:
+        """New keys for what goes out."""
+        self._outbound = make_outbound(block_engine, **parameters)
+        self._sent_bytes = self._sent_packets = 0
+        self._note_renewal(1)
+
+    def set_inbound_compressor(self, compressor: object) -> None:
+        raise SSHException("compression was not offered")
+
+    def set_outbound_compressor(self, compressor: object) -> None:
+        raise SSHException("compression was not offered")
+
+    def reset_seqno_in(self) -> None:
+        self._sequence_in = 0
+
+    def reset_seqno_out(self) -> None:
+        self._sequence_out = 0
+
+    def need_rekey(self) -> bool:
+        return self._needs_rekey
+
+    def set_keepalive(self, interval: float, callback: Callable[[], None]) -> None:
+        """Ask the server for a sign of life after `interval` seconds without one; 0 turns it off.
+
+        Transport's own callback wants no answer, so it could never find out that nobody is there.
+        """
+        self._keepalive_seconds = interval
+
+    def start_handshake(self, timeout: float) -> None:
+        self._handshake_ends_at = time.monotonic() + timeout
+
+    def handshake_timed_out(self) -> bool:
+        ends_at = self._handshake_ends_at
+        return ends_at is not None and not self._is_handshake_complete and time.monotonic() > ends_at
+
+    def complete_handshake(self) -> None:
+        self._is_handshake_complete = True
+
+    def readline(self, timeout: float) -> str:
+        """A line of the server's greeting, before the first packet. Raises `socket.timeout` and `EOFError`."""
+        ends_at = time.monotonic() + timeout
+        while True:
+            line_end = self._buffer.find(b"\n", self._start, self._end)
+            if line_end >= 0:
+                line = bytes(self._view[self._start : line_end])
+                self._start = line_end + 1
+                return line.rstrip(b"\r").decode("utf-8", "replace")
+            if self._end - self._start > MAX_BANNER_LINE_BYTES:
+                raise SSHException("the server's greeting has an endless line")
+            if not self._receive_some() and time.monotonic() > ends_at:
+                raise TimeoutError
+
+    def write_all(self, data: bytes) -> None:
+        """Send raw bytes. Raises `EOFError` when the connection is gone or takes nothing for too long."""
+        view = memoryview(data)
+        last_progress = time.monotonic()
+        while view:
+            try:
+                sent = self._socket.send(view)
+            except TimeoutError:
+                is_stuck = time.monotonic() - last_progress > self.give_up_writing_after_seconds
+                if self.closed or is_stuck:
+                    raise EOFError from None
+                continue
+            except OSError as error:
+                raise EOFError from error
+            view = view[sent:]
+            last_progress = time.monotonic()
+        self._last_sent = last_progress
+
+    def send_message(self, message: Any) -> None:
+        """Send one packet."""
+        with self._send_lock:
+            self._send_payloads([(message.asbytes(),)])
+
+    def read_message(self) -> tuple[int, Any]:
+        """The next packet that is not channel data for a sink.
+
+        Raises `SSHException` for a packet that is mangled, `NeedRekeyException` once when the keys should be renewed,
+        `EOFError` at the end.
+        """
+        while True:
+            if self._needs_rekey and not self._has_told_rekey:
+                self._has_told_rekey = True
+                raise paramiko.packet.NeedRekeyException
+            sequence, payload = self._read_payload()
+            if payload[0] == _CHANNEL_DATA:
+                sink = self._sinks.get(int.from_bytes(payload[1:5], "big"))
+                if sink is not None:
+                    length = int.from_bytes(payload[5:9], "big")
+                    if length != len(payload) - 9:
+                        raise SSHException("the server sent a channel packet whose lengths do not agree")
+                    sink(payload[9:])
+                    continue
+            message = paramiko.Message(bytes(payload[1:]))
+            message.seqno = sequence
+            return payload[0], message
+
+    # What bulk channels call.
+
+    def divert(self, channel_id: int, sink: Sink | None) -> None:
+        """Hand the data of our channel `channel_id` straight to `sink`, in the reading thread; None ends it."""
+        if sink is None:
+            self._sinks.pop(channel_id, None)
+        else:
+            self._sinks[channel_id] = sink
+
+    def send_channel_data(self, remote_channel_id: int, pieces: Sequence[memoryview]) -> None:
+        """Send pieces of data, each in a packet of its own, all in one system call."""
+        head = bytes([_CHANNEL_DATA]) + remote_channel_id.to_bytes(4, "big")
+        with self._send_lock:
+            self._send_payloads([(head, len(piece).to_bytes(4, "big"), piece) for piece in pieces])
+
+    def _send_payloads(self, payloads: Sequence[Payload]) -> None:
+        packets = []
+        for payload in payloads:
+            packets.append(self._outbound.seal(payload, self._sequence_out))
+            self._sequence_out = self._next_sequence(self._sequence_out)
+        data = packets[0] if len(packets) == 1 else b"".join(packets)
+        self.write_all(data)
+        self._sent_bytes += len(data)
+        self._sent_packets += len(packets)
+        if self._sent_bytes >= REKEY_BYTES or self._sent_packets >= REKEY_PACKETS:
+            self._needs_rekey = True
+
+    def _read_payload(self) -> tuple[int, memoryview]:
+        """The next packet's sequence number and payload; the view is valid until the next call."""
+        limit = MAX_PACKET_BYTES if self.is_logged_in else MAX_PACKET_BYTES_BEFORE_LOGIN
+        while True:
+            opened = self._inbound.open(self._view[self._start : self._end], self._sequence_in, limit)
+            if opened is not None:
+                break
+            self._receive_some()
+        payload, consumed_bytes = opened
+        self._start += consumed_bytes
+        sequence, self._sequence_in = self._sequence_in, self._next_sequence(self._sequence_in)
+        self._received_bytes += consumed_bytes
+        self._received_packets += 1
+        if self._received_bytes >= REKEY_BYTES or self._received_packets >= REKEY_PACKETS:
+            self._needs_rekey = True
+        return sequence, payload
+
+    def _receive_some(self) -> bool:
+        """Wait a moment for bytes, and look after what is due meanwhile. False if none came. Raises `EOFError`."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end > RECEIVE_BUFFER_BYTES - MAX_PACKET_BYTES:
+            rest = self._end - self._start
+            self._buffer[:rest] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, rest
+        try:
+            count = self._receive_into(self._view[self._end :])
+        except TimeoutError:
+            self._while_idle()
+            return False
+        except OSError as error:
+            raise EOFError from error
+        if count == 0:
+            raise EOFError
+        self._end += count
+        self._last_received = time.monotonic()
+        self._keepalives_unanswered = 0
+        if count < SMALL_RECEIVE_BYTES and _QUICK_ACKNOWLEDGEMENT is not None and self._is_tcp:
+            # The kernel forgets the setting by itself. Without it OpenSSH's next small answer is 40 ms late.
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+        return True
+
+    def _receive_into(self, space: memoryview) -> int:
+        if hasattr(self._socket, "recv_into"):
+            return int(self._socket.recv_into(space))
+        # A channel through a jump host.
+        data = self._socket.recv(len(space))
+        space[: len(data)] = data
+        return len(data)
+
+    def _while_idle(self) -> None:
+        if self.closed or self.handshake_timed_out():
+            raise EOFError
+        if self._needs_rekey and not self._has_told_rekey and self._start == self._end:
+            self._has_told_rekey = True
+            raise paramiko.packet.NeedRekeyException
+        self._keep_alive()
+
+    def _keep_alive(self) -> None:
+        """After some silence ask for an answer; when several stay out, the server is dead, whatever TCP believes."""
+        if not self._keepalive_seconds or not self.is_logged_in or self._needs_rekey:
+            return
+        silent_seconds = time.monotonic() - self._last_received
+        if silent_seconds < self._keepalive_seconds * (self._keepalives_unanswered + 1):
+            return
+        if self._keepalives_unanswered >= MAX_SILENT_KEEPALIVES:
+            raise EOFError
+        self._keepalives_unanswered += 1
+        request = paramiko.Message()
+        request.add_byte(bytes([_GLOBAL_REQUEST]))
+        request.add_string("keepalive@openssh.com")
+        request.add_boolean(True)
+        self.send_message(request)
+
+    def _next_sequence(self, sequence: int) -> int:
+        following = (sequence + 1) & 0xFFFFFFFF
+        if following == 0 and not self._initial_kex_done:
+            raise SSHException("the sequence number rolled over during the first key exchange")
+        return following
+
+    def _note_renewal(self, direction: int) -> None:
+        """Both directions must have new keys before the next renewal may be asked for."""
+        self._renewed_directions |= direction
+        if self._renewed_directions == 3:
+            self._renewed_directions = 0
+            self._needs_rekey = self._has_told_rekey = False

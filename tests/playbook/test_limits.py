@@ -1,0 +1,73 @@
+"""The bound on a template's cost: it ends what it should end, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import threading
+import time
+
+import pytest
+
+from runner.playbook.limits import MAX_BYTES, MAX_SECONDS, TimeIsUp, bounded_resources
+
+
+def settings() -> object:
+    """What the bound changes in the process."""
+    return (
+        resource.getrlimit(resource.RLIMIT_AS),
+        signal.getsignal(signal.SIGVTALRM),
+        signal.getitimer(signal.ITIMER_VIRTUAL),
+    )
+
+
+def test_too_much_time_ends_the_block_even_where_exceptions_are_swallowed() -> None:
+    before = settings()
+    started = time.process_time()
+
+    with pytest.raises(TimeIsUp), bounded_resources():
+        while True:
+            try:
+                sum(range(1000))
+            except Exception:
+                continue
+
+    assert MAX_SECONDS * 0.5 < time.process_time() - started < MAX_SECONDS * 2
+    assert settings() == before
+
+
+def test_too_much_memory_ends_the_block() -> None:
+    before = settings()
+
+    with pytest.raises(MemoryError), bounded_resources():
+        bytearray(2 * MAX_BYTES)
+
+    assert settings() == before
+
+
+def test_a_block_within_the_bound_ends_as_it_likes() -> None:
+    before = settings()
+
+    with bounded_resources():
+        assert len(bytearray(1024 * 1024)) == 1024 * 1024
+    with pytest.raises(KeyError), bounded_resources():
+        raise KeyError("x")
+
+    assert settings() == before
+
+
+def test_outside_the_main_thread_the_memory_is_bounded() -> None:
+    caught: list[type[BaseException]] = []
+
+    def fill() -> None:
+        try:
+            with bounded_resources():
+                bytearray(2 * MAX_BYTES)
+        except MemoryError as error:
+            caught.append(type(error))
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    thread.join()
+
+    assert caught == [MemoryError]
