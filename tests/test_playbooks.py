@@ -48,8 +48,16 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, **variables: Any) -> None:
         monkeypatch.setenv(name, str(value))
 
 
-@pytest.mark.parametrize("server_kind", ["sshd", "sshd_without_sftp", "asyncssh_server"])
-@pytest.mark.parametrize("connector_type", ["SCP", "SFTP"])
+@pytest.mark.parametrize(
+    ("server_kind", "connector_type"),
+    [
+        ("sshd", "SCP"),
+        ("sshd", "SFTP"),
+        ("sshd_without_sftp", "SCP"),
+        ("asyncssh_server", "SCP"),
+        ("asyncssh_server", "SFTP"),
+    ],
+)
 @pytest.mark.parametrize("is_upload", [True, False])
 def test_the_seed_examples(
     runner: Runner,
@@ -64,8 +72,6 @@ def test_the_seed_examples(
 
     The first one has no port, so the test adds one; sshd under test knows no password, so it is given the key there.
     """
-    if (server_kind, connector_type) == ("sshd_without_sftp", "SFTP"):
-        pytest.skip("it has no SFTP: test_bad_files.py has the error")
     server = request.getfixturevalue(server_kind)
     local_path, remote_path = runner.folder / "local/a", remote / "a"
     content = make_file(local_path if is_upload else remote_path)

@@ -10,7 +10,7 @@ import traceback
 import click
 
 from runner._version import VERSION
-from runner.errors import PlaybookInvalid, RunnerError
+from runner.errors import Bug, PlaybookInvalid, RunnerError
 from runner.report.console import format_problem, print_error
 
 EXIT_BUG = 1
@@ -98,8 +98,8 @@ def run(arguments: list[str] | None) -> int:
     except SystemExit:
         # click's answer when whoever read our output has had enough (`| head`).
         return 0
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        click.echo(str(error) if isinstance(error, Bug) else traceback.format_exc(), err=True)
         print_error(
             f"this is a bug in runner {VERSION}",
             "Please report it with the lines above and the playbook, secrets removed.",

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import click
 
 from runner.cancellation import Cancellation
 from runner.cli.options import extra_vars_option, load_all, playbook_arguments, workdir_option
-from runner.errors import PlaybookInvalid, RunnerError, UsageError
+from runner.errors import Bug, PlaybookInvalid, RunnerError, UsageError
 from runner.plan import Play
 from runner.play import play, select_steps
 from runner.redaction import Redactor
@@ -89,7 +90,13 @@ def command(
         return 0
     stream = sys.stderr if json_path == "-" else sys.stdout
     options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
-    return _play_all(plans, options, is_check, reporter)
+    try:
+        return _play_all(plans, options, is_check, reporter)
+    except RunnerError:
+        raise
+    except Exception as error:
+        secrets = Redactor(secret for plan in plans for secret in plan.secrets)
+        raise Bug(secrets.redact(traceback.format_exc())) from error
 
 
 def _play_all(plans: list[Play], options: ConsoleOptions, is_check: bool, reporter: _JsonReporter) -> int:
@@ -141,7 +148,7 @@ class _JsonReporter:
 
     def report_plays(self, results: list[PlayResult], redactor: Redactor) -> None:
         """One object for one playbook, a list of objects for several."""
-        self._write([describe_play(result) for result in results], redactor)
+        self._write([describe_play(result, redactor.redact) for result in results], redactor)
 
     def report_error(self, file: str, error: RunnerError) -> None:
         """The report on a playbook that is not played."""

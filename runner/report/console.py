@@ -87,7 +87,7 @@ class Console:
         for warning in result.copy.warnings if result.copy else ():
             self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
         if result.failure:
-            self._print(f"{INDENT}{result.step.location}: {printable(result.failure.message)}")
+            self._print(f"{INDENT}{printable(str(result.step.location))}: {printable(result.failure.message)}")
             if result.failure.hint:
                 self._print(f"{INDENT}hint: {printable(result.failure.hint)}")
 
@@ -168,13 +168,14 @@ class Console:
         return paint(text, colour, is_coloured=self._options.is_coloured)
 
     def _print(self, line: str) -> None:
-        """One line out. A reader who has gone away (`| head`) must not end the play."""
+        """One line out. Output that cannot be written (`| head`, a full disk) must not end the play."""
         if self._is_broken:
             return
         try:
             self._options.stream.write(self._redactor.redact(line) + "\n")
             self._options.stream.flush()
-        except BrokenPipeError:
+        except OSError:
+            # The reader has gone, or the disk that the output goes to is full.
             self._is_broken = True
             # Python flushes its streams once more at exit, and would complain then.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._options.stream.fileno())

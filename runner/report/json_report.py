@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from runner.results import CopyResult, PlayResult, StepResult
 SCHEMA_VERSION = "1"
 
 
-def describe_play(result: PlayResult) -> dict[str, Any]:
+def describe_play(result: PlayResult, redact: Callable[[str], str] = str) -> dict[str, Any]:
     """The report on a play that was carried out."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -28,7 +29,8 @@ def describe_play(result: PlayResult) -> dict[str, Any]:
         "finished_at": _timestamp(result.finished_at),
         "duration_seconds": round(result.duration_seconds, 3),
         "steps": [_describe_step(step) for step in result.steps],
-        "recap": result.recap,
+        # The names are connections', so they are data, unlike all other keys.
+        "recap": {redact(host): counts for host, counts in result.recap.items()},
     }
 
 
@@ -65,11 +67,17 @@ def to_json(report: Any, redactor: Redactor) -> str:
     return json.dumps(_redact(report, redactor), indent=2, ensure_ascii=True) + "\n"
 
 
+# What the report's schema fixes is never a secret, even if somebody's password happens to be "changed".
+_FIXED_KEYS = frozenset(
+    {"schema_version", "runner_version", "status", "started_at", "finished_at", "connector_type", "mode_name", "type"}
+)
+
+
 def _redact(value: Any, redactor: Redactor) -> Any:
     if isinstance(value, str):
         return redactor.redact(value)
     if isinstance(value, dict):
-        return {redactor.redact(key): _redact(item, redactor) for key, item in value.items()}
+        return {key: item if key in _FIXED_KEYS else _redact(item, redactor) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_redact(item, redactor) for item in value]
     return value

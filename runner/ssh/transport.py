@@ -36,9 +36,7 @@ class StrictTransport(paramiko.Transport):
     """A client transport that offers strong algorithms and exactly the given host key algorithms."""
 
     def __init__(self, sock: socket.socket, host_key_algorithms: tuple[str, ...], **options: Any) -> None:
-        super().__init__(
-            sock, default_window_size=RECEIVE_WINDOW_BYTES, packetizer_class=BulkPacketizer, **options
-        )
+        super().__init__(sock, default_window_size=RECEIVE_WINDOW_BYTES, packetizer_class=BulkPacketizer, **options)
         supported = self.get_security_options()
         supported.ciphers = CIPHERS
         supported.digests = MACS

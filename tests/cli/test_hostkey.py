@@ -118,7 +118,7 @@ def test_a_closed_port_is_unreachable(runner: Runner) -> None:
 def test_an_ipv6_address_is_contacted_as_one(runner: Runner) -> None:
     outcome = runner("hostkey", "[::1]:1")
     assert outcome.exit_code == 4
-    assert "cannot connect to ::1:1" in outcome.stderr
+    assert "cannot connect to [::1]:1" in outcome.stderr
 
 
 def test_an_unknown_name_is_unreachable(runner: Runner) -> None:

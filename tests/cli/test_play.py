@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +225,48 @@ def test_nothing_is_left_in_the_working_folder(runner: Runner, playbook: dict[st
     runner.play(playbook)
 
     assert set(os.listdir(runner.folder)) - before == {"play.yaml", "report.json"}
+
+
+def test_a_bug_says_so_and_shows_no_secret(
+    runner: Runner, asyncssh_server: AsyncsshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "correct horse"
+    login = {"authentication_method": "username_password", "username": asyncssh_server.username, "password": secret}
+
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError(secret)
+
+    monkeypatch.setattr("runner.execution.run.copy_file", fail)
+    outcome = runner.play([step(asyncssh_server, upload("a", "a"), authentication=login)])
+
+    assert outcome.exit_code == 1
+    assert "ZeroDivisionError: ********" in outcome.stderr
+    assert "this is a bug in runner" in outcome.stderr
+    assert secret not in outcome.output
+
+
+def test_a_password_that_is_a_word_of_the_report_leaves_it_valid(
+    runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path
+) -> None:
+    (runner.folder / "a").write_text("x")
+    with AsyncsshServer(tmp_path / "server", root=remote, password="changed") as server:
+        login = {"authentication_method": "username_password", "username": server.username, "password": "changed"}
+        outcome = runner.play([step(server, upload("a", "a"), authentication=login)])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert_valid_report(outcome.report)
+    assert outcome.statuses == ["changed"]
+
+
+def test_output_that_cannot_be_written_does_not_end_the_play(
+    runner: Runner, playbook: dict[str, Any], remote: Path
+) -> None:
+    path = runner.folder / "play.yaml"
+    path.write_text(json.dumps(playbook))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "runner", "play", str(path)], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert list(snapshot(remote)) == ["a", "b", "c"]
