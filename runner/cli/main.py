@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 import traceback
 
@@ -73,7 +74,14 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     # Starting up makes objects that stay: looking for garbage among them costs a tenth of the time of a short play.
     gc.disable()
-    sys.exit(run(arguments))
+    exit_code = run(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Whoever read our output has gone. Python would try once more at exit, and end with a code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(exit_code)
 
 
 def run(arguments: list[str] | None) -> int:

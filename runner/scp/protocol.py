@@ -44,10 +44,10 @@ def send_file(
     """Play the source to a running `scp -p -t PATH`. Raises `Refusal` with the server's words."""
     _expect_yes(stream)
     if modified_at_seconds is not None:
-        stream.channel.send(b"T%d 0 %d 0\n" % (modified_at_seconds, modified_at_seconds))
+        _send(stream, b"T%d 0 %d 0\n" % (modified_at_seconds, modified_at_seconds))
         _expect_yes(stream)
     # The name counts only when PATH is a directory, which the caller has ruled out as far as the server tells.
-    stream.channel.send(b"C%04o %d file\n" % (mode, size_bytes))
+    _send(stream, b"C%04o %d file\n" % (mode, size_bytes))
     _expect_yes(stream)
     offset = 0
     while offset < size_bytes:
@@ -57,22 +57,22 @@ def send_file(
                 f"the source became shorter while it was read: {size_bytes:,} bytes expected, {offset:,} found",
                 hint="Something still writes to it. Play again when it is finished.",
             )
-        stream.channel.send(chunk)
+        _send(stream, chunk)
         offset += len(chunk)
         progress(offset)
-    stream.channel.send(b"\0")
+    _send(stream, b"\0")
     _expect_yes(stream)
     stream.channel.finish_sending()
 
 
 def receive_header(stream: Stream) -> Header:
     """Play the sink to a running `scp -p -f PATH` up to the file's header. Raises `Refusal` with the server's words."""
-    stream.channel.send(b"\0")
+    _send(stream, b"\0")
     line = _read_line(stream)
     modified_at: int | None = None
     if times := _TIME_LINE.fullmatch(line):
         modified_at = int(times[1])
-        stream.channel.send(b"\0")
+        _send(stream, b"\0")
         line = _read_line(stream)
     header = _COPY_LINE.fullmatch(line)
     if not header:
@@ -85,7 +85,7 @@ def receive_header(stream: Stream) -> Header:
 
 def receive_file(stream: Stream, header: Header, target_fd: int, progress: Progress) -> int:
     """Take the file's bytes, exactly as many as announced. Returns how many came; fewer only if the server stopped."""
-    stream.channel.send(b"\0")
+    _send(stream, b"\0")
     received = 0
     while received < header.size_bytes:
         try:
@@ -98,8 +98,18 @@ def receive_file(stream: Stream, header: Header, target_fd: int, progress: Progr
             received, view = received + written, view[written:]
         progress(received)
     _expect_yes(stream)
-    stream.channel.send(b"\0")
+    _send(stream, b"\0")
     return received
+
+
+def _send(stream: Stream, data: bytes) -> None:
+    """Send to the server's scp. If it has ended, what it said last tells why."""
+    try:
+        stream.send(data)
+    except OutputEnded as error:
+        if stream.has_unread:
+            _expect_yes(stream)
+        raise _ended(stream) from error
 
 
 def _read_line(stream: Stream) -> bytes:

@@ -45,6 +45,20 @@ class Stream:
         self._buffer = bytearray()
         channel.listen(self._buffer.extend)
 
+    def send(self, data: bytes) -> None:
+        """Send to the command's input. Raises `OutputEnded` if the command has ended meanwhile."""
+        try:
+            self.channel.send(data)
+        except ConnectionLost as error:
+            if self.channel.has_ended:
+                raise OutputEnded from error
+            raise
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come that was not read yet."""
+        return bool(self._buffer)
+
     def read_some(self, limit_bytes: int) -> bytes:
         """At least one byte and at most `limit_bytes`. Raises `OutputEnded` at the end."""
         if not self._buffer:

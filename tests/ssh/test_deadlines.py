@@ -284,9 +284,15 @@ def test_a_full_backlog_is_left_by_a_signal_in_the_hostkey_command_too(tmp_path:
     backlog.start()
     try:
         root = str(Path(package.__file__).parents[1])
-        command = [sys.executable, "-m", "runner", "hostkey", f"127.0.0.1:{backlog.port}"]
+        # A test run in the background has SIGINT ignored, and would hand that down.
+        reset = ("env", "--default-signal=INT")
+        command = [*reset, sys.executable, "-m", "runner", "hostkey", f"127.0.0.1:{backlog.port}"]
         process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": root}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env={**os.environ, "PYTHONPATH": root},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         time.sleep(1)
         process.send_signal(signal.SIGINT)
