@@ -36,7 +36,8 @@ MAX_SILENT_KEEPALIVES = 3
 MAX_BANNER_LINE_BYTES = 8192
 
 _CHANNEL_DATA = 94
-_GLOBAL_REQUEST = 80
+# GLOBAL_REQUEST (80) that wants an answer; every server refuses it, which is one.
+_KEEPALIVE = b"\x50\0\0\0\x15keepalive@openssh.com\x01"
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
 
 # Takes a channel's bytes in the reading thread; the view is valid during the call only.
@@ -285,11 +286,12 @@ class BulkPacketizer:
         if self._keepalives_unanswered >= MAX_SILENT_KEEPALIVES:
             raise EOFError
         self._keepalives_unanswered += 1
-        request = paramiko.Message()
-        request.add_byte(bytes([_GLOBAL_REQUEST]))
-        request.add_string("keepalive@openssh.com")
-        request.add_boolean(True)
-        self.send_message(request)
+        # A sender that is stuck holds the lock. Reading must go on all the same: it may be what the sender waits for.
+        if self._send_lock.acquire(blocking=False):
+            try:
+                self._send_payloads([(_KEEPALIVE,)])
+            finally:
+                self._send_lock.release()
 
     def _next_sequence(self, sequence: int) -> int:
         following = (sequence + 1) & 0xFFFFFFFF
