@@ -22,7 +22,7 @@ class CommandChannel(Protocol):
     def exit_status(self) -> int | None: ...
     @property
     def stderr_text(self) -> str: ...
-    def listen(self, on_data: Callable[[memoryview], None]) -> None: ...
+    def listen(self, on_data: Callable[[memoryview], bool]) -> None: ...
     def send(self, data: bytes | memoryview) -> None: ...
     def wait_until(self, is_ready: Callable[[], bool], deadline: Deadline | None = None) -> None: ...
     def finish_sending(self) -> None: ...
@@ -43,7 +43,7 @@ class Stream:
     def __init__(self, channel: CommandChannel) -> None:
         self.channel = channel
         self._buffer = bytearray()
-        channel.listen(self._buffer.extend)
+        channel.listen(self._keep)
 
     def send(self, data: bytes) -> None:
         """Send to the command's input. Raises `OutputEnded` if the command has ended meanwhile."""
@@ -92,6 +92,10 @@ class Stream:
         """The command's exit status, once it has ended; None if the server does not tell it."""
         self.channel.wait_until(lambda: self.channel.is_closed)
         return self.channel.exit_status
+
+    def _keep(self, data: memoryview) -> bool:
+        self._buffer += data
+        return True
 
     def _wait_for_data(self) -> None:
         self.channel.wait_until(lambda: bool(self._buffer) or self.channel.has_ended)

@@ -1,17 +1,28 @@
-"""Moves a file's bytes with several requests under way. This is where a byte is written, on either side."""
+"""Moves a file's bytes with many requests under way. This is where a byte is written, on either side.
+
+A pump does all its work in the transport's thread: a reply that comes in makes the next request go out, with no other
+thread in between (two threads that take turns at this rate spend more time waiting for the interpreter than working). The
+thread that called `write_whole` or `read_whole` sleeps, looks up ten times a second, reports progress, and takes over when
+the pump is done, has failed, or must be stopped.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
+import threading
+from abc import ABC, abstractmethod
 from collections import deque
+from types import TracebackType
+from typing import Self
 
-from runner.errors import ConnectionLost, SourceChanged, VerificationFailed
+from runner.errors import ConnectionLost, SourceChanged, StepError, VerificationFailed
 from runner.remote_files import Progress
-from runner.sftp.packets import MalformedPacket, StatusCode, Type, encode_string
-from runner.sftp.session import Refusal, Reply, SftpSession
+from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_string
+from runner.sftp.session import Refusal, SftpSession
 
-# 255 KiB each where the server allows it: enough to fill a line of 4 MiB, few enough to stop quickly.
+# 255 KiB each where the server allows it: enough to fill a line of 4 and of 8 MiB, few enough to stop quickly.
 WRITES_IN_FLIGHT = 16
 READS_IN_FLIGHT = 32
 
@@ -21,23 +32,10 @@ def write_whole(session: SftpSession, handle: bytes, source_fd: int, size_bytes:
 
     Raises `Refusal` for the first write that is refused, `SourceChanged` if the local file ends too early.
     """
-    prefix = encode_string(handle)
-    in_flight: deque[tuple[Reply, int]] = deque()
-    offset = 0
-    while offset < size_bytes or in_flight:
-        while offset < size_bytes and len(in_flight) < WRITES_IN_FLIGHT:
-            chunk = os.pread(source_fd, min(session.write_bytes, size_bytes - offset), offset)
-            if not chunk:
-                raise SourceChanged(
-                    f"the source became shorter while it was read: {size_bytes:,} bytes expected, {offset:,} found",
-                    hint="Something still writes to it. Play again when it is finished.",
-                )
-            header = struct.pack(">QI", offset, len(chunk))
-            offset += len(chunk)
-            in_flight.append((session.submit(Type.WRITE, prefix, header, chunk), offset))
-        reply, written_to = in_flight.popleft()
-        session.expect_status(reply)
-        progress(written_to)
+    if size_bytes == 0:
+        return
+    with _WritePump(session, handle, source_fd, size_bytes) as pump:
+        pump.run(progress)
 
 
 def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, target_fd: int, progress: Progress) -> int:
@@ -49,60 +47,221 @@ def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, targ
     Raises `Refusal` for the first read that is refused, `VerificationFailed` if the file has a gap, `OSError` if the
     local file cannot be written.
     """
-    prefix = encode_string(handle)
-    in_flight: deque[tuple[Reply, int, int]] = deque()
-    limit = None if size_bytes is None else size_bytes + 1
-    asked = received = 0
-    end_at: int | None = None
+    with _ReadPump(session, handle, target_fd, size_bytes) as pump:
+        pump.run(progress)
+        if pump.end_at is not None and pump.done_bytes != pump.end_at:
+            raise VerificationFailed(
+                f"{session.peer} sent a file with a gap: it ends at byte {pump.end_at:,}, {pump.done_bytes:,} bytes came",
+                hint="Another program is writing to the source, or the server is broken.",
+            )
+        return pump.done_bytes
 
-    def request(offset: int, count: int) -> None:
-        in_flight.append((session.submit(Type.READ, prefix, struct.pack(">QI", offset, count)), offset, count))
 
-    while True:
-        while len(in_flight) < READS_IN_FLIGHT and end_at is None and (limit is None or asked < limit):
-            count = session.read_bytes if limit is None else min(session.read_bytes, limit - asked)
-            request(asked, count)
-            asked += count
-        if not in_flight:
-            break
-        reply, offset, count = in_flight.popleft()
-        data = _expect_data(session, reply, count)
-        if data is None:
-            end_at = offset if end_at is None else min(end_at, offset)
-            continue
-        _write_at(target_fd, data, offset)
-        received += len(data)
-        progress(received)
+class _Pump(ABC):
+    """What both directions share: sending what can go now, and handing over to the thread that waits."""
+
+    def __init__(self, session: SftpSession) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._unsent = memoryview(b"")
+        self._in_flight = 0
+        self._is_stopped = False
+        self._failure: Exception | None = None
+        self.done_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing more goes out, and no request stays half sent: what follows it could not be read."""
+        self._session.channel.on_room = None
+        with self._lock:
+            self._is_stopped = True
+            rest, self._unsent = self._unsent, memoryview(b"")
+        if rest:
+            try:
+                self._session.channel.send(rest, is_rest=True)
+            except StepError:
+                pass  # the session is beyond cleaning up, and whoever tries will be told
+
+    def run(self, progress: Progress) -> None:
+        """Pump until everything is acknowledged. Raises whatever went wrong."""
+        self._session.channel.on_room = self._fill_safely
+        self._fill_safely()
+        self._session.wait_for(self._is_over, on_tick=lambda: self._tick(progress))
+        if self._failure is not None:
+            raise self._failure
+        progress(self.done_bytes)
+
+    def _is_over(self) -> bool:
+        return self._failure is not None or (self._in_flight == 0 and not self._unsent and not self._has_more())
+
+    def _tick(self, progress: Progress) -> None:
+        progress(self.done_bytes)
+        # While keys were exchanged nothing could be sent, and nothing may come any more that would set it going again.
+        self._fill_safely()
+
+    def _fill_safely(self) -> None:
+        """Send what can go now. What goes wrong is kept for the thread that waits."""
+        try:
+            with self._lock:
+                self._fill()
+        except Exception as error:
+            self._failure = self._failure or error
+
+    def _fill(self) -> None:
+        while not self._is_stopped and self._failure is None:
+            if not self._unsent:
+                if not self._has_more() or self._in_flight >= self._limit:
+                    return
+                self._unsent = self._make_request()
+            sent_bytes = self._session.channel.send_some(self._unsent)
+            if sent_bytes == 0:
+                return
+            self._unsent = self._unsent[sent_bytes:]
+
+    def _take_reply(self, kind: int, body: memoryview, *request: int) -> bool:
+        """One reply, in the transport's thread. True wakes the thread that waits."""
+        self._in_flight -= 1
+        if self._is_stopped:
+            return False
+        try:
+            self._digest(kind, body, *request)
+        except Exception as error:
+            self._failure = self._failure or error
+        self._fill_safely()
+        return self._is_over()
+
+    _limit = 1
+
+    @abstractmethod
+    def _has_more(self) -> bool:
+        """Whether there is something left to ask for."""
+
+    @abstractmethod
+    def _make_request(self) -> memoryview:
+        """The next request's bytes, counted as in flight."""
+
+    @abstractmethod
+    def _digest(self, kind: int, body: memoryview, *request: int) -> None:
+        """Make use of a reply to the request that these numbers describe."""
+
+
+class _WritePump(_Pump):
+    """From a local file to a handle."""
+
+    _limit = WRITES_IN_FLIGHT
+
+    def __init__(self, session: SftpSession, handle: bytes, source_fd: int, size_bytes: int) -> None:
+        super().__init__(session)
+        self._source_fd = source_fd
+        self._size_bytes = size_bytes
+        self._offset = 0
+        self._handle = encode_string(handle)
+        # One request is built at a time, and the next not before it is sent: they share one buffer.
+        self._header_bytes = 9 + len(self._handle) + 12
+        self._request = memoryview(bytearray(self._header_bytes + session.write_bytes))
+
+    def _has_more(self) -> bool:
+        return self._offset < self._size_bytes
+
+    def _make_request(self) -> memoryview:
+        wanted = min(self._session.write_bytes, self._size_bytes - self._offset)
+        space = self._request[self._header_bytes : self._header_bytes + wanted]
+        count = os.preadv(self._source_fd, [space], self._offset)
+        if count == 0:
+            raise SourceChanged(
+                f"the source became shorter while it was read: {self._size_bytes:,} bytes expected, "
+                f"{self._offset:,} found",
+                hint="Something still writes to it. Play again when it is finished.",
+            )
+        end = self._header_bytes + count
+        request_id = self._session.expect_later(functools.partial(_WritePump._take_status, self, count))
+        start = struct.pack(">IBI", end - 4, Type.WRITE, request_id)
+        self._request[: self._header_bytes] = b"".join((start, self._handle, struct.pack(">QI", self._offset, count)))
+        self._offset += count
+        self._in_flight += 1
+        return self._request[:end]
+
+    def _take_status(self, count: int, kind: int, body: memoryview) -> bool:
+        return self._take_reply(kind, body, count)
+
+    def _digest(self, kind: int, body: memoryview, *request: int) -> None:
+        self._session.check_status(kind, body)
+        self.done_bytes += request[0]
+
+
+class _ReadPump(_Pump):
+    """From a handle to a local file."""
+
+    _limit = READS_IN_FLIGHT
+
+    def __init__(self, session: SftpSession, handle: bytes, target_fd: int, size_bytes: int | None) -> None:
+        super().__init__(session)
+        self._target_fd = target_fd
+        self._handle = encode_string(handle)
+        self._asked_bytes = 0
+        # One byte beyond the announced size proves that the file ends there.
+        self._limit_bytes = None if size_bytes is None else size_bytes + 1
+        self._rests: deque[tuple[int, int]] = deque()
+        self.end_at: int | None = None
+
+    def _has_more(self) -> bool:
+        if self._rests:
+            return True
+        return self.end_at is None and (self._limit_bytes is None or self._asked_bytes < self._limit_bytes)
+
+    def _make_request(self) -> memoryview:
+        if self._rests:
+            offset, count = self._rests.popleft()
+        else:
+            offset, count = self._asked_bytes, self._session.read_bytes
+            if self._limit_bytes is not None:
+                count = min(count, self._limit_bytes - offset)
+            self._asked_bytes += count
+        request_id = self._session.expect_later(functools.partial(_ReadPump._take_data, self, offset, count))
+        self._in_flight += 1
+        body = b"".join((self._handle, struct.pack(">QI", offset, count)))
+        return memoryview(struct.pack(">IBI", 5 + len(body), Type.READ, request_id) + body)
+
+    def _take_data(self, offset: int, count: int, kind: int, body: memoryview) -> bool:
+        return self._take_reply(kind, body, offset, count)
+
+    def _digest(self, kind: int, body: memoryview, *request: int) -> None:
+        offset, count = request
+        if kind != Type.DATA:
+            self._digest_end(kind, body, offset)
+            return
+        try:
+            data = Reader(body).take_string()
+        except MalformedPacket as error:
+            raise self._session.malformed_field(error) from error
+        if not 0 < len(data) <= count:
+            raise ConnectionLost(
+                f"{self._session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were asked for",
+                hint="The session cannot be trusted on.",
+            )
+        write_at(self._target_fd, data, offset)
+        self.done_bytes += len(data)
         if len(data) < count:
             # A short reply is no end of file: ask for the rest.
-            request(offset + len(data), count - len(data))
-    if end_at is not None and received != end_at:
-        raise VerificationFailed(
-            f"{session.peer} sent a file with a gap: it ends at byte {end_at:,}, {received:,} bytes came",
-            hint="Another program is writing to the source, or the server is broken.",
-        )
-    return received
+            self._rests.append((offset + len(data), count - len(data)))
+
+    def _digest_end(self, kind: int, body: memoryview, offset: int) -> None:
+        try:
+            self._session.check_status(kind, body)
+        except Refusal as refusal:
+            if refusal.code != StatusCode.EOF:
+                raise
+            self.end_at = offset if self.end_at is None else min(self.end_at, offset)
+            return
+        raise self._session.malformed_field(MalformedPacket("the status OK where data is due"))
 
 
-def _expect_data(session: SftpSession, reply: Reply, count: int) -> memoryview | None:
-    """The bytes of a READ's reply, None at the end of the file."""
-    try:
-        data = session.expect(reply, Type.DATA).take_string()
-    except Refusal as refusal:
-        if refusal.code == StatusCode.EOF:
-            return None
-        raise
-    except MalformedPacket as error:
-        raise session.malformed_field(error) from error
-    if not 0 < len(data) <= count:
-        raise ConnectionLost(
-            f"{session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were asked for",
-            hint="The session cannot be trusted on.",
-        )
-    return data
-
-
-def _write_at(fd: int, data: memoryview, offset: int) -> None:
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` to the local file at `offset`. Raises `OSError`."""
     while data:
         count = os.pwrite(fd, data, offset)
         data, offset = data[count:], offset + count

@@ -17,19 +17,29 @@ from runner.errors import ConnectionLost, ServerLacksFeature, UnreachableError
 from runner.sftp.packets import VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
 
 # OpenSSH sends 256 KiB at most; a server that announces more is broken or hostile.
-MAX_PACKET_BYTES = 1024 * 1024
+MAX_PACKET_BYTES = 257 * 1024
 DEFAULT_TRANSFER_BYTES = 32 * 1024
 MAX_TRANSFER_BYTES = 255 * 1024
+
+
+# Takes a reply's type and body in the transport's thread; the view is valid during the call only. It may send nothing
+# but what can go at once, and returns whether somebody should be woken.
+OnReply = Callable[[int, memoryview], bool]
 
 
 class ByteChannel(Protocol):
     """What a session needs of the channel below it."""
 
+    on_room: Callable[[], None] | None
+
     @property
     def has_ended(self) -> bool: ...
-    def listen(self, on_data: Callable[[memoryview], None]) -> None: ...
-    def send(self, data: bytes) -> None: ...
-    def wait_until(self, is_ready: Callable[[], bool], deadline: Deadline | None = None) -> None: ...
+    def listen(self, on_data: Callable[[memoryview], bool]) -> None: ...
+    def send(self, data: bytes | memoryview, *, is_rest: bool = False) -> None: ...
+    def send_some(self, data: memoryview) -> int: ...
+    def wait_until(
+        self, is_ready: Callable[[], bool], deadline: Deadline | None = None, on_tick: Callable[[], None] = ...
+    ) -> None: ...
     def close(self) -> None: ...
     def lost(self) -> ConnectionLost: ...
 
@@ -57,11 +67,12 @@ class SftpSession:
     """One SFTP session. Create it before the subsystem is started, then call `negotiate`."""
 
     def __init__(self, channel: ByteChannel, peer: str) -> None:
-        self._channel = channel
+        self.channel = channel
         self.peer = peer
         self._send_lock = threading.Lock()
-        self._buffer = bytearray()
-        self._waiting: dict[int, Reply] = {}
+        self._packet = memoryview(bytearray(4 + MAX_PACKET_BYTES))
+        self._filled_bytes = 0
+        self._waiting: dict[int, Reply | OnReply] = {}
         self._version_reply = Reply()
         self._next_id = 0
         self._failure: Exception | None = None
@@ -76,7 +87,7 @@ class SftpSession:
 
         Raises `ConnectTimedOut` at the deadline, `ServerLacksFeature` for a server of another version.
         """
-        self._channel.send(struct.pack(">IBI", 5, Type.INIT, VERSION))
+        self.channel.send(struct.pack(">IBI", 5, Type.INIT, VERSION))
         try:
             self._await(self._version_reply, deadline)
         except ConnectionLost as error:
@@ -100,21 +111,36 @@ class SftpSession:
     def submit(self, kind: Type, *parts: bytes) -> Reply:
         """Send a request without waiting. Collect the reply with one of the `expect_` methods."""
         reply = Reply()
-        with self._send_lock:
-            request_id = self._next_id
-            self._next_id = (self._next_id + 1) & 0xFFFFFFFF
-            self._waiting[request_id] = reply
-            with self._giving_up_on_failure():
-                self._channel.send(encode_packet(kind, request_id, *parts))
+        with self._send_lock, self._giving_up_on_failure():
+            self.channel.send(encode_packet(kind, self.expect_later(reply), *parts))
         return reply
+
+    def expect_later(self, taker: Reply | OnReply) -> int:
+        """A new request's id; `taker` gets the reply to it."""
+        request_id = self._next_id
+        self._next_id = (self._next_id + 1) & 0xFFFFFFFF
+        self._waiting[request_id] = taker
+        return request_id
+
+    def wait_for(self, is_over: Callable[[], bool], on_tick: Callable[[], None]) -> None:
+        """Wait for what callbacks bring about. Raises when the session ends, stalls or is interrupted before."""
+        with self._giving_up_on_failure():
+            self.channel.wait_until(
+                lambda: is_over() or self._failure is not None or self.channel.has_ended, on_tick=on_tick
+            )
+        if not is_over():
+            raise self._failure or self.channel.lost()
 
     def expect_status(self, reply: Reply) -> None:
         """Wait for OK. Raises `Refusal` for any other status."""
         self._await(reply)
-        reader = self._read(reply)
-        if reply.kind != Type.STATUS:
-            raise self._malformed(f"a reply of type {reply.kind} where a status is due")
-        self._check_status(reader)
+        self.check_status(reply.kind or 0, memoryview(reply.body))
+
+    def check_status(self, kind: int, body: memoryview) -> None:
+        """Raise `Refusal` unless a reply is the status OK."""
+        if kind != Type.STATUS:
+            raise self._malformed(f"a reply of type {kind} where a status is due")
+        self._check_status(Reader(body))
 
     def expect(self, reply: Reply, kind: Type) -> Reader:
         """Wait for a reply of one type. Raises `Refusal` when a status comes instead."""
@@ -137,7 +163,7 @@ class SftpSession:
 
     def close(self) -> None:
         """End the session; never raises."""
-        self._channel.close()
+        self.channel.close()
 
     def _learn_limits(self, deadline: Deadline) -> None:
         try:
@@ -162,7 +188,7 @@ class SftpSession:
 
     def _await(self, reply: Reply, deadline: Deadline | None = None) -> None:
         """Wait until the reply is there. Raises when the session ends, stalls, is interrupted or meets the deadline."""
-        channel = self._channel
+        channel = self.channel
         if self._failure is None:
             with self._giving_up_on_failure():
                 channel.wait_until(
@@ -188,31 +214,54 @@ class SftpSession:
     def _malformed(self, what: str) -> ConnectionLost:
         return ConnectionLost(f"{self.peer} broke the SFTP protocol: {what}", hint="The session cannot be trusted on.")
 
-    def _feed(self, data: memoryview) -> None:
-        """Take the server's next bytes apart. Runs in the transport's thread."""
-        buffer = self._buffer
-        buffer += data
-        while len(buffer) >= 4:
-            length = int.from_bytes(buffer[:4], "big")
-            # Every packet has a type and a request id, or in VERSION's case the version in its place.
-            if not 5 <= length <= MAX_PACKET_BYTES:
-                self._failure = self._malformed(f"a packet of {length:,} bytes is announced")
-                buffer.clear()
-                break
-            if len(buffer) < 4 + length:
-                break
-            request_id = int.from_bytes(buffer[5:9], "big")
-            self._accept(buffer[4], request_id, bytes(memoryview(buffer)[9 : 4 + length]))
-            del buffer[: 4 + length]
+    def _feed(self, data: memoryview) -> bool:
+        """Take the server's next bytes apart. Runs in the transport's thread; true if somebody should be woken."""
+        is_news = False
+        while data and self._failure is None:
+            packet, data = self._take_packet(data)
+            if packet is not None and self._accept(packet[0], packet[1:]):
+                is_news = True
+        return is_news or self._failure is not None
 
-    def _accept(self, kind: int, request_id: int, body: bytes) -> None:
+    def _take_packet(self, data: memoryview) -> tuple[memoryview | None, memoryview]:
+        """The next packet without its length, if it is complete by now, and the data behind it.
+
+        A packet that is whole in `data` is not copied; one that comes in pieces is put together in one buffer.
+        """
+        if self._filled_bytes == 0 and len(data) >= 4:
+            end = 4 + self._check_length(int.from_bytes(data[:4], "big"))
+            if len(data) >= end:
+                return data[4:end], data[end:]
+        wanted = 4 if self._filled_bytes < 4 else 4 + int.from_bytes(self._packet[:4], "big")
+        count = min(len(data), wanted - self._filled_bytes)
+        self._packet[self._filled_bytes : self._filled_bytes + count] = data[:count]
+        self._filled_bytes += count
+        if self._filled_bytes == 4 and wanted == 4:
+            self._check_length(int.from_bytes(self._packet[:4], "big"))
+        elif self._filled_bytes == wanted:
+            self._filled_bytes = 0
+            return self._packet[4:wanted], data[count:]
+        return None, data[count:]
+
+    def _check_length(self, length: int) -> int:
+        # Every packet has a type and a request id, or in VERSION's case the version in its place.
+        if not 5 <= length <= MAX_PACKET_BYTES:
+            self._failure = self._malformed(f"a packet of {length:,} bytes is announced")
+            return MAX_PACKET_BYTES
+        return length
+
+    def _accept(self, kind: int, rest: memoryview) -> bool:
+        request_id, body = int.from_bytes(rest[:4], "big"), rest[4:]
         if kind == Type.VERSION:
             self.version = request_id
-            reply: Reply | None = self._version_reply
+            taker: Reply | OnReply | None = self._version_reply
         else:
-            reply = self._waiting.pop(request_id, None)
-        if reply is None:
+            taker = self._waiting.pop(request_id, None)
+        if taker is None:
             self._failure = self._malformed("a reply to no request")
-            return
+            return True
+        if not isinstance(taker, Reply):
+            return taker(kind, body)
         # The kind is set last: whoever waits takes it as the sign that the body is there.
-        reply.body, reply.kind = body, kind
+        taker.body, taker.kind = bytes(body), kind
+        return True

@@ -1,7 +1,8 @@
 """One channel of a connection, as the protocols above it want it: bytes in by callback, bytes out under a stall timeout.
 
 Data is handed over in the transport's own thread, without the copy, the lock and the wake-up that a reader on the other
-side of paramiko's buffer would cost. That thread must never send: during a key re-exchange it would wait for itself.
+side of paramiko's buffer would cost. That thread must never wait to send: during a key re-exchange it would wait for
+itself. It may only use `send_some`, which sends what can go at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from runner.errors import ConnectionLost, ConnectTimedOut, Stalled
 
 MAX_STDERR_BYTES = 4096
 FINISH_REQUEST_SECONDS = 2.0
+# The server is told to go on well before its window is used up.
+REPLENISH_BYTES = 4 * 1024 * 1024
 
 
 class _Inbox:
@@ -53,28 +56,38 @@ class Channel:
         self._stall_timeout_seconds = stall_timeout_seconds
         self._cancellation = cancellation
         self._arrival = threading.Condition()
-        self._on_data: Callable[[memoryview], None] = lambda data: None
+        self._on_data: Callable[[memoryview], bool] = lambda data: False
+        # Called in the transport's thread when the server has room for more; it may only `send_some`.
+        self.on_room: Callable[[], None] | None = None
         self._stderr = bytearray()
         self._received_bytes = 0
         self._replenished_bytes = 0
-        self._last_received = time.monotonic()
+        self._last_progress = time.monotonic()
         # Set when the server has sent its last byte of output.
         self.has_ended = False
-        raw.settimeout(POLL_SECONDS)
+        raw.transport.packetizer.give_up_writing_after_seconds = stall_timeout_seconds
+        raw.transport.packetizer.is_ending = lambda: cancellation.is_requested
         self._raw.in_buffer = _Inbox(self._end)
-        raw.transport.packetizer.divert(raw.chanid, self._receive)
+        raw.transport.packetizer.divert(raw.chanid, self)
         self._raw.in_stderr_buffer = _Inbox(self._end, self._receive_stderr)
 
-    def listen(self, on_data: Callable[[memoryview], None]) -> None:
+    def listen(self, on_data: Callable[[memoryview], bool]) -> None:
         """Have the server's bytes handed to `on_data`. Call it before the program or subsystem is started.
 
-        It is called in the transport's thread while `wait_until` stands still; it must be quick and must not send. The
-        view is valid during the call only.
+        It is called in the transport's thread and must be quick. The view is valid during the call only. It returns
+        whether there is something new for whoever stands in `wait_until`.
         """
         self._on_data = on_data
 
-    def wait_until(self, is_ready: Callable[[], bool], deadline: Deadline | None = None) -> None:
+    def wait_until(
+        self,
+        is_ready: Callable[[], bool],
+        deadline: Deadline | None = None,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
         """Wait until something that arrives, or the channel's end, has made `is_ready` true.
+
+        `on_tick` is called about ten times a second meanwhile, in the waiting thread.
 
         Raises `Stalled` after `stall_timeout` of silence and `Interrupted` on a signal; with a deadline,
         `ConnectTimedOut` then and not before, since a session that is being set up answers to `connect_timeout`.
@@ -87,12 +100,13 @@ class Channel:
                 if is_ready():
                     return
                 self._cancellation.check()
-                silent_since = max(started, self._last_received)
+                silent_since = max(started, self._last_progress)
                 if deadline is not None and deadline.has_passed:
                     raise self._timed_out()
                 if deadline is None and time.monotonic() - silent_since > self._stall_timeout_seconds:
                     raise self.stalled()
                 self._arrival.wait(POLL_SECONDS)
+            on_tick()
 
     def start_subsystem(self, name: str) -> None:
         """Start a subsystem. Raises `paramiko.SSHException` if the server refuses."""
@@ -102,75 +116,91 @@ class Channel:
         """Start a command. Raises `paramiko.SSHException` if the server refuses."""
         self._raw.exec_command(command)
 
-    def send(self, data: bytes | memoryview) -> None:
+    def send(self, data: bytes | memoryview, *, is_rest: bool = False) -> None:
         """Send all of `data`. Raises `Stalled`, `ConnectionLost` or `Interrupted`.
 
-        A signal is obeyed before the first byte. After it the rest is given a few seconds to go out: what the protocol
-        above sends next, to clean up, would be unreadable behind half a request.
+        A signal is obeyed before the first byte. After it, and for the rest of what has been sent in part, a few seconds
+        are given: what the protocol above sends next, to clean up, would be unreadable behind half a request.
         """
-        self._cancellation.check()
+        if not is_rest:
+            self._cancellation.check()
         view = memoryview(data)
         last_progress = time.monotonic()
         grace: Deadline | None = None
         while view:
-            granted_bytes = self._take_window(len(view))
-            if not granted_bytes:
-                if time.monotonic() - last_progress > self._stall_timeout_seconds:
-                    raise self.stalled()
-                if self._cancellation.is_requested:
-                    grace = grace or Deadline.after(FINISH_REQUEST_SECONDS)
-                    if grace.has_passed:
-                        self.close()
-                        self._cancellation.check()
+            sent_bytes = self.send_some(view)
+            if sent_bytes:
+                last_progress = time.monotonic()
+                view = view[sent_bytes:]
                 continue
-            self._send_packets(view[:granted_bytes])
-            last_progress = time.monotonic()
-            view = view[granted_bytes:]
+            if time.monotonic() - last_progress > self._stall_timeout_seconds:
+                raise self.stalled()
+            if self._cancellation.is_requested:
+                grace = grace or Deadline.after(FINISH_REQUEST_SECONDS)
+                if grace.has_passed:
+                    self.close()
+                    self._cancellation.check()
+            self._wait_for_room()
 
-    def _take_window(self, wanted_bytes: int) -> int:
-        """How many bytes the server will take now, which are then ours to send; 0 after a moment without any room."""
+    def send_some(self, data: memoryview) -> int:
+        """Send as much as can go at once, and return how much that was.
+
+        It is 0 while the server has no room, while keys are exchanged, when nothing else may be sent (RFC 4253 section
+        7.1), and while another thread sends. Raises `ConnectionLost`.
+        """
+        raw, transport = self._raw, self._raw.transport
+        if not transport.active or raw.closed or raw.eof_sent:
+            raise self.lost()
+        if not transport.clear_to_send.is_set() or not transport.clear_to_send_lock.acquire(blocking=False):
+            return 0
+        try:
+            if not transport.clear_to_send.is_set():
+                return 0
+            with raw.lock:
+                granted_bytes: int = min(len(data), raw.out_window_size)
+                raw.out_window_size -= granted_bytes
+            size = raw.out_max_packet_size
+            pieces = [data[at : min(at + size, granted_bytes)] for at in range(0, granted_bytes, size)]
+            if pieces:
+                transport.packetizer.send_channel_data(raw.remote_chanid, pieces)
+            return granted_bytes
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise self.lost() from error
+        finally:
+            transport.clear_to_send_lock.release()
+
+    def _wait_for_room(self) -> None:
+        """Wait a moment for what kept `send_some` from sending."""
         raw = self._raw
         with raw.lock:
             if raw.out_window_size == 0 and not raw.closed:
                 raw.out_buffer_cv.wait(POLL_SECONDS)
-            if raw.closed or raw.eof_sent:
-                raise self.lost()
-            granted = min(wanted_bytes, raw.out_window_size)
-            raw.out_window_size -= granted
-            return int(granted)
-
-    def _send_packets(self, data: memoryview) -> None:
-        """Send data for which there is room, in packets of the size the server takes, all of them at once."""
-        raw, transport = self._raw, self._raw.transport
-        size = raw.out_max_packet_size
-        pieces = [data[offset : offset + size] for offset in range(0, len(data), size)]
-        while True:
-            # While keys are exchanged nothing else may be sent (RFC 4253 section 7.1).
-            transport.clear_to_send.wait(POLL_SECONDS)
-            if not transport.active:
-                raise self.lost()
-            with transport.clear_to_send_lock:
-                if not transport.clear_to_send.is_set():
-                    continue
-                try:
-                    transport.packetizer.send_channel_data(raw.remote_chanid, pieces)
-                except (OSError, EOFError, paramiko.SSHException) as error:
-                    raise self.lost() from error
                 return
+        if raw.transport.clear_to_send.wait(POLL_SECONDS):
+            # Another thread is sending; it will not take long.
+            time.sleep(0.001)
 
     def _replenish_window(self) -> None:
-        """Let the server send as much again as has been received. Never called in the transport's thread."""
+        """Let the server send as much again as has been received, as far as that can be said at once."""
         count = self._received_bytes - self._replenished_bytes
-        if count == 0:
+        transport = self._raw.transport
+        if count == 0 or not transport.clear_to_send_lock.acquire(blocking=False):
             return
-        self._replenished_bytes += count
-        acknowledged = self._raw._check_add_window(count)
-        if acknowledged > 0:
-            message = paramiko.Message()
-            message.add_byte(paramiko.common.cMSG_CHANNEL_WINDOW_ADJUST)
-            message.add_int(self._raw.remote_chanid)
-            message.add_int(acknowledged)
-            self._raw.transport._send_user_message(message)
+        try:
+            if not transport.clear_to_send.is_set() or not transport.active:
+                return
+            self._replenished_bytes += count
+            acknowledged = self._raw._check_add_window(count)
+            if acknowledged > 0:
+                message = paramiko.Message()
+                message.add_byte(paramiko.common.cMSG_CHANNEL_WINDOW_ADJUST)
+                message.add_int(self._raw.remote_chanid)
+                message.add_int(acknowledged)
+                transport._send_message(message)
+        except (OSError, EOFError, paramiko.SSHException):
+            return  # whoever waits will find the connection dead
+        finally:
+            transport.clear_to_send_lock.release()
 
     def finish_sending(self) -> None:
         """Tell the server that nothing more will come."""
@@ -224,12 +254,25 @@ class Channel:
             hint="The sftp-server or scp program on the server hangs.",
         )
 
-    def _receive(self, data: memoryview) -> None:
-        with self._arrival:
-            self._last_received = time.monotonic()
-            self._received_bytes += len(data)
-            self._on_data(data)
-            self._arrival.notify_all()
+    def take_data(self, data: memoryview) -> None:
+        """Called by the packetizer with the channel's next bytes."""
+        self._last_progress = time.monotonic()
+        self._received_bytes += len(data)
+        is_news = self._on_data(data)
+        if self._received_bytes - self._replenished_bytes > REPLENISH_BYTES:
+            self._replenish_window()
+        if is_news:
+            with self._arrival:
+                self._arrival.notify_all()
+
+    def take_window(self, count_bytes: int) -> None:
+        """Called by the packetizer when the server has room for more."""
+        self._last_progress = time.monotonic()
+        with self._raw.lock:
+            self._raw.out_window_size += count_bytes
+            self._raw.out_buffer_cv.notify_all()
+        if self.on_room is not None:
+            self.on_room()
 
     def _receive_stderr(self, data: bytes) -> None:
         self._received_bytes += len(data)

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import paramiko
 from paramiko.ssh_exception import SSHException
@@ -33,15 +33,31 @@ REKEY_BYTES = 1 << 30
 REKEY_PACKETS = 1 << 31
 
 MAX_SILENT_KEEPALIVES = 3
+# How long a server that takes nothing is waited for once the play is to end.
+FINISH_WRITING_SECONDS = 2.0
 MAX_BANNER_LINE_BYTES = 8192
 
+_CHANNEL_WINDOW_ADJUST = 93
 _CHANNEL_DATA = 94
 # GLOBAL_REQUEST (80) that wants an answer; every server refuses it, which is one.
 _KEEPALIVE = b"\x50\0\0\0\x15keepalive@openssh.com\x01"
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
 
-# Takes a channel's bytes in the reading thread; the view is valid during the call only.
-Sink = Callable[[memoryview], None]
+SEND_BUFFER_BYTES = 320 * 1024
+# Length, padding and tag of a packet, at most.
+PACKET_OVERHEAD_BYTES = 128
+
+
+class Sink(Protocol):
+    """Takes what arrives for one channel, in the reading thread, ahead of the transport's own dispatch."""
+
+    def take_data(self, data: memoryview) -> None:
+        """The channel's next bytes; the view is valid during the call only."""
+        ...
+
+    def take_window(self, count_bytes: int) -> None:
+        """The server has room for so many bytes more."""
+        ...
 
 
 class BulkPacketizer:
@@ -57,6 +73,7 @@ class BulkPacketizer:
         self._start = self._end = 0
         self._inbound: Inbound = PlainInbound()
         self._outbound: Outbound = PlainOutbound()
+        self._send_buffer = memoryview(bytearray(SEND_BUFFER_BYTES))
         self._sequence_in = self._sequence_out = 0
         self._send_lock = threading.RLock()
         self._sinks: dict[int, Sink] = {}
@@ -71,6 +88,7 @@ class BulkPacketizer:
         self.is_logged_in = False
         self._initial_kex_done = False  # set by Transport
         self.give_up_writing_after_seconds = 60.0
+        self.is_ending: Callable[[], bool] = lambda: False
 
     # What Transport calls.
 
@@ -145,7 +163,7 @@ class BulkPacketizer:
             if not self._receive_some() and time.monotonic() > ends_at:
                 raise TimeoutError
 
-    def write_all(self, data: bytes) -> None:
+    def write_all(self, data: bytes | memoryview) -> None:
         """Send raw bytes. Raises `EOFError` when the connection is gone or takes nothing for too long."""
         view = memoryview(data)
         last_progress = time.monotonic()
@@ -153,8 +171,8 @@ class BulkPacketizer:
             try:
                 sent = self._socket.send(view)
             except TimeoutError:
-                is_stuck = time.monotonic() - last_progress > self.give_up_writing_after_seconds
-                if self.closed or is_stuck:
+                limit = FINISH_WRITING_SECONDS if self.is_ending() else self.give_up_writing_after_seconds
+                if self.closed or time.monotonic() - last_progress > limit:
                     raise EOFError from None
                 continue
             except OSError as error:
@@ -179,14 +197,8 @@ class BulkPacketizer:
                 self._has_told_rekey = True
                 raise paramiko.packet.NeedRekeyException
             sequence, payload = self._read_payload()
-            if payload[0] == _CHANNEL_DATA:
-                sink = self._sinks.get(int.from_bytes(payload[1:5], "big"))
-                if sink is not None:
-                    length = int.from_bytes(payload[5:9], "big")
-                    if length != len(payload) - 9:
-                        raise SSHException("the server sent a channel packet whose lengths do not agree")
-                    sink(payload[9:])
-                    continue
+            if payload[0] in (_CHANNEL_DATA, _CHANNEL_WINDOW_ADJUST) and self._divert(payload):
+                continue
             message = paramiko.Message(bytes(payload[1:]))
             message.seqno = sequence
             return payload[0], message
@@ -194,11 +206,25 @@ class BulkPacketizer:
     # What bulk channels call.
 
     def divert(self, channel_id: int, sink: Sink | None) -> None:
-        """Hand the data of our channel `channel_id` straight to `sink`, in the reading thread; None ends it."""
+        """Hand what arrives for our channel `channel_id` straight to `sink`; None ends it."""
         if sink is None:
             self._sinks.pop(channel_id, None)
         else:
             self._sinks[channel_id] = sink
+
+    def _divert(self, payload: memoryview) -> bool:
+        """Hand a channel's packet to its sink, if it has one."""
+        sink = self._sinks.get(int.from_bytes(payload[1:5], "big"))
+        if sink is None:
+            return False
+        number = int.from_bytes(payload[5:9], "big")
+        if payload[0] == _CHANNEL_WINDOW_ADJUST:
+            sink.take_window(number)
+        elif number == len(payload) - 9:
+            sink.take_data(payload[9:])
+        else:
+            raise SSHException("the server sent a channel packet whose lengths do not agree")
+        return True
 
     def send_channel_data(self, remote_channel_id: int, pieces: Sequence[memoryview]) -> None:
         """Send pieces of data, each in a packet of its own, all in one system call."""
@@ -207,14 +233,19 @@ class BulkPacketizer:
             self._send_payloads([(head, len(piece).to_bytes(4, "big"), piece) for piece in pieces])
 
     def _send_payloads(self, payloads: Sequence[Payload]) -> None:
-        packets = []
+        end = 0
         for payload in payloads:
-            packets.append(self._outbound.seal(payload, self._sequence_out))
+            needed = sum(map(len, payload)) + PACKET_OVERHEAD_BYTES
+            if end + needed > SEND_BUFFER_BYTES:
+                self.write_all(self._send_buffer[:end])
+                end = 0
+            if needed > SEND_BUFFER_BYTES:
+                raise SSHException(f"a packet of {needed:,} bytes is too large to be sent")
+            end += self._outbound.seal_into(self._send_buffer[end:], payload, self._sequence_out)
             self._sequence_out = self._next_sequence(self._sequence_out)
-        data = packets[0] if len(packets) == 1 else b"".join(packets)
-        self.write_all(data)
-        self._sent_bytes += len(data)
-        self._sent_packets += len(packets)
+            self._sent_bytes += needed
+        self.write_all(self._send_buffer[:end])
+        self._sent_packets += len(payloads)
         if self._sent_bytes >= REKEY_BYTES or self._sent_packets >= REKEY_PACKETS:
             self._needs_rekey = True
 

@@ -29,7 +29,7 @@ KEX = (
 DISCONNECT_BY_APPLICATION = 11
 
 # How much a server may send before it is told to go on. A window smaller than rate times round trip slows a download.
-RECEIVE_WINDOW_BYTES = 16 * 1024 * 1024
+RECEIVE_WINDOW_BYTES = 32 * 1024 * 1024
 
 
 class StrictTransport(paramiko.Transport):

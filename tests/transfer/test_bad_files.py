@@ -267,10 +267,10 @@ def test_a_source_that_changes_here(
     source.write_bytes(os.urandom(3_000_000))
     os.utime(source, (1_500_000_000, 1_500_000_000))
     (remote / "a").write_text("older")
-    real_pread = os.pread
+    real_preadv = os.preadv
 
-    def pread_and_change(fd: int, count: int, offset: int) -> bytes:
-        data = real_pread(fd, count, offset)
+    def preadv_and_change(fd: int, space: list[memoryview], offset: int) -> int:
+        count = real_preadv(fd, space, offset)
         if offset == 0:
             match change:
                 case "grow":
@@ -280,9 +280,9 @@ def test_a_source_that_changes_here(
                     os.truncate(source, 1_000_000)
                 case "touch":
                     os.utime(source)
-        return data
+        return count
 
-    monkeypatch.setattr(os, "pread", pread_and_change)
+    monkeypatch.setattr(os, "preadv", preadv_and_change)
     with AsyncsshServer(tmp_path / "server", root=remote) as server:
         outcome = play_one(runner, server, upload("source", "a"))
 
@@ -296,13 +296,13 @@ def test_a_source_that_vanishes_after_it_was_opened_is_copied_whole(
     source = runner.folder / "source"
     content = os.urandom(3_000_000)
     source.write_bytes(content)
-    real_pread = os.pread
+    real_preadv = os.preadv
 
-    def pread_and_unlink(fd: int, count: int, offset: int) -> bytes:
+    def preadv_and_unlink(fd: int, space: list[memoryview], offset: int) -> int:
         source.unlink(missing_ok=True)
-        return real_pread(fd, count, offset)
+        return real_preadv(fd, space, offset)
 
-    monkeypatch.setattr(os, "pread", pread_and_unlink)
+    monkeypatch.setattr(os, "preadv", preadv_and_unlink)
     outcome = play_one(runner, sshd, upload("source", remote / "a"))
 
     assert outcome.exit_code == 0, outcome.output
