@@ -65,7 +65,9 @@ class PlaybookInvalid(RunnerError):
 
 
 class StepError(RunnerError):
-    """A step failed while it ran."""
+    """A step failed while it ran. `may_pass` says whether trying again can help."""
+
+    may_pass = False
 
     def add(self, sentence: str) -> None:
         """Add to the message what the failure has left behind."""
@@ -76,6 +78,7 @@ class UnreachableError(StepError):
     """There is no session with the host, or no longer."""
 
     exit_code = 4
+    may_pass = True
 
 
 class ConnectFailed(UnreachableError):
@@ -87,7 +90,9 @@ class ConnectTimedOut(UnreachableError):
 
 
 class AuthenticationRefused(UnreachableError):
-    """The server accepted none of what the step's `authentication` offers."""
+    """The server accepted none of what the step's `authentication` offers. Trying again could lock the account."""
+
+    may_pass = False
 
 
 class ConnectionLost(UnreachableError):
@@ -112,6 +117,8 @@ class VerificationFailed(StepError):
 
 class SourceChanged(VerificationFailed):
     """The source was written to while it was being read."""
+
+    may_pass = True
 
 
 class CredentialUnusable(StepError):
@@ -148,6 +155,8 @@ class PermissionRefused(FileError):
 
 class DiskFull(FileError):
     """No space is left on the writing side."""
+
+    may_pass = True
 
 
 class FileRefused(FileError):

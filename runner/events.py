@@ -34,6 +34,16 @@ class TransferProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRetried:
+    """An attempt failed for a reason that may pass; the next one begins after a pause."""
+
+    step: Step
+    failed_attempts: int
+    message: str
+    pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished:
     """A step has ended, well or not."""
 
@@ -47,5 +57,5 @@ class PlayFinished:
     result: PlayResult
 
 
-Event = PlayStarted | StepStarted | TransferProgress | StepFinished | PlayFinished
+Event = PlayStarted | StepStarted | TransferProgress | StepRetried | StepFinished | PlayFinished
 Observer = Callable[[Event], None]

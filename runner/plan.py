@@ -14,7 +14,7 @@ from runner.problems import Location
 ConnectorType = Literal["SFTP", "SCP"]
 Compare = Literal["size_mtime", "always"]
 IfExists = Literal["replace", "skip", "fail"]
-Verify = Literal["auto", "size"]
+Verify = Literal["auto", "checksum", "size"]
 Preserved = Literal["permissions", "times"]
 
 
@@ -146,6 +146,8 @@ class Step:
     connect_timeout_seconds: int
     stall_timeout_seconds: int
     location: Location
+    retries: int = 0
+    delay_seconds: float = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 Progress = Callable[[int], None]
 
@@ -29,6 +29,15 @@ class WantedAttributes:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The first `size_bytes` of an open local file. What is sent also goes through `hasher`, in order."""
+
+    fd: int
+    size_bytes: int
+    hasher: Hasher | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """A file written whole, every byte acknowledged.
 
@@ -38,6 +47,21 @@ class Written:
 
     size_bytes: int | None
     refused_attributes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A remote file's SHA-256 in hexadecimal, and how it was got: worked out there, or by reading the file back."""
+
+    sha256: str
+    how: Literal["sha256", "readback"]
+
+
+class Hasher(Protocol):
+    """What `hashlib.sha256()` gives."""
+
+    def update(self, data: memoryview, /) -> None: ...
+    def hexdigest(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +93,20 @@ class RemoteFiles(Protocol):
         """Remove folders that `create_parents` made, as far as they are still empty."""
         ...
 
-    def write_new(
-        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
-    ) -> Written:
+    def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         """Create `path`, which must not exist, readable by its owner alone; write the source to it; then set attributes."""
         ...
 
-    def write_in_place(
-        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
-    ) -> Written:
+    def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         """Write the source over what is at `path`, or create it."""
         ...
 
     def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
         """Read `path` to its end into the local file."""
+        ...
+
+    def sha256(self, path: str) -> Digest:
+        """The hash of what is at `path`: by a utility there if the account has a shell, else by reading it back."""
         ...
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:

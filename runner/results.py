@@ -10,7 +10,7 @@ from runner.plan import Step
 
 Status = Literal["ok", "changed", "skipped", "failed", "unreachable"]
 STATUSES: tuple[Status, ...] = ("ok", "changed", "skipped", "failed", "unreachable")
-Verified = Literal["size"]
+Verified = Literal["size", "sha256", "readback"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class CopyResult:
     files_total: int = 1
     resumed_at_bytes: int = 0
     verified: Verified | None = None
+    sha256: str | None = None
     atomic: bool | None = None
     skipped: bool = False
     warnings: tuple[str, ...] = ()

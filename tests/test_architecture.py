@@ -39,11 +39,12 @@ VALUES = {
 PARTS = {
     "playbook": {"resources"},
     "ssh": set[str](),
-    "sftp": set[str](),
-    "scp": set[str](),
+    "shell": set[str](),
+    "sftp": {"shell"},
+    "scp": {"shell"},
     "transfer": set[str](),
     "report": set[str](),
-    "execution": {"ssh", "sftp", "scp", "transfer"},
+    "execution": {"ssh", "sftp", "scp", "shell", "transfer"},
 }
 
 

@@ -191,7 +191,7 @@ def test_every_input_of_the_connector_may_stand_in_defaults_a_connection_and_a_s
 
     assert set(definitions["defaults"]["properties"]) == inputs
     assert set(definitions["connection"]["properties"]) - inputs == {"vars"}
-    assert set(definitions["step"]["properties"]) - inputs == {"name", "connection", "vars"}
+    assert set(definitions["step"]["properties"]) - inputs == {"name", "connection", "vars", "retries", "delay"}
 
 
 # The documented examples, key for key; what stands as '...' there is filled in.

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from runner.cancellation import Cancellation
+from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import Interrupted, StepError, UnreachableError
-from runner.events import Observer, PlayFinished, PlayStarted, StepFinished, StepStarted, TransferProgress
+from runner.events import (
+    Observer,
+    PlayFinished,
+    PlayStarted,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    TransferProgress,
+)
 from runner.execution.sessions import Sessions
 from runner.plan import Play, Step
 from runner.results import CopyResult, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
 from runner.transfer.copy import Surroundings, copy_file
+
+MAX_PAUSE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -74,38 +85,64 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
 def _run_step(
     step: Step, sessions: Sessions, is_check: bool, observer: Observer, cancellation: Cancellation
 ) -> tuple[StepResult, Interrupted | None]:
+    """One step with its retries, and the signal that ended it if one did."""
     clock = _Clock.start()
+    attempts = 0
+    copy: CopyResult | None = None
+    failure: StepFailure | None = None
+    interruption: Interrupted | None = None
+    status: Status = "failed"
 
     def report(done_bytes: int, total_bytes: int) -> None:
         cancellation.check()
         observer(TransferProgress(step, done_bytes, total_bytes))
 
-    def finish(status: Status, message: str, **fields: CopyResult | StepFailure | None) -> StepResult:
-        copy, failure = fields.get("copy"), fields.get("failure")
-        return StepResult(
-            step=step,
-            status=status,
-            started_at=clock.started_at,
-            duration_seconds=clock.elapsed_seconds,
-            message=message,
-            copy=copy if isinstance(copy, CopyResult) else None,
-            failure=failure if isinstance(failure, StepFailure) else None,
-        )
-
     try:
+        while True:
+            attempts += 1
+            try:
+                cancellation.check()
+                remote = sessions.open(step)
+                copy = copy_file(step.mode, Surroundings(remote, str(step.endpoint), is_check, report, cancellation))
+                status = _status_of(copy)
+                break
+            except StepError as error:
+                # After a failure the session's state is unknown: whoever comes next starts afresh.
+                sessions.drop(step.endpoint)
+                if attempts > step.retries or not error.may_pass:
+                    status = "unreachable" if isinstance(error, UnreachableError) else "failed"
+                    failure = StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+                    break
+                pause_seconds = choose_pause(step.delay_seconds, attempts)
+                observer(StepRetried(step, attempts, error.message, pause_seconds))
+                _sleep(pause_seconds, cancellation)
+    except Interrupted as signalled:
+        interruption = signalled
+        failure = StepFailure("Interrupted", str(signalled), "Play again to finish.", signalled.exit_code)
+    result = StepResult(
+        step=step,
+        status=status,
+        started_at=clock.started_at,
+        duration_seconds=clock.elapsed_seconds,
+        message=failure.message if failure else copy.message if copy else "",
+        attempts=attempts,
+        copy=copy,
+        failure=failure,
+    )
+    return result, interruption
+
+
+def choose_pause(delay_seconds: float, failed_attempts: int) -> float:
+    """Seconds before the next attempt: doubled each time, capped, and varied by a fifth either way."""
+    pause: float = min(delay_seconds * 2 ** min(failed_attempts - 1, 16), MAX_PAUSE_SECONDS)
+    return min(pause * random.uniform(0.8, 1.2), MAX_PAUSE_SECONDS)  # noqa: S311  (nothing secret depends on it)
+
+
+def _sleep(seconds: float, cancellation: Cancellation) -> None:
+    deadline = Deadline.after(seconds)
+    while not deadline.has_passed:
         cancellation.check()
-        remote = sessions.open(step)
-        result = copy_file(step.mode, Surroundings(remote, str(step.endpoint), is_check, report, cancellation))
-    except Interrupted as interruption:
-        failure = StepFailure("Interrupted", str(interruption), "Play again to finish.", interruption.exit_code)
-        return finish("failed", str(interruption), failure=failure), interruption
-    except StepError as error:
-        # After a failure the session's state is unknown; a later step on another host label may use the endpoint again.
-        sessions.drop(step.endpoint)
-        status: Status = "unreachable" if isinstance(error, UnreachableError) else "failed"
-        failure = StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
-        return finish(status, error.message, failure=failure), None
-    return finish(_status_of(result), result.message, copy=result), None
+        time.sleep(min(POLL_SECONDS, deadline.remaining_seconds))
 
 
 def _status_of(result: CopyResult) -> Status:

@@ -9,9 +9,10 @@ from runner.cancellation import Cancellation, Deadline
 from runner.plan import Endpoint, Step
 from runner.remote_files import RemoteFiles
 from runner.scp.files import ScpFiles
-from runner.scp.stream import CommandChannel
 from runner.sftp.files import SftpFiles
 from runner.sftp.session import SftpSession
+from runner.shell.shell import Shell, StartCommand
+from runner.shell.stream import CommandChannel
 from runner.ssh.channel import Channel
 from runner.ssh.connection import Connection, open_connection
 
@@ -64,9 +65,12 @@ class Sessions:
         session = SftpSession(channel, str(step.endpoint))
         connection.start_subsystem(channel, "sftp", deadline, self._cancellation)
         session.negotiate(deadline)
-        return SftpFiles(session)
+        return SftpFiles(session, Shell(self._command_starter(connection, step), str(step.endpoint)))
 
     def _open_scp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
+        return ScpFiles(self._command_starter(connection, step), str(step.endpoint))
+
+    def _command_starter(self, connection: Connection, step: Step) -> StartCommand:
         def start(command: bytes, prepare: Callable[[CommandChannel], None]) -> Channel:
             # Each command has a channel of its own, and the time of a new connection to start.
             deadline = Deadline.after(step.connect_timeout_seconds)
@@ -75,4 +79,4 @@ class Sessions:
             connection.start_command(channel, command, deadline, self._cancellation)
             return channel
 
-        return ScpFiles(start, str(step.endpoint))
+        return start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from runner.playbook.validation import (
     is_template,
     nearest,
     secret_keys,
+    show,
     validate_connector,
     validate_playbook,
 )
@@ -25,8 +27,9 @@ from runner.redaction import Redactor
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
 DEFAULT_STALL_TIMEOUT_SECONDS = 60
+DEFAULT_DELAY_SECONDS = 5.0
 
-_NUMBER_INPUTS = ("port", "port_number", "connect_timeout", "keepalive_interval", "stall_timeout")
+_NUMBER_INPUTS = ("port", "port_number", "connect_timeout", "keepalive_interval", "stall_timeout", "retries", "delay")
 _BOOLEAN_INPUTS = ("atomic", "create_parents")
 _MAX_DIGITS = 20
 
@@ -121,6 +124,8 @@ class _Builder:
         scope = self._step_scope(item, connection, connection_name, merged)
         inputs = self._render_inputs(merged, scope)
         name = self._render_key(item, "name", scope)
+        retries = self._read_number(item, "retries", scope, 0)
+        delay_seconds = self._read_number(item, "delay", scope, DEFAULT_DELAY_SECONDS)
         if len(self._problems) > before:
             # What can be said without the values that could not be filled in.
             self._problems += validate_connector(merged, item.location, templates_allowed=True)
@@ -128,7 +133,21 @@ class _Builder:
         self._problems += validate_connector(inputs, item.location)
         if len(self._problems) > before:
             return None
-        return self._make_step(index, item, name, connection_name, inputs)
+        step = self._make_step(index, item, name, connection_name, inputs)
+        return replace(step, retries=int(retries), delay_seconds=delay_seconds) if step else None
+
+    def _read_number(self, item: PositionedMap, key: str, scope: Scope, default: float) -> float:
+        """A step's keyword that is a number, checked again once it is filled in."""
+        if key not in item:
+            return default
+        location = item.value_locations[key]
+        value = self._render_input(key, item[key], location, scope)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        if not is_number or (key == "retries" and value != int(value)):
+            kind = "a whole number" if key == "retries" else "a number"
+            self._problems.append(Problem(location, f"'{key}' must be {kind} of at least 0, not {show(value)}"))
+            return default
+        return float(value)
 
     def _make_step(
         self, index: int, item: PositionedMap, name: Any, connection_name: str | None, inputs: PositionedMap

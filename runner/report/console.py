@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from runner.events import Event, PlayFinished, PlayStarted, StepFinished, StepStarted, TransferProgress
+from runner.events import Event, PlayFinished, PlayStarted, StepFinished, StepRetried, StepStarted, TransferProgress
 from runner.plan import CopyFileFromEngine
 from runner.problems import Problem
 from runner.redaction import Redactor
@@ -71,10 +71,23 @@ class Console:
                 self._step_started = self._last_progress = time.monotonic()
             case TransferProgress():
                 self._show_progress(event)
+            case StepRetried():
+                self._tell_retry(event)
             case StepFinished(result):
                 self._finish_step(result)
             case PlayFinished(result):
                 self._finish_play(result)
+
+    def _tell_retry(self, event: StepRetried) -> None:
+        if self._live:
+            self._live.clear()
+        word = self._paint(f"{'retrying':<{STATUS_WIDTH}}", "changed")
+        attempt = f"attempt {event.failed_attempts} of {event.step.retries + 1} failed"
+        name = (
+            f"{event.step.index}/{self._step_count}  {printable(event.step.name)} [{printable(event.step.host_label)}]"
+        )
+        self._print(f"{word}  {name}  {attempt}, again in {format_duration(event.pause_seconds)}")
+        self._print(f"{INDENT}{printable(event.message)}")
 
     def _finish_step(self, result: StepResult) -> None:
         if self._live:
@@ -114,7 +127,7 @@ class Console:
             rate = format_rate(copy.bytes_transferred, result.duration_seconds)
             parts.append(f"{format_duration(result.duration_seconds)}, {rate}")
         if copy.verified and self._options.verbosity > 0:
-            parts.append(f"verified: {copy.verified}")
+            parts.append(f"verified: {copy.verified}" + (f" {copy.sha256}" if copy.sha256 else ""))
         return ", ".join(parts)
 
     def _local(self, path: str) -> str:

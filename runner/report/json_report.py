@@ -115,6 +115,7 @@ def _describe_copy(copy: CopyResult) -> dict[str, Any]:
         "bytes_transferred": copy.bytes_transferred,
         "resumed_at_bytes": copy.resumed_at_bytes,
         "verified": copy.verified,
+        "sha256": copy.sha256,
         "atomic": copy.atomic,
         "warnings": list(copy.warnings),
     }

@@ -7,6 +7,9 @@ written in place and the result says so.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import os
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +22,10 @@ from runner.errors import (
     SourceMissing,
     StepError,
 )
-from runner.remote_files import FileStatus, Progress, ReadFile, StatusRefused, WantedAttributes, Written
+from runner.remote_files import Digest, FileStatus, Progress, ReadFile, Source, StatusRefused, WantedAttributes, Written
 from runner.scp.protocol import Header, Refusal, receive_file, receive_header, send_file
-from runner.scp.shell import Shell, StartCommand, quote
-from runner.scp.stream import Stream
+from runner.shell.shell import Shell, StartCommand, quote
+from runner.shell.stream import Stream
 
 PRIVATE_MODE = 0o600
 DEFAULT_MODE = 0o644
@@ -62,26 +65,22 @@ class ScpFiles:
     def remove_folders(self, folders: list[str]) -> None:
         pass
 
-    def write_new(
-        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
-    ) -> Written:
-        self._send(path, source_fd, size_bytes, PRIVATE_MODE, wanted.modified_at_seconds, progress)
+    def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+        self._send(path, source, PRIVATE_MODE, wanted.modified_at_seconds, progress)
         if wanted.permissions not in (None, PRIVATE_MODE):
             self.set_attributes(path, wanted)
         return Written(size_bytes=None)
 
-    def write_in_place(
-        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
-    ) -> Written:
+    def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
-        self._send(path, source_fd, size_bytes, mode, wanted.modified_at_seconds, progress)
+        self._send(path, source, mode, wanted.modified_at_seconds, progress)
         return Written(size_bytes=None)
 
     def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
         try:
             with self._scp("-f", path) as stream:
                 header = receive_header(stream)
-                received = receive_file(stream, header, target_fd, progress)
+                received = receive_file(stream, header, functools.partial(_write_all, target_fd), progress)
         except Refusal as refusal:
             if "no such file" in refusal.text.lower():
                 raise SourceMissing(
@@ -94,6 +93,18 @@ class ScpFiles:
         except StatusRefused:
             after = None
         return ReadFile(received, to_status(header), after)
+
+    def sha256(self, path: str) -> Digest:
+        digest = self._shell.sha256(path) if self._shell.exists else None
+        if digest is not None:
+            return Digest(digest, "sha256")
+        hasher = hashlib.sha256()
+        try:
+            with self._scp("-f", path) as stream:
+                receive_file(stream, receive_header(stream), hasher.update, lambda done_bytes: None)
+        except Refusal as refusal:
+            raise self._explain(refusal, "cannot read back", path) from refusal
+        return Digest(hasher.hexdigest(), "readback")
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
         if wanted.permissions is None:
@@ -113,12 +124,10 @@ class ScpFiles:
         if self._shell.exists:
             self._shell.remove(path)
 
-    def _send(
-        self, path: str, source_fd: int, size_bytes: int, mode: int, modified_at: int | None, progress: Progress
-    ) -> None:
+    def _send(self, path: str, source: Source, mode: int, modified_at: int | None, progress: Progress) -> None:
         try:
             with self._scp("-t", path) as stream:
-                send_file(stream, source_fd, size_bytes, mode, modified_at, progress)
+                send_file(stream, source, mode, modified_at, progress)
                 # scp reports what went wrong at close only by its exit status.
                 status = stream.await_exit()
                 if status not in (0, None):
@@ -150,6 +159,11 @@ class ScpFiles:
             if words in text:
                 return kind(message, hint=hint)
         return FileRefused(message)
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def to_status(header: Header) -> FileStatus:

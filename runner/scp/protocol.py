@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runner.errors import ConnectionLost, ServerLacksFeature, SourceChanged
-from runner.remote_files import Progress
-from runner.scp.stream import OutputEnded, Stream
+from runner.remote_files import Progress, Source
+from runner.shell.stream import OutputEnded, Stream
 
 CHUNK_BYTES = 255 * 1024
 MAX_SIZE_DIGITS = 19
@@ -38,25 +39,25 @@ class Header:
     modified_at_seconds: int | None
 
 
-def send_file(
-    stream: Stream, source_fd: int, size_bytes: int, mode: int, modified_at_seconds: int | None, progress: Progress
-) -> None:
+def send_file(stream: Stream, source: Source, mode: int, modified_at_seconds: int | None, progress: Progress) -> None:
     """Play the source to a running `scp -p -t PATH`. Raises `Refusal` with the server's words."""
     _expect_yes(stream)
     if modified_at_seconds is not None:
         _send(stream, b"T%d 0 %d 0\n" % (modified_at_seconds, modified_at_seconds))
         _expect_yes(stream)
     # The name counts only when PATH is a directory, which the caller has ruled out as far as the server tells.
-    _send(stream, b"C%04o %d file\n" % (mode, size_bytes))
+    _send(stream, b"C%04o %d file\n" % (mode, source.size_bytes))
     _expect_yes(stream)
     offset = 0
-    while offset < size_bytes:
-        chunk = os.pread(source_fd, min(CHUNK_BYTES, size_bytes - offset), offset)
+    while offset < source.size_bytes:
+        chunk = os.pread(source.fd, min(CHUNK_BYTES, source.size_bytes - offset), offset)
         if not chunk:
             raise SourceChanged(
-                f"the source became shorter while it was read: {size_bytes:,} bytes expected, {offset:,} found",
+                f"the source became shorter while it was read: {source.size_bytes:,} bytes expected, {offset:,} found",
                 hint="Something still writes to it. Play again when it is finished.",
             )
+        if source.hasher is not None:
+            source.hasher.update(memoryview(chunk))
         _send(stream, chunk)
         offset += len(chunk)
         progress(offset)
@@ -83,8 +84,8 @@ def receive_header(stream: Stream) -> Header:
     return Header(int(header[1], 8), int(header[2]), modified_at)
 
 
-def receive_file(stream: Stream, header: Header, target_fd: int, progress: Progress) -> int:
-    """Take the file's bytes, exactly as many as announced. Returns how many came; fewer only if the server stopped."""
+def receive_file(stream: Stream, header: Header, take: Callable[[memoryview], None], progress: Progress) -> int:
+    """Take the file's bytes in order, exactly as many as announced. Returns how many came; fewer if the server stopped."""
     _send(stream, b"\0")
     received = 0
     while received < header.size_bytes:
@@ -92,10 +93,8 @@ def receive_file(stream: Stream, header: Header, target_fd: int, progress: Progr
             data = stream.read_some(min(CHUNK_BYTES, header.size_bytes - received))
         except OutputEnded:
             return received
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(target_fd, view, received)
-            received, view = received + written, view[written:]
+        take(memoryview(data))
+        received += len(data)
         progress(received)
     _expect_yes(stream)
     _send(stream, b"\0")

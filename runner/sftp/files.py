@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import posixpath
 import stat
 import struct
@@ -9,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from runner.errors import FileRefused, SourceMissing, StepError
-from runner.remote_files import FileStatus, Progress, ReadFile, StatusRefused, WantedAttributes, Written
+from runner.remote_files import Digest, FileStatus, Progress, ReadFile, Source, StatusRefused, WantedAttributes, Written
 from runner.sftp.packets import (
     Attributes,
     MalformedPacket,
@@ -20,9 +22,10 @@ from runner.sftp.packets import (
     encode_path,
     encode_string,
 )
-from runner.sftp.pipelines import read_whole, write_whole
+from runner.sftp.pipelines import InOrder, read_whole, write_at, write_whole
 from runner.sftp.refusals import describe_refusal, explain_refusal
 from runner.sftp.session import Refusal, Reply, SftpSession
+from runner.shell.shell import Shell
 
 MAX_HANDLE_BYTES = 256
 PRIVATE_MODE = 0o600
@@ -33,8 +36,9 @@ T = TypeVar("T")
 class SftpFiles:
     """A server's files, over one SFTP session."""
 
-    def __init__(self, session: SftpSession) -> None:
+    def __init__(self, session: SftpSession, shell: Shell) -> None:
         self._session = session
+        self._shell = shell
 
     @property
     def can_rename(self) -> bool:
@@ -74,25 +78,22 @@ class SftpFiles:
                 # Somebody else has put something into it.
                 return
 
-    def write_new(
-        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
-    ) -> Written:
+    def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE
-        return self._write(path, flags, PRIVATE_MODE, source_fd, size_bytes, wanted, progress)
+        return self._write(path, flags, PRIVATE_MODE, source, wanted, progress)
 
-    def write_in_place(
-        self, path: str, source_fd: int, size_bytes: int, wanted: WantedAttributes, progress: Progress
-    ) -> Written:
+    def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE
         mode = PRIVATE_MODE if wanted.permissions is None else wanted.permissions
-        return self._write(path, flags, mode, source_fd, size_bytes, wanted, progress)
+        return self._write(path, flags, mode, source, wanted, progress)
 
     def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
         try:
             handle = self._open(path, OpenFlag.READ, Attributes())
             try:
                 before = self._stat(Type.FSTAT, encode_string(handle))
-                received = read_whole(self._session, handle, before.size_bytes, target_fd, progress)
+                keep = functools.partial(write_at, target_fd)
+                received = read_whole(self._session, handle, before.size_bytes, keep, progress)
                 return ReadFile(received, before, after=self._stat(Type.FSTAT, encode_string(handle)))
             finally:
                 self._close_quietly(handle)
@@ -100,6 +101,22 @@ class SftpFiles:
             if refusal.code == StatusCode.NO_SUCH_FILE:
                 raise source_missing(path, self._session.peer) from refusal
             raise explain_refusal(refusal, "cannot read", path, self._session) from refusal
+
+    def sha256(self, path: str) -> Digest:
+        digest = self._shell.sha256(path) if self._shell.exists else None
+        if digest is not None:
+            return Digest(digest, "sha256")
+        ordered = InOrder(hashlib.sha256())
+        try:
+            handle = self._open(path, OpenFlag.READ, Attributes())
+            try:
+                size = self._stat(Type.FSTAT, encode_string(handle)).size_bytes
+                read_whole(self._session, handle, size, ordered.take, lambda done_bytes: None)
+            finally:
+                self._close_quietly(handle)
+        except Refusal as refusal:
+            raise explain_refusal(refusal, "cannot read back", path, self._session) from refusal
+        return Digest(ordered.hexdigest(), "readback")
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
         try:
@@ -152,8 +169,7 @@ class SftpFiles:
         path: str,
         flags: OpenFlag,
         mode: int,
-        source_fd: int,
-        size_bytes: int,
+        source: Source,
         wanted: WantedAttributes,
         progress: Progress,
     ) -> Written:
@@ -162,7 +178,7 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot create", path, self._session) from refusal
         try:
-            write_whole(self._session, handle, source_fd, size_bytes, progress)
+            write_whole(self._session, handle, source, progress)
             refused = self._set_attributes_of_handle(handle, wanted)
             written_bytes = self._size_of_handle(handle)
         except Refusal as refusal:

@@ -14,11 +14,12 @@ import struct
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from runner.errors import ConnectionLost, SourceChanged, StepError, VerificationFailed
-from runner.remote_files import Progress
+from runner.remote_files import Hasher, Progress, Source
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_string
 from runner.sftp.session import Refusal, SftpSession
 
@@ -27,27 +28,31 @@ WRITES_IN_FLIGHT = 16
 READS_IN_FLIGHT = 32
 
 
-def write_whole(session: SftpSession, handle: bytes, source_fd: int, size_bytes: int, progress: Progress) -> None:
-    """Write the first `size_bytes` of the local file to the handle; every status is checked.
+# Takes bytes and their offset in the file, in the transport's thread; the view is valid during the call only.
+Take = Callable[[memoryview, int], None]
+
+
+def write_whole(session: SftpSession, handle: bytes, source: Source, progress: Progress) -> None:
+    """Write the source to the handle; every status is checked.
 
     Raises `Refusal` for the first write that is refused, `SourceChanged` if the local file ends too early.
     """
-    if size_bytes == 0:
+    if source.size_bytes == 0:
         return
-    with _WritePump(session, handle, source_fd, size_bytes) as pump:
+    with _WritePump(session, handle, source) as pump:
         pump.run(progress)
 
 
-def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, target_fd: int, progress: Progress) -> int:
-    """Read the handle to its end into the local file. Returns how many bytes came.
+def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, take: Take, progress: Progress) -> int:
+    """Read the handle to its end, each piece given to `take`. Returns how many bytes came.
 
     `size_bytes` is what the server announced, None if it announced nothing. One byte more is asked for, so that the
     answer proves where the file ends.
 
-    Raises `Refusal` for the first read that is refused, `VerificationFailed` if the file has a gap, `OSError` if the
-    local file cannot be written.
+    Raises `Refusal` for the first read that is refused, `VerificationFailed` if the file has a gap, and whatever `take`
+    raises.
     """
-    with _ReadPump(session, handle, target_fd, size_bytes) as pump:
+    with _ReadPump(session, handle, take, size_bytes) as pump:
         pump.run(progress)
         if pump.end_at is not None and pump.done_bytes != pump.end_at:
             raise VerificationFailed(
@@ -154,10 +159,10 @@ class _WritePump(_Pump):
 
     _limit = WRITES_IN_FLIGHT
 
-    def __init__(self, session: SftpSession, handle: bytes, source_fd: int, size_bytes: int) -> None:
+    def __init__(self, session: SftpSession, handle: bytes, source: Source) -> None:
         super().__init__(session)
-        self._source_fd = source_fd
-        self._size_bytes = size_bytes
+        self._source = source
+        self._size_bytes = source.size_bytes
         self._offset = 0
         self._handle = encode_string(handle)
         # One request is built at a time, and the next not before it is sent: they share one buffer.
@@ -170,13 +175,15 @@ class _WritePump(_Pump):
     def _make_request(self) -> memoryview:
         wanted = min(self._session.write_bytes, self._size_bytes - self._offset)
         space = self._request[self._header_bytes : self._header_bytes + wanted]
-        count = os.preadv(self._source_fd, [space], self._offset)
+        count = os.preadv(self._source.fd, [space], self._offset)
         if count == 0:
             raise SourceChanged(
                 f"the source became shorter while it was read: {self._size_bytes:,} bytes expected, "
                 f"{self._offset:,} found",
                 hint="Something still writes to it. Play again when it is finished.",
             )
+        if self._source.hasher is not None:
+            self._source.hasher.update(space[:count])
         end = self._header_bytes + count
         request_id = self._session.expect_later(functools.partial(_WritePump._take_status, self, count))
         start = struct.pack(">IBI", end - 4, Type.WRITE, request_id)
@@ -198,9 +205,9 @@ class _ReadPump(_Pump):
 
     _limit = READS_IN_FLIGHT
 
-    def __init__(self, session: SftpSession, handle: bytes, target_fd: int, size_bytes: int | None) -> None:
+    def __init__(self, session: SftpSession, handle: bytes, take: Take, size_bytes: int | None) -> None:
         super().__init__(session)
-        self._target_fd = target_fd
+        self._take = take
         self._handle = encode_string(handle)
         self._asked_bytes = 0
         # One byte beyond the announced size proves that the file ends there.
@@ -243,7 +250,7 @@ class _ReadPump(_Pump):
                 f"{self._session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were asked for",
                 hint="The session cannot be trusted on.",
             )
-        write_at(self._target_fd, data, offset)
+        self._take(data, offset)
         self.done_bytes += len(data)
         if len(data) < count:
             # A short reply is no end of file: ask for the rest.
@@ -258,6 +265,30 @@ class _ReadPump(_Pump):
             self.end_at = offset if self.end_at is None else min(self.end_at, offset)
             return
         raise self._session.malformed_field(MalformedPacket("the status OK where data is due"))
+
+
+class InOrder:
+    """Hashes pieces that may come in another order; what comes early is kept until its turn."""
+
+    def __init__(self, hasher: Hasher) -> None:
+        self._hasher = hasher
+        self._offset = 0
+        self._early: dict[int, bytes] = {}
+
+    def take(self, data: memoryview, offset: int) -> None:
+        """The next piece, or a later one."""
+        if offset != self._offset:
+            self._early[offset] = bytes(data)
+            return
+        self._hasher.update(data)
+        self._offset += len(data)
+        while self._offset in self._early:
+            piece = self._early.pop(self._offset)
+            self._hasher.update(memoryview(piece))
+            self._offset += len(piece)
+
+    def hexdigest(self) -> str:
+        return self._hasher.hexdigest()
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:

@@ -57,8 +57,8 @@ class Connection:
     def open_channel(self, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation) -> Channel:
         """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`."""
         with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
-            _acknowledge_at_once(self._sock)
             try:
+                _acknowledge_at_once(self._sock)
                 raw = self._client.transport.open_session(timeout=max(1.0, deadline.remaining_seconds))
             except paramiko.ChannelException as error:
                 raise ServerLacksFeature(

@@ -5,6 +5,7 @@ Whatever goes wrong before `publish`, the old destination stays as it was and th
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,13 +21,23 @@ from runner.errors import (
     VerificationFailed,
 )
 from runner.plan import CopyFile, CopyFileFromEngine, Mode
-from runner.remote_files import FileStatus, ReadFile, RemoteFiles, StatusRefused, WantedAttributes, Written
+from runner.remote_files import (
+    FileStatus,
+    Hasher,
+    ReadFile,
+    RemoteFiles,
+    Source,
+    StatusRefused,
+    WantedAttributes,
+    Written,
+)
 from runner.results import CopyResult, Verified
 from runner.transfer.decision import Decision, decide
 from runner.transfer.local_files import (
     LocalSource,
     LocalTarget,
     explain_os_error,
+    hash_file,
     look_at,
     open_source,
     require_regular,
@@ -91,6 +102,8 @@ def _send(
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
     remote, size = around.remote, source.opened_as.st_size
+    hasher = hashlib.sha256() if copy.verify == "checksum" else None
+    given = Source(source.fd, size, hasher)
     warnings = list(decision.warnings)
 
     def report(done_bytes: int) -> None:
@@ -101,13 +114,15 @@ def _send(
         if copy.atomic:
             warnings.append("written in place, not atomically: the server offers no way to rename a file")
         with _naming_what_is_left(copy.destination):
-            written = remote.write_in_place(copy.destination, source.fd, size, decision.wanted, report)
+            written = remote.write_in_place(copy.destination, given, decision.wanted, report)
             verified = _verify_sent(copy, copy.destination, source, written, around, warnings)
+            verified = _verify_sent_checksum(copy.destination, hasher, around) if hasher else verified
     else:
         temporary = temporary_path(copy.destination)
         with _removing_on_failure(temporary, made_folders, around):
-            written = remote.write_new(temporary, source.fd, size, decision.wanted, report)
+            written = remote.write_new(temporary, given, decision.wanted, report)
             verified = _verify_sent(copy, temporary, source, written, around, warnings)
+            verified = _verify_sent_checksum(temporary, hasher, around) if hasher else verified
             # This is where the temporary file becomes the destination. A signal between two renames would lose both.
             with around.cancellation.deferred(CLEAN_UP_SECONDS):
                 is_atomic = remote.publish(temporary, copy.destination)
@@ -121,6 +136,7 @@ def _send(
         bytes_transferred=size,
         message="created" if decision.action == "create" else "replaced",
         verified=verified,
+        sha256=hasher.hexdigest() if hasher else None,
         atomic=is_atomic,
         warnings=tuple(warnings),
     )
@@ -161,6 +177,29 @@ def _verify_sent(
     )
 
 
+def _verify_sent_checksum(path: str, hasher: Hasher, around: Surroundings) -> Verified:
+    """Prove that `path` has the hash of what was sent. Raises `VerificationFailed`."""
+    found = around.remote.sha256(path)
+    if found.sha256 != hasher.hexdigest():
+        raise VerificationFailed(
+            f"the copy on {around.peer} is not what was sent: its SHA-256 is {found.sha256}, expected {hasher.hexdigest()}",
+            hint="The server acknowledged every byte and kept others: its storage or something on the way is broken.",
+        )
+    return found.how
+
+
+def _verify_received_checksum(copy: CopyFile, target: LocalTarget, around: Surroundings) -> tuple[Verified, str]:
+    """Prove that what is on the disk here has the hash of the source. Raises `VerificationFailed`."""
+    kept = hash_file(target.fd)
+    found = around.remote.sha256(copy.source)
+    if found.sha256 != kept:
+        raise VerificationFailed(
+            f"the copy is not what {around.peer} has: its SHA-256 is {kept}, that of {copy.source!r} is {found.sha256}",
+            hint="The source was written to meanwhile, or a disk is broken. Play again.",
+        )
+    return found.how, kept
+
+
 def _download(copy: CopyFile, around: Surroundings) -> CopyResult:
     source, is_known = _look_at_remote(copy.source, around)
     if is_known and source is None:
@@ -189,11 +228,17 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     def report(done_bytes: int) -> None:
         around.on_progress(done_bytes, source.size_bytes or done_bytes)
 
+    verified: Verified | None = None
+    sha256: str | None = None
     in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
     with in_place, LocalTarget(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
         try:
             read = around.remote.read(copy.source, target.fd, report)
             _verify_received(copy, read, target, around)
+            if copy.verify == "checksum":
+                verified, sha256 = _verify_received_checksum(copy, target, around)
+            elif read.before.size_bytes is not None:
+                verified = "size"
             set_attributes(target.fd, decision.wanted)
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
@@ -205,7 +250,8 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         files_changed=1,
         bytes_transferred=read.received_bytes,
         message="created" if decision.action == "create" else "replaced",
-        verified=None if read.before.size_bytes is None else "size",
+        verified=verified,
+        sha256=sha256,
         atomic=copy.atomic,
         warnings=decision.warnings,
     )

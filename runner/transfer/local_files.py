@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from runner.remote_files import FileStatus, WantedAttributes
 from runner.transfer.temporary import temporary_name
 
 PRIVATE_MODE = 0o600
+HASHED_AT_ONCE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,17 @@ def set_attributes(path_or_fd: str | int, wanted: WantedAttributes) -> None:
         os.chmod(path_or_fd, wanted.permissions)
     if wanted.modified_at_seconds is not None:
         os.utime(path_or_fd, (wanted.modified_at_seconds, wanted.modified_at_seconds))
+
+
+def hash_file(fd: int) -> str:
+    """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`."""
+    hasher = hashlib.sha256()
+    space = memoryview(bytearray(HASHED_AT_ONCE_BYTES))
+    offset = 0
+    while count := os.preadv(fd, [space], offset):
+        hasher.update(space[:count])
+        offset += count
+    return hasher.hexdigest()
 
 
 class LocalTarget:

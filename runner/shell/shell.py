@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 
 from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
-from runner.scp.stream import CommandChannel, Stream
+from runner.shell.stream import CommandChannel, Stream
 
 MAX_OUTPUT_BYTES = 64 * 1024
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # Starts a command and returns its channel; raises `ServerLacksFeature` if the server runs none.
 StartCommand = Callable[[bytes, Callable[[CommandChannel], None]], CommandChannel]
@@ -49,6 +52,15 @@ class Shell:
     def create_folder(self, path: str) -> None:
         """Create a folder and those above it. Raises `StepError`."""
         self._do(f"mkdir -p -- {quote(path)}", "cannot create the folder", path)
+
+    def sha256(self, path: str) -> str | None:
+        """A file's SHA-256 in hexadecimal; None where no utility for it is installed, or the file cannot be read."""
+        name = quote(path)
+        # coreutils and busybox, Perl's on macOS, the BSDs'. Read from standard input, no name needs escaping in the output.
+        command = f"sha256sum < {name} || shasum -a 256 < {name} || sha256 -q < {name}"
+        status, output, _ = self._run(command.encode("utf-8", "surrogateescape"))
+        digest = output.split()[0].decode("ascii", "replace").lower() if output.split() else ""
+        return digest if status == 0 and _SHA256.fullmatch(digest) else None
 
     def _do(self, command: str, doing: str, path: str) -> None:
         status, _, said = self._run(command.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,140 @@
+"""`retries` and `delay`: what may pass is tried again on a fresh connection, nothing else is."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.execution.run import MAX_PAUSE_SECONDS, choose_pause
+from tests.conftest import Runner, download, snapshot, step, upload
+from tests.servers import misbehaving
+from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.file_session import FileServer
+from tests.servers.listeners import closed_port
+from tests.servers.misbehaving import fail_first_sessions
+
+
+@pytest.mark.parametrize("is_upload", [True, False])
+def test_a_connection_that_breaks_twice_is_made_three_times(
+    runner: Runner, tmp_path: Path, remote: Path, is_upload: bool
+) -> None:
+    content = os.urandom(3_000_000)
+    (runner.folder / "local").write_bytes(content if is_upload else b"")
+    (remote / "a").write_bytes(b"" if is_upload else content)
+    faulty: Any = partial(misbehaving.BrokenConnection, number=2) if is_upload else _BrokenRead
+    factory = fail_first_sessions(2, faulty)
+    mode = upload("local", "a") if is_upload else download("a", "local")
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome = runner.play([{**step(server, mode), "retries": 3, "delay": 0.01}])
+        connections = server.connection_count
+
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.step["attempts"] == connections == 3
+    assert (remote / "a").read_bytes() == (runner.folder / "local").read_bytes() == content
+    assert outcome.stdout.count("retrying") == 2
+    assert "attempt 1 of 4 failed" in outcome.stdout
+
+
+class _BrokenRead(FileServer):
+    """Cuts the connection at the first read."""
+
+    def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        self.channel.get_connection().abort()
+        return b""
+
+
+def test_when_all_attempts_fail_the_last_failure_is_told(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    (runner.folder / "local").write_bytes(b"x" * 1_000_000)
+    factory = partial(misbehaving.BrokenConnection, number=1)
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome = runner.play([{**step(server, upload("local", "a")), "retries": 2, "delay": 0.01}])
+
+    assert outcome.exit_code == 4
+    assert outcome.step["attempts"] == 3
+    assert outcome.step["error"]["type"] == "ConnectionLost"
+
+
+def test_a_host_that_comes_up_late_is_waited_for(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    (runner.folder / "local").write_bytes(b"x")
+    with AsyncsshServer(tmp_path / "server", root=remote) as server:
+        late = {**step(server, upload("local", "a")), "port": closed_port(), "retries": 1, "delay": 0.01}
+        outcome = runner.play([late])
+
+    assert outcome.step["attempts"] == 2
+    assert outcome.statuses == ["unreachable"]
+
+
+@pytest.mark.parametrize("what", ["password", "host key", "source", "permission"])
+def test_what_cannot_pass_is_tried_once(runner: Runner, tmp_path: Path, remote: Path, what: str) -> None:
+    (runner.folder / "local").write_bytes(b"x")
+    (remote / "folder").mkdir()
+    with AsyncsshServer(tmp_path / "server", root=remote, password="right") as server:
+        one: dict[str, Any] = {**step(server, upload("local", "a")), "retries": 5, "delay": 0.01}
+        match what:
+            case "password":
+                one["authentication"] = {
+                    "authentication_method": "username_password",
+                    "username": server.username,
+                    "password": "wrong",
+                }
+            case "host key":
+                fingerprint = "SHA256:" + "A" * 43
+                one["hostkey"] = {"hostkey_mode": "fingerprint", "fingerprint": fingerprint}
+            case "source":
+                one["mode"] = upload("missing", "a")
+            case "permission":
+                one["mode"] = upload("local", "folder")
+        outcome = runner.play([one])
+
+    assert outcome.exit_code != 0
+    assert outcome.step["attempts"] == 1, outcome.output
+    assert "retrying" not in outcome.stdout
+
+
+def test_a_full_disk_may_be_emptied_meanwhile(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    (runner.folder / "local").write_bytes(b"x" * 1_000_000)
+    factory = fail_first_sessions(1, partial(misbehaving.FullDisk, capacity=1000))
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome = runner.play([{**step(server, upload("local", "a")), "retries": 1, "delay": 0.01}])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert snapshot(remote) == {"a": b"x" * 1_000_000}
+
+
+def test_a_signal_ends_the_pause(runner: Runner, tmp_path: Path) -> None:
+    import signal
+
+    (runner.folder / "local").write_bytes(b"x")
+    with AsyncsshServer(tmp_path / "server", root=tmp_path) as server:
+        one = {**step(server, upload("local", "a")), "port": closed_port(), "retries": 1, "delay": 60}
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        started = time.monotonic()
+        outcome = runner.play([one])
+
+    assert outcome.exit_code == 143
+    assert time.monotonic() - started < 5
+
+
+def test_pauses_double_up_to_a_minute_and_vary() -> None:
+    assert {round(choose_pause(1, 1), 3) for _ in range(50)} != {1.0}
+    for failed_attempts, expected in [(1, 5), (2, 10), (3, 20), (4, 40), (5, 60), (50, 60)]:
+        pause = choose_pause(5, failed_attempts)
+        assert expected * 0.8 <= pause <= min(expected * 1.2, MAX_PAUSE_SECONDS)
+    assert choose_pause(0, 7) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("retries", -1), ("retries", 1.5), ("retries", "{{ 'x' }}"), ("delay", "soon")]
+)
+def test_nonsense_is_found_before_anything_is_contacted(runner: Runner, key: str, value: object) -> None:
+    outcome = runner.play([{"name": "x", "host": "h.example", key: value}])
+
+    assert outcome.exit_code == 3
+    assert f"'{key}' must be" in outcome.stderr
