@@ -61,11 +61,18 @@ class Sessions:
             self.drop(endpoint)
 
     def _open_sftp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
-        channel = connection.open_channel(step.stall_timeout_seconds, deadline, self._cancellation)
-        session = SftpSession(channel, str(step.endpoint))
-        connection.start_subsystem(channel, "sftp", deadline, self._cancellation)
-        session.negotiate(deadline)
-        return SftpFiles(session, Shell(self._command_starter(connection, step), str(step.endpoint)))
+        def open_session(deadline: Deadline) -> SftpSession:
+            channel = connection.open_channel(step.stall_timeout_seconds, deadline, self._cancellation)
+            session = SftpSession(channel, str(step.endpoint))
+            connection.start_subsystem(channel, "sftp", deadline, self._cancellation)
+            session.negotiate(deadline)
+            return session
+
+        return SftpFiles(
+            open_session(deadline),
+            Shell(self._command_starter(connection, step), str(step.endpoint)),
+            lambda: open_session(Deadline.after(step.connect_timeout_seconds)),
+        )
 
     def _open_scp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
         return ScpFiles(self._command_starter(connection, step), str(step.endpoint))

@@ -14,7 +14,9 @@ import struct
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -23,24 +25,33 @@ from runner.remote_files import Hasher, Progress, Source
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_string
 from runner.sftp.session import Refusal, SftpSession
 
-# 255 KiB each where the server allows it: enough to fill a line of 4 and of 8 MiB, few enough to stop quickly.
+# 255 KiB each where the server allows it: enough to fill a line of 4 and of 16 MiB, few enough to stop quickly.
 WRITES_IN_FLIGHT = 16
-READS_IN_FLIGHT = 32
+READS_IN_FLIGHT = 64
 
 
 # Takes bytes and their offset in the file, in the transport's thread; the view is valid during the call only.
 Take = Callable[[memoryview, int], None]
 
 
-def write_whole(session: SftpSession, handle: bytes, source: Source, progress: Progress) -> None:
-    """Write the source to the handle; every status is checked.
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """An open handle of a file, and the session it belongs to. Each session has a window of its own at the server."""
+
+    session: SftpSession
+    handle: bytes
+
+
+def write_whole(lanes: Sequence[Lane], source: Source, progress: Progress) -> None:
+    """Write the source to a file that is open on one lane or several; every status is checked.
 
     Raises `Refusal` for the first write that is refused, `SourceChanged` if the local file ends too early.
     """
     if source.size_bytes == 0:
         return
-    with _WritePump(session, handle, source) as pump:
-        pump.run(progress)
+    cursor = _Cursor(source)
+    with ExitStack() as stack:
+        run_together([stack.enter_context(_WritePump(lane, cursor)) for lane in lanes], progress)
 
 
 def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, take: Take, progress: Progress) -> int:
@@ -53,7 +64,7 @@ def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, take
     raises.
     """
     with _ReadPump(session, handle, take, size_bytes) as pump:
-        pump.run(progress)
+        run_together([pump], progress)
         if pump.end_at is not None and pump.done_bytes != pump.end_at:
             raise VerificationFailed(
                 f"{session.peer} sent a file with a gap: it ends at byte {pump.end_at:,}, {pump.done_bytes:,} bytes came",
@@ -62,16 +73,38 @@ def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, take
         return pump.done_bytes
 
 
+def run_together(pumps: Sequence[_Pump], progress: Progress) -> None:
+    """Pump until everything is acknowledged. Raises whatever went wrong first."""
+    first = pumps[0].session
+
+    def is_over() -> bool:
+        return any(pump.failure for pump in pumps) or all(pump.is_over for pump in pumps)
+
+    def tick() -> None:
+        progress(sum(pump.done_bytes for pump in pumps))
+        for pump in pumps:
+            pump.look_after()
+
+    for pump in pumps:
+        pump.start(first.channel.wake if pump.session is not first else lambda: None)
+    first.wait_for(is_over, on_tick=tick)
+    for pump in pumps:
+        if pump.failure is not None:
+            raise pump.failure
+    progress(sum(pump.done_bytes for pump in pumps))
+
+
 class _Pump(ABC):
     """What both directions share: sending what can go now, and handing over to the thread that waits."""
 
     def __init__(self, session: SftpSession) -> None:
-        self._session = session
+        self.session = session
         self._lock = threading.Lock()
         self._unsent = memoryview(b"")
         self._in_flight = 0
         self._is_stopped = False
-        self._failure: Exception | None = None
+        self._wake: Callable[[], None] = lambda: None
+        self.failure: Exception | None = None
         self.done_bytes = 0
 
     def __enter__(self) -> Self:
@@ -81,48 +114,50 @@ class _Pump(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing more goes out, and no request stays half sent: what follows it could not be read."""
-        self._session.channel.on_room = None
+        self.session.channel.on_room = None
         with self._lock:
             self._is_stopped = True
             rest, self._unsent = self._unsent, memoryview(b"")
         if rest:
             try:
-                self._session.channel.send(rest, is_rest=True)
+                self.session.channel.send(rest, is_rest=True)
             except StepError:
                 pass  # the session is beyond cleaning up, and whoever tries will be told
 
-    def run(self, progress: Progress) -> None:
-        """Pump until everything is acknowledged. Raises whatever went wrong."""
-        self._session.channel.on_room = self._fill_safely
-        self._fill_safely()
-        self._session.wait_for(self._is_over, on_tick=lambda: self._tick(progress))
-        if self._failure is not None:
-            raise self._failure
-        progress(self.done_bytes)
+    def start(self, wake: Callable[[], None]) -> None:
+        """Send what can go now, and go on by itself. `wake` is called when the pump is over."""
+        self._wake = wake
+        self.session.channel.on_room = self.fill
+        self.fill()
 
-    def _is_over(self) -> bool:
-        return self._failure is not None or (self._in_flight == 0 and not self._unsent and not self._has_more())
+    @property
+    def is_over(self) -> bool:
+        return self.failure is not None or (self._in_flight == 0 and not self._unsent and not self._has_more())
 
-    def _tick(self, progress: Progress) -> None:
-        progress(self.done_bytes)
+    def look_after(self) -> None:
+        """Called now and then by the thread that waits, for what no reply will set going."""
+        if self.session.channel.has_ended and not self.is_over:
+            self.failure = self.session.channel.lost()
         # While keys were exchanged nothing could be sent, and nothing may come any more that would set it going again.
-        self._fill_safely()
+        self.fill()
 
-    def _fill_safely(self) -> None:
+    def fill(self) -> None:
         """Send what can go now. What goes wrong is kept for the thread that waits."""
         try:
             with self._lock:
                 self._fill()
         except Exception as error:
-            self._failure = self._failure or error
+            self.failure = self.failure or error
 
     def _fill(self) -> None:
-        while not self._is_stopped and self._failure is None:
+        while not self._is_stopped and self.failure is None:
             if not self._unsent:
                 if not self._has_more() or self._in_flight >= self._limit:
                     return
                 self._unsent = self._make_request()
-            sent_bytes = self._session.channel.send_some(self._unsent)
+                if not self._unsent:
+                    return
+            sent_bytes = self.session.channel.send_some(self._unsent)
             if sent_bytes == 0:
                 return
             self._unsent = self._unsent[sent_bytes:]
@@ -135,9 +170,12 @@ class _Pump(ABC):
         try:
             self._digest(kind, body, *request)
         except Exception as error:
-            self._failure = self._failure or error
-        self._fill_safely()
-        return self._is_over()
+            self.failure = self.failure or error
+        self.fill()
+        if not self.is_over:
+            return False
+        self._wake()
+        return True
 
     _limit = 1
 
@@ -154,41 +192,62 @@ class _Pump(ABC):
         """Make use of a reply to the request that these numbers describe."""
 
 
+class _Cursor:
+    """Gives out the source's bytes, in order and each once, to whichever pump asks next."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._offset = 0
+
+    @property
+    def has_more(self) -> bool:
+        return self._offset < self._source.size_bytes
+
+    def take(self, space: memoryview) -> tuple[int, int]:
+        """The next bytes into `space`: their offset, and how many; none if another pump has just taken the last.
+
+        Raises `SourceChanged` if the local file ends too early.
+        """
+        with self._lock:
+            offset, size_bytes = self._offset, self._source.size_bytes
+            wanted = min(len(space), size_bytes - offset)
+            count = os.preadv(self._source.fd, [space[:wanted]], offset) if wanted else 0
+            if wanted and not count:
+                raise SourceChanged(
+                    f"the source became shorter while it was read: {size_bytes:,} bytes expected, {offset:,} found",
+                    hint="Something still writes to it. Play again when it is finished.",
+                )
+            if self._source.hasher is not None:
+                self._source.hasher.update(space[:count])
+            self._offset += count
+            return offset, count
+
+
 class _WritePump(_Pump):
-    """From a local file to a handle."""
+    """From a local file to one lane."""
 
     _limit = WRITES_IN_FLIGHT
 
-    def __init__(self, session: SftpSession, handle: bytes, source: Source) -> None:
-        super().__init__(session)
-        self._source = source
-        self._size_bytes = source.size_bytes
-        self._offset = 0
-        self._handle = encode_string(handle)
+    def __init__(self, lane: Lane, cursor: _Cursor) -> None:
+        super().__init__(lane.session)
+        self._cursor = cursor
+        self._handle = encode_string(lane.handle)
         # One request is built at a time, and the next not before it is sent: they share one buffer.
         self._header_bytes = 9 + len(self._handle) + 12
-        self._request = memoryview(bytearray(self._header_bytes + session.write_bytes))
+        self._request = memoryview(bytearray(self._header_bytes + lane.session.write_bytes))
 
     def _has_more(self) -> bool:
-        return self._offset < self._size_bytes
+        return self._cursor.has_more
 
     def _make_request(self) -> memoryview:
-        wanted = min(self._session.write_bytes, self._size_bytes - self._offset)
-        space = self._request[self._header_bytes : self._header_bytes + wanted]
-        count = os.preadv(self._source.fd, [space], self._offset)
+        offset, count = self._cursor.take(self._request[self._header_bytes :])
         if count == 0:
-            raise SourceChanged(
-                f"the source became shorter while it was read: {self._size_bytes:,} bytes expected, "
-                f"{self._offset:,} found",
-                hint="Something still writes to it. Play again when it is finished.",
-            )
-        if self._source.hasher is not None:
-            self._source.hasher.update(space[:count])
+            return memoryview(b"")
         end = self._header_bytes + count
-        request_id = self._session.expect_later(functools.partial(_WritePump._take_status, self, count))
+        request_id = self.session.expect_later(functools.partial(_WritePump._take_status, self, count))
         start = struct.pack(">IBI", end - 4, Type.WRITE, request_id)
-        self._request[: self._header_bytes] = b"".join((start, self._handle, struct.pack(">QI", self._offset, count)))
-        self._offset += count
+        self._request[: self._header_bytes] = b"".join((start, self._handle, struct.pack(">QI", offset, count)))
         self._in_flight += 1
         return self._request[:end]
 
@@ -196,7 +255,7 @@ class _WritePump(_Pump):
         return self._take_reply(kind, body, count)
 
     def _digest(self, kind: int, body: memoryview, *request: int) -> None:
-        self._session.check_status(kind, body)
+        self.session.check_status(kind, body)
         self.done_bytes += request[0]
 
 
@@ -224,11 +283,11 @@ class _ReadPump(_Pump):
         if self._rests:
             offset, count = self._rests.popleft()
         else:
-            offset, count = self._asked_bytes, self._session.read_bytes
+            offset, count = self._asked_bytes, self.session.read_bytes
             if self._limit_bytes is not None:
                 count = min(count, self._limit_bytes - offset)
             self._asked_bytes += count
-        request_id = self._session.expect_later(functools.partial(_ReadPump._take_data, self, offset, count))
+        request_id = self.session.expect_later(functools.partial(_ReadPump._take_data, self, offset, count))
         self._in_flight += 1
         body = b"".join((self._handle, struct.pack(">QI", offset, count)))
         return memoryview(struct.pack(">IBI", 5 + len(body), Type.READ, request_id) + body)
@@ -244,10 +303,10 @@ class _ReadPump(_Pump):
         try:
             data = Reader(body).take_string()
         except MalformedPacket as error:
-            raise self._session.malformed_field(error) from error
+            raise self.session.malformed_field(error) from error
         if not 0 < len(data) <= count:
             raise ConnectionLost(
-                f"{self._session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were asked for",
+                f"{self.session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were asked for",
                 hint="The session cannot be trusted on.",
             )
         self._take(data, offset)
@@ -258,13 +317,13 @@ class _ReadPump(_Pump):
 
     def _digest_end(self, kind: int, body: memoryview, offset: int) -> None:
         try:
-            self._session.check_status(kind, body)
+            self.session.check_status(kind, body)
         except Refusal as refusal:
             if refusal.code != StatusCode.EOF:
                 raise
             self.end_at = offset if self.end_at is None else min(self.end_at, offset)
             return
-        raise self._session.malformed_field(MalformedPacket("the status OK where data is due"))
+        raise self.session.malformed_field(MalformedPacket("the status OK where data is due"))
 
 
 class InOrder:

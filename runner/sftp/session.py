@@ -6,8 +6,10 @@ sent by the thread that makes it. Any number of requests may be under way at onc
 
 from __future__ import annotations
 
+import math
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -34,12 +36,15 @@ class ByteChannel(Protocol):
 
     @property
     def has_ended(self) -> bool: ...
+    @property
+    def is_cut_off(self) -> bool: ...
     def listen(self, on_data: Callable[[memoryview], bool]) -> None: ...
     def send(self, data: bytes | memoryview, *, is_rest: bool = False) -> None: ...
     def send_some(self, data: memoryview) -> int: ...
     def wait_until(
         self, is_ready: Callable[[], bool], deadline: Deadline | None = None, on_tick: Callable[[], None] = ...
     ) -> None: ...
+    def wake(self) -> None: ...
     def close(self) -> None: ...
     def lost(self) -> ConnectionLost: ...
 
@@ -56,9 +61,10 @@ class Refusal(Exception):
 class Reply:
     """The place for one request's reply. Empty until the reply has arrived."""
 
-    __slots__ = ("body", "kind")
+    __slots__ = ("body", "kind", "sent_at_seconds")
 
     def __init__(self) -> None:
+        self.sent_at_seconds = time.monotonic()
         self.kind: int | None = None
         self.body: bytes = b""
 
@@ -77,6 +83,8 @@ class SftpSession:
         self._next_id = 0
         self._failure: Exception | None = None
         self.version = 0
+        # The shortest time that an answer has taken.
+        self.round_trip_seconds = math.inf
         self.extensions: dict[str, bytes] = {}
         self.read_bytes = DEFAULT_TRANSFER_BYTES
         self.write_bytes = DEFAULT_TRANSFER_BYTES
@@ -91,13 +99,18 @@ class SftpSession:
         try:
             self._await(self._version_reply, deadline)
         except ConnectionLost as error:
+            if self.channel.is_cut_off:
+                raise
             raise ServerLacksFeature(
                 f"the SFTP server of {self.peer} ended before it said a word",
                 hint="The sftp-server program may be missing, or the account may only run certain commands; "
                 "if the server speaks SCP, set connector_type: SCP.",
             ) from error
         if self.version < VERSION:
-            raise ServerLacksFeature(f"{self.peer} speaks SFTP version {self.version}; version {VERSION} is needed")
+            raise ServerLacksFeature(
+                f"{self.peer} speaks SFTP version {self.version}; version {VERSION} is needed",
+                hint="The server needs an update; if it speaks SCP, set connector_type: SCP.",
+            )
         reader = self._read(self._version_reply)
         try:
             while not reader.is_at_end:
@@ -252,11 +265,15 @@ class SftpSession:
 
     def _accept(self, kind: int, rest: memoryview) -> bool:
         request_id, body = int.from_bytes(rest[:4], "big"), rest[4:]
-        if kind == Type.VERSION:
-            self.version = request_id
-            taker: Reply | OnReply | None = self._version_reply
-        else:
+        taker: Reply | OnReply | None
+        if kind != Type.VERSION:
             taker = self._waiting.pop(request_id, None)
+        elif self._version_reply.kind is None:
+            self.version = request_id
+            taker = self._version_reply
+        else:
+            # Said again it is no answer; it must not pass for progress for ever.
+            taker = None
         if taker is None:
             self._failure = self._malformed("a reply to no request")
             return True
@@ -264,4 +281,6 @@ class SftpSession:
             return taker(kind, body)
         # The kind is set last: whoever waits takes it as the sign that the body is there.
         taker.body, taker.kind = bytes(body), kind
+        waited_seconds = time.monotonic() - taker.sent_at_seconds
+        self.round_trip_seconds = min(self.round_trip_seconds, waited_seconds)
         return True

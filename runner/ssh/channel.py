@@ -62,6 +62,7 @@ class Channel:
         self._stderr = bytearray()
         self._received_bytes = 0
         self._replenished_bytes = 0
+        self._departed_bytes = 0
         self._last_progress = time.monotonic()
         # Set when the server has sent its last byte of output.
         self.has_ended = False
@@ -100,6 +101,7 @@ class Channel:
                 if is_ready():
                     return
                 self._cancellation.check()
+                self._note_departures()
                 silent_since = max(started, self._last_progress)
                 if deadline is not None and deadline.has_passed:
                     raise self._timed_out()
@@ -107,6 +109,18 @@ class Channel:
                     raise self.stalled()
                 self._arrival.wait(POLL_SECONDS)
             on_tick()
+
+    def _note_departures(self) -> None:
+        """On a slow line an answer may take longer than `stall_timeout`, but our bytes leave meanwhile: that is progress."""
+        departed_bytes = self._raw.transport.packetizer.departed_bytes
+        if departed_bytes > self._departed_bytes:
+            self._departed_bytes = departed_bytes
+            self._last_progress = time.monotonic()
+
+    def wake(self) -> None:
+        """Have whoever stands in `wait_until` look again."""
+        with self._arrival:
+            self._arrival.notify_all()
 
     def start_subsystem(self, name: str) -> None:
         """Start a subsystem. Raises `paramiko.SSHException` if the server refuses."""
@@ -223,6 +237,11 @@ class Channel:
     def is_closed(self) -> bool:
         """Whether the server has closed the channel: after that not even an exit status comes."""
         return bool(self._raw.closed)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the whole connection is gone, and not just this channel."""
+        return not self._raw.transport.is_active()
 
     def close(self) -> None:
         """Close the channel; never raises."""

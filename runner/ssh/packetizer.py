@@ -9,8 +9,11 @@ One thread reads, any thread sends.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -83,6 +86,7 @@ class BulkPacketizer:
         self._last_received = self._last_sent = time.monotonic()
         self._keepalives_unanswered = 0
         self._sent_bytes = self._sent_packets = self._received_bytes = self._received_packets = 0
+        self._written_bytes = 0
         self._needs_rekey = self._has_told_rekey = False
         self._renewed_directions = 0
         self.is_logged_in = False
@@ -178,6 +182,7 @@ class BulkPacketizer:
             except OSError as error:
                 raise EOFError from error
             view = view[sent:]
+            self._written_bytes += sent
             last_progress = time.monotonic()
         self._last_sent = last_progress
 
@@ -225,6 +230,17 @@ class BulkPacketizer:
         else:
             raise SSHException("the server sent a channel packet whose lengths do not agree")
         return True
+
+    @property
+    def departed_bytes(self) -> int:
+        """How many bytes have left this machine for good: written, and acknowledged by TCP where the system tells that."""
+        if not self._is_tcp:
+            return self._written_bytes
+        try:
+            waiting = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return self._written_bytes
+        return self._written_bytes - int.from_bytes(waiting, sys.byteorder)
 
     def send_channel_data(self, remote_channel_id: int, pieces: Sequence[memoryview]) -> None:
         """Send pieces of data, each in a packet of its own, all in one system call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from typing import Any
 
 import paramiko
@@ -42,6 +43,20 @@ class StrictTransport(paramiko.Transport):
         supported.digests = MACS
         supported.kex = tuple(name for name in KEX if name in supported.kex)
         supported.key_types = host_key_algorithms
+
+    @property
+    def saved_exception(self) -> Exception | None:
+        """What ended the transport's thread; `Transport` raises it in whichever thread waits."""
+        return self._saved_exception
+
+    @saved_exception.setter
+    def saved_exception(self, error: Exception | None) -> None:
+        # Transport takes messages apart without checking them, so that any of these may come of a server's nonsense.
+        if isinstance(error, ValueError | LookupError | ArithmeticError | struct.error):
+            unreadable = paramiko.SSHException(f"the server sent a message that cannot be read ({error})")
+            unreadable.__cause__ = error
+            error = unreadable
+        self._saved_exception = error
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
