@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help demo test check format build clean
+.PHONY: help demo test check format build bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -30,15 +30,20 @@ format: $(VENV)/.check  ## let the formatter and the linter mend what they can
 build: $(VENV)/.check  ## wheel and source distribution, into dist/
 	$(BIN)/python -m build
 
+bench: $(VENV)-bench/.runner  ## measure against scp, sftp, rsync, rclone, lftp and Ansible: docs/performance.md
+	@.ci/ensure-sshd
+	@.ci/ensure-peers $(PYTHON) $(VENV)-ansible
+	$(VENV)-bench/bin/python -m tests.bench $(BENCH_ARGS)
+
 clean:  ## remove everything that was made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-ansible build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+$(VENV)/bin/python $(VENV)-bench/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/ensure-venv $(PYTHON)
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 # One stamp for each set of extras; a changed setup.cfg installs anew.
 $(VENV)/.%: setup.cfg | $(BIN)/python
@@ -46,3 +51,11 @@ $(VENV)/.%: setup.cfg | $(BIN)/python
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test
+
+# What users get: built from a copy, because a folder build/ left over from another build would be taken into the wheel.
+$(VENV)-bench/.runner: setup.cfg $(shell find runner schema playbooks -name '*.py' -o -name '*.json' -o -name '*.yaml') \
+		| $(VENV)-bench/bin/python
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT \
+		&& cp -R pyproject.toml setup.cfg README.md LICENSE runner schema playbooks "$$copy" \
+		&& $(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check "$$copy"
+	@touch $@

@@ -158,7 +158,7 @@ class ScpFiles:
         for words, kind, hint in hints:
             if words in text:
                 return kind(message, hint=hint)
-        return FileRefused(message)
+        return FileRefused(message, hint="The words are the server's; SCP tells no more than them.")
 
 
 def _write_all(fd: int, data: memoryview) -> None:

@@ -141,9 +141,10 @@ def _expect_yes(stream: Stream) -> None:
 def _ended(stream: Stream) -> Exception:
     """Why the server's scp ended before it answered."""
     status, said = stream.await_exit(), stream.channel.stderr_text
-    if status is None and not said:
-        return stream.channel.lost()
     detail = f": {said}" if said else ""
+    if status is None:
+        lost = stream.channel.lost()
+        return ConnectionLost(lost.message + detail, hint=lost.hint)
     if status == 127 or "not found" in said:
         return ServerLacksFeature(
             f"the server cannot run scp{detail}",

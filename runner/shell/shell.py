@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable
 
-from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
+from runner.errors import ConnectionLost, FileRefused, PermissionRefused, ServerLacksFeature, StepError
 from runner.shell.stream import CommandChannel, Stream
 
 MAX_OUTPUT_BYTES = 64 * 1024
@@ -64,6 +64,11 @@ class Shell:
 
     def _do(self, command: str, doing: str, path: str) -> None:
         status, _, said = self._run(command.encode("utf-8", "surrogateescape"))
+        if status is None:
+            raise ConnectionLost(
+                f"the connection to {self._peer} broke off: {doing} {path!r} was under way",
+                hint="The server ended the session, or the network failed. Play again.",
+            )
         if status != 0:
             raise self._explain(doing, path, said or f"status {status}")
 
@@ -71,7 +76,7 @@ class Shell:
         message = f"{doing} {path!r} on {self._peer}: {said}"
         if "permission denied" in said.lower():
             return PermissionRefused(message, hint="Check owner and permissions of the file and its folder.")
-        return FileRefused(message)
+        return FileRefused(message, hint="The words are the server's; its file system refuses.")
 
     def _run(self, command: bytes) -> tuple[int | None, bytes, str]:
         """A command's exit status, output and error text."""

@@ -231,7 +231,9 @@ class Channel:
     @property
     def stderr_text(self) -> str:
         """The beginning of what the command wrote to its standard error."""
-        return bytes(self._stderr).decode("utf-8", "replace").strip()
+        lines = bytes(self._stderr).decode("utf-8", "replace").splitlines()
+        # An sshd in debug mode talks there as well.
+        return " ".join(line.strip() for line in lines if not line.startswith("debug")).strip()
 
     @property
     def is_closed(self) -> bool:

@@ -59,7 +59,8 @@ class Connection:
         with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
             try:
                 _acknowledge_at_once(self._sock)
-                raw = self._client.transport.open_session(timeout=max(1.0, deadline.remaining_seconds))
+                # The deadline is kept by _watch; paramiko's own limit must only not be shorter.
+                raw = self._client.transport.open_session(timeout=deadline.remaining_seconds + 1)
             except paramiko.ChannelException as error:
                 raise ServerLacksFeature(
                     f"{self.endpoint} refuses to open a session: {error.text}",

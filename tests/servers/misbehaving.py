@@ -106,6 +106,13 @@ class EarlyEnd(FileServer):
         return _read(file_obj, offset, min(size, max(0, self.length - offset)))
 
 
+class ShortReads(FileServer):
+    """Each read gives half of what was asked, one byte at least, although more is there."""
+
+    def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        return _read(file_obj, offset, (size + 1) // 2)
+
+
 class RefusedSetstat(FileServer):
     """Modes and times cannot be changed, neither by path nor by handle."""
 

@@ -1,0 +1,134 @@
+"""The cases: what is copied, over which line, and by whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Direction = Literal["up", "down"]
+"""`up` is to the server."""
+
+Shape = Literal["file", "steps", "folder"]
+"""One file; many files, for us by a playbook with a step for each; many files as one folder."""
+
+Kind = Literal["time", "memory"]
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+SMALL_FILE_BYTES = 4 * KIB
+_SCALED_FROM_BYTES = MIB  # a smaller file stays as it is when a run is scaled down
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tool that takes part in a case; the slow ones in fewer rounds, and unrehearsed if in one only."""
+
+    tool: str
+    rounds_at_most: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing to copy. `is_again` measures the second copy, when nothing has changed."""
+
+    name: str
+    title: str
+    direction: Direction
+    shape: Shape
+    entries: tuple[Entry, ...]
+    file_bytes: int
+    file_count: int = 1
+    round_trip_ms: int = 0
+    kind: Kind = "time"
+    is_again: bool = False
+    rounds_at_most: int = 1000
+
+    @property
+    def total_bytes(self) -> int:
+        return self.file_bytes * self.file_count
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the source is all holes: it is big, and only memory is looked at."""
+        return self.kind == "memory" and self.shape == "file"
+
+    @property
+    def payload_name(self) -> str:
+        """The name of the source: the same for cases that can share one."""
+        shape = "sparse" if self.is_sparse else "file" if self.shape == "file" else "folder"
+        return f"{shape}-{self.file_count}x{self.file_bytes}"
+
+    @property
+    def room_bytes(self) -> int:
+        """The memory that source and copy take together; a small file takes a page at least, and an inode."""
+        copies = 1 if self.is_sparse else 2 if self.shape == "file" or not self.is_again else 1 + len(self.entries)
+        return copies * (self.total_bytes + self.file_count * 8 * KIB)
+
+    def scale(self, factor: float) -> Case:
+        """The same case with smaller files, or with fewer of them."""
+        if self.shape != "file":
+            return replace(self, file_count=max(2, round(self.file_count * factor)))
+        if self.file_bytes < _SCALED_FROM_BYTES:
+            return self
+        return replace(self, file_bytes=max(_SCALED_FROM_BYTES, round(self.file_bytes * factor)))
+
+
+def _entries(names: str, **rounds_at_most: int) -> tuple[Entry, ...]:
+    names_in_turn = [*names.split(), *rounds_at_most]
+    return tuple(Entry(name, rounds_at_most.get(name, 1000)) for name in names_in_turn)
+
+
+def _small(name: str, title: str, direction: Direction, shape: Shape, count: int, by: tuple[Entry, ...]) -> Case:
+    return Case(name, title, direction, shape, by, SMALL_FILE_BYTES, count)
+
+
+_BULK = _entries("runner scp-gcm scp sftp rsync rclone lftp pipe", **{"runner-checksum": 3, "runner-scp": 3})
+_FAR = _entries("runner scp-gcm rsync", sftp=2, rclone=2, lftp=2)
+_TINY = _entries("runner scp-gcm scp sftp rsync rclone lftp", ansible=3)
+_MEMORY = _entries("runner scp-gcm rsync")
+_MANY = _entries("runner rsync scp-gcm sftp rclone lftp")
+_MANY_FAR = _entries("runner rsync", **{"scp-gcm": 2, "rclone": 2})
+_MANY_AND_ANSIBLE = _entries("runner rsync scp-gcm sftp rclone lftp", ansible=1)
+_AGAIN = _entries("runner rsync rclone")
+
+CASES = (
+    Case("1gib-up", "1 GiB up", "up", "file", _BULK, GIB),
+    Case("1gib-down", "1 GiB down", "down", "file", _BULK, GIB),
+    Case("256mib-up-50ms", "256 MiB up, 50 ms round trip", "up", "file", _FAR, 256 * MIB, round_trip_ms=50),
+    Case("256mib-down-50ms", "256 MiB down, 50 ms round trip", "down", "file", _FAR, 256 * MIB, round_trip_ms=50),
+    Case("tiny", "One tiny file up: the start-up", "up", "file", _TINY, KIB),
+    _small("200-steps", "200 small files up, one step each", "up", "steps", 200, _MANY_AND_ANSIBLE),
+    replace(
+        _small("200-steps-50ms", "200 small files up, one step each, 50 ms round trip", "up", "steps", 200, _MANY_FAR),
+        round_trip_ms=50,
+        rounds_at_most=3,
+    ),
+    _small("1000-steps-up", "1,000 small files up, one step each", "up", "steps", 1000, _MANY),
+    _small("1000-steps-down", "1,000 small files down, one step each", "down", "steps", 1000, _MANY),
+    _small("200-files", "200 small files up, one folder", "up", "folder", 200, _MANY_AND_ANSIBLE),
+    replace(
+        _small("200-files-50ms", "200 small files up, one folder, 50 ms round trip", "up", "folder", 200, _MANY_FAR),
+        round_trip_ms=50,
+    ),
+    _small("1000-files-up", "1,000 small files up, one folder", "up", "folder", 1000, _MANY),
+    _small("1000-files-down", "1,000 small files down, one folder", "down", "folder", 1000, _MANY),
+    _small("10000-files-up", "10,000 small files up, one folder", "up", "folder", 10_000, _MANY),
+    _small("10000-files-down", "10,000 small files down, one folder", "down", "folder", 10_000, _MANY),
+    replace(
+        _small("10000-unchanged", "10,000 small files up, nothing changed", "up", "folder", 10_000, _AGAIN),
+        is_again=True,
+    ),
+    *(
+        Case(f"memory-{size}gib-{way}", f"Memory: {size} GiB {way}", way, "file", _MEMORY, size * GIB, kind="memory")
+        for size in (1, 8)
+        for way in ("up", "down")
+    ),
+    *(
+        replace(
+            _small(f"memory-{count}-files", f"Memory: {count:,} small files up", "up", "folder", count, _MEMORY),
+            kind="memory",
+        )
+        for count in (1000, 50_000)
+    ),
+)

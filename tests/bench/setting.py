@@ -1,0 +1,128 @@
+"""Where it happens: one sshd for all tools, a folder in memory, a HOME that nobody has configured."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.cases import Shape
+from tests.servers.latency import LatencyProxy
+from tests.servers.openssh import OpenSSHServer
+
+ROUND_TRIP_MS = 50
+_RESERVE_BYTES = 1024**3  # what the tools and everybody else may need
+# As a server in use is set, not as one under test: a debug log takes time.
+_SERVER_CONFIG = ("LogLevel INFO",)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a tool needs to know to copy something here."""
+
+    folder: Path
+    home: Path
+    username: str
+    key_path: Path
+    host_key: str
+    known_hosts_path: Path
+    ports: Mapping[int, int]
+    """The port on loopback for each round trip, in milliseconds."""
+    runner: Path
+    ansible_playbook: str | None
+    connector_schema: Mapping[str, Any]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All that a tool finds in its environment."""
+        return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.home), "LANG": "C.UTF-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One copy. `destination` does not exist, unless a copy is made again; `scratch` is for what a tool must write."""
+
+    direction: str
+    shape: Shape
+    source: Path
+    destination: Path
+    port: int
+    scratch: Path
+
+    @property
+    def is_up(self) -> bool:
+        return self.direction == "up"
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether a tool other than ours sees a folder."""
+        return self.shape != "file"
+
+
+class NotPossible(Exception):
+    """The benchmark cannot be run here; the message says why."""
+
+
+@contextmanager
+def open_setting(memory_folder: Path, runner: Path, ansible_playbook: str | None) -> Iterator[Setting]:
+    """Start the server and the latency proxy, with everything in a new folder below `memory_folder`; remove it after.
+
+    Raises:
+        NotPossible: there is no such folder, or no `runner` command at the path given.
+    """
+    if not memory_folder.is_dir():
+        raise NotPossible(f"{memory_folder} is no folder")
+    folder = Path(tempfile.mkdtemp(prefix="runner-bench-", dir=memory_folder))
+    try:
+        with (
+            OpenSSHServer(folder / "server", extra_config=_SERVER_CONFIG) as server,
+            LatencyProxy(server.host, server.port, round_trip_seconds=ROUND_TRIP_MS / 1000) as proxy,
+        ):
+            ports = {0: server.port, ROUND_TRIP_MS: proxy.port}
+            known_hosts_path = folder / "known_hosts"
+            lines = [f"[{server.host}]:{port} {server.known_host_line()}\n" for port in ports.values()]
+            known_hosts_path.write_text("".join(lines), encoding="ascii")
+            (folder / "home").mkdir()
+            yield Setting(
+                folder,
+                folder / "home",
+                server.username,
+                server.user_key_path,
+                server.known_host_line(),
+                known_hosts_path,
+                ports,
+                runner,
+                ansible_playbook,
+                read_connector_schema(runner),
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_connector_schema(runner: Path) -> dict[str, Any]:
+    """The inputs of a step, as the installed command prints them: what the product can do."""
+    try:
+        done = subprocess.run([runner, "schema", "connector"], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotPossible(f"the command {runner} does not work: {error}") from error
+    schema: dict[str, Any] = json.loads(done.stdout)
+    return schema
+
+
+def read_free_bytes(folder: Path) -> int:
+    """What may still be put into a folder in memory without driving the machine into swapping."""
+    statistics = os.statvfs(folder)
+    return min(statistics.f_bavail * statistics.f_frsize, read_memory_bytes("MemAvailable")) - _RESERVE_BYTES
+
+
+def read_memory_bytes(key: str) -> int:
+    """A line of /proc/meminfo."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
