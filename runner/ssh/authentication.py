@@ -1,21 +1,23 @@
 """Logs in exactly the way a step says, with no fallback to any other credential.
 
 One method may be split in two by the server: a password may be asked for by keyboard-interactive, and a key may be
-followed by a password when the server wants both.
+followed by a password when the server wants both. A line that breaks meanwhile is no refusal: it may be tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import paramiko
 
 from runner.cancellation import Cancellation, Deadline
-from runner.errors import AuthenticationRefused
+from runner.errors import AuthenticationRefused, ConnectionLost
 from runner.plan import Endpoint, SshAgent, SshKey, SshKeyFile, UsernamePassword
 from runner.ssh.agent import close_agent, find_agent_keys
 from runner.ssh.private_keys import parse_private_key, read_private_key
+from runner.ssh.transport import StrictTransport
 
 # A password prompt may follow others ("Verification code:"); a server that keeps asking is not given answers for ever.
 MAX_PROMPT_ROUNDS = 5
@@ -26,6 +28,10 @@ AGENT_KEY_HINT = (
     "Is the key in the agent (ssh-add -l), and in the server's authorized_keys? Servers give up after a few keys: name "
     "the right one under 'public_key'."
 )
+
+
+class AskedAgain(paramiko.AuthenticationException):
+    """We ended a login in which the server kept asking."""
 
 
 class ExplicitAuthentication(paramiko.AuthStrategy):
@@ -53,8 +59,8 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         """No login will follow."""
         close_agent(self._keys)
 
-    def authenticate(self, transport: paramiko.Transport) -> Any:
-        """Called by the client once the host key is accepted. Raises `AuthenticationRefused`."""
+    def authenticate(self, transport: StrictTransport) -> Any:
+        """Called by the client once the host key is accepted. Raises `AuthenticationRefused`, `ConnectionLost`."""
         # Nothing is tried twice: a wrong password must not lock an account.
         if isinstance(self._given, UsernamePassword):
             remaining = self._try_password(transport, self._given.password)
@@ -64,13 +70,13 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
             self._finish(transport, remaining)
         return paramiko.AuthResult(self)
 
-    def _try_keys(self, transport: paramiko.Transport) -> list[str]:
+    def _try_keys(self, transport: StrictTransport) -> list[str]:
         allowed: list[str] = []
         for key in self._keys:
             try:
-                remaining = transport.auth_publickey(self._given.username, key)
+                remaining = self._ask(transport, partial(transport.auth_publickey, self._given.username, key))
                 self.method = "publickey"
-                return list(remaining)
+                return remaining
             except paramiko.BadAuthenticationType as error:
                 allowed = list(error.allowed_types)
                 break
@@ -82,25 +88,26 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         hint = AGENT_KEY_HINT if isinstance(self._given, SshAgent) else KEY_HINT
         raise self._refusal(f"the key {shown}{more}", hint, transport, allowed)
 
-    def _try_password(self, transport: paramiko.Transport, password: str) -> list[str]:
+    def _try_password(self, transport: StrictTransport, password: str) -> list[str]:
         username = self._given.username
         try:
-            remaining = transport.auth_password(username, password, fallback=False)
+            remaining = self._ask(transport, partial(transport.auth_password, username, password, fallback=False))
             self.method = (self.method + "+" if self.method else "") + "password"
-            return list(remaining)
+            return remaining
         except paramiko.BadAuthenticationType as error:
             if "keyboard-interactive" not in error.allowed_types:
                 raise self._refusal("the password", PASSWORD_HINT, transport, list(error.allowed_types)) from error
         except paramiko.AuthenticationException as error:
             raise self._refusal("the password", PASSWORD_HINT, transport) from error
         try:
-            remaining = transport.auth_interactive(username, answer_password_prompts(password))
+            answer = answer_password_prompts(password)
+            remaining = self._ask(transport, partial(transport.auth_interactive, username, answer))
             self.method = (self.method + "+" if self.method else "") + "keyboard-interactive"
-            return list(remaining)
+            return remaining
         except paramiko.AuthenticationException as error:
             raise self._refusal("the password", PASSWORD_HINT, transport) from error
 
-    def _finish(self, transport: paramiko.Transport, remaining: list[str]) -> None:
+    def _finish(self, transport: StrictTransport, remaining: list[str]) -> None:
         """The server accepted the first factor and wants another one."""
         password = getattr(self._given, "password", None)
         wants_password = {"password", "keyboard-interactive"} & set(remaining)
@@ -115,12 +122,25 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         if not transport.is_authenticated():
             raise self._refusal("a key and a password", "The server wants yet another factor.", transport)
 
+    def _ask(self, transport: StrictTransport, log_in: Callable[[], Any]) -> list[str]:
+        """Try one login; the methods the server wants besides. Raises paramiko's refusals, and `ConnectionLost`."""
+        transport.ask_for_verdict()
+        try:
+            return list(log_in())
+        except paramiko.AuthenticationException as error:
+            if transport.was_cut and not isinstance(error, AskedAgain):
+                raise ConnectionLost(
+                    f"the connection to {self._endpoint} broke off during the login of {self._given.username}",
+                    hint="The network failed, or the server ended the session without saying why; its log may tell.",
+                ) from error
+            raise
+
     @property
     def _who(self) -> str:
         return f"{self._given.username}@{self._endpoint}"
 
     def _refusal(
-        self, what: str, hint: str, transport: paramiko.Transport, allowed: list[str] | None = None
+        self, what: str, hint: str, transport: StrictTransport, allowed: list[str] | None = None
     ) -> AuthenticationRefused:
         offers = f"; the server takes {', '.join(allowed)}" if allowed else ""
         ending = "" if transport.is_active() else "; then the server ended the connection"
@@ -138,7 +158,7 @@ def answer_password_prompts(password: str) -> Callable[[str, str, list[tuple[str
         wants_password = any(not is_echoed for _, is_echoed in prompts)
         # Asked again, the password was wrong or something else is wanted; to repeat it could lock the account.
         if rounds > MAX_PROMPT_ROUNDS or (wants_password and is_given):
-            raise paramiko.AuthenticationException("the server asked again")
+            raise AskedAgain("the server asked again")
         is_given = is_given or wants_password
         # What is echoed is no password prompt: the password must not end up on a screen or in a log.
         return ["" if is_echoed else password for _, is_echoed in prompts]

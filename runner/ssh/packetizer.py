@@ -90,6 +90,7 @@ class BulkPacketizer:
         self._needs_rekey = self._has_told_rekey = False
         self._renewed_directions = 0
         self.is_logged_in = False
+        self.last_message_type = 0
         self._initial_kex_done = False  # set by Transport
         self.give_up_writing_after_seconds = 60.0
         self.is_ending: Callable[[], bool] = lambda: False
@@ -206,6 +207,7 @@ class BulkPacketizer:
                 continue
             message = paramiko.Message(bytes(payload[1:]))
             message.seqno = sequence
+            self.last_message_type = payload[0]
             return payload[0], message
 
     # What bulk channels call.

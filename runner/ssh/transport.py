@@ -73,6 +73,16 @@ class StrictTransport(paramiko.Transport):
             return "the key exchange"
         return "the answer to the authentication request"
 
+    def ask_for_verdict(self) -> None:
+        """A login is about to be tried: whatever the server has said so far is not the answer to it."""
+        self.packetizer.last_message_type = 0
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the connection ended without a word: neither a refused login nor a DISCONNECT was the last message."""
+        verdicts = (paramiko.common.MSG_USERAUTH_FAILURE, paramiko.common.MSG_DISCONNECT)
+        return not self.is_active() and self.packetizer.last_message_type not in verdicts
+
     def say_goodbye(self) -> None:
         """Tell the server that the session ends on purpose, if that can be done without waiting.
 

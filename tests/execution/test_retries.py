@@ -17,6 +17,7 @@ from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.file_session import FileServer
 from tests.servers.listeners import closed_port
+from tests.servers.login import Login
 from tests.servers.misbehaving import fail_first_sessions
 
 
@@ -58,6 +59,36 @@ def test_when_all_attempts_fail_the_last_failure_is_told(runner: Runner, tmp_pat
     assert outcome.exit_code == 4
     assert outcome.step["attempts"] == 3
     assert outcome.step["error"]["type"] == "ConnectionLost"
+
+
+@pytest.mark.parametrize("method", ["ssh_key_file", "username_password"])
+def test_a_line_that_breaks_during_the_login_is_no_refusal(
+    runner: Runner, tmp_path: Path, remote: Path, method: str
+) -> None:
+    (runner.folder / "local").write_bytes(b"x")
+    with AsyncsshServer(tmp_path / "server", root=remote, password="right") as server:
+        server.login_class = _CutLogin
+        one: dict[str, Any] = {**step(server, upload("local", "a")), "retries": 2, "delay": 0.01}
+        if method == "username_password":
+            one["authentication"] = {"authentication_method": method, "username": server.username, "password": "right"}
+        outcome = runner.play([one])
+
+    assert outcome.exit_code == 4
+    assert outcome.step["attempts"] == 3, outcome.output
+    assert outcome.step["error"]["type"] == "ConnectionLost"
+    assert "broke off during the login" in outcome.output
+
+
+class _CutLogin(Login):
+    """Cuts the connection where it should judge a credential."""
+
+    def validate_public_key(self, username: str, key: object) -> bool:
+        self._conn.abort()
+        return False
+
+    def validate_password(self, username: str, password: str) -> bool:
+        self._conn.abort()
+        return False
 
 
 def test_a_host_that_comes_up_late_is_waited_for(runner: Runner, tmp_path: Path, remote: Path) -> None:
