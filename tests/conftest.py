@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runner.cli.main import run
+from tests.servers.accounts import PasswordServer, can_make_accounts
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.servers.openssh import OpenSSHServer, find_sshd
@@ -102,6 +103,16 @@ def sshd_without_sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open
     """One OpenSSH server that has a shell and scp, but no SFTP subsystem."""
     require_sshd()
     with OpenSSHServer(tmp_path_factory.mktemp("sshd-scp"), sftp=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sshd_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PasswordServer]:
+    """One OpenSSH server that lets in by password. Only root can have one: elsewhere asyncssh alone speaks for it."""
+    require_sshd()
+    if not can_make_accounts():
+        pytest.skip("only root can give sshd an account with a password")
+    with PasswordServer(tmp_path_factory.mktemp("sshd-password")) as server:
         yield server
 
 

@@ -53,6 +53,8 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, **variables: Any) -> None:
     [
         ("sshd", "SCP"),
         ("sshd", "SFTP"),
+        ("sshd_with_password", "SCP"),
+        ("sshd_with_password", "SFTP"),
         ("sshd_without_sftp", "SCP"),
         ("asyncssh_server", "SCP"),
         ("asyncssh_server", "SFTP"),
@@ -70,7 +72,8 @@ def test_the_seed_examples(
 ) -> None:
     """Both, as SCP and as SFTP, against OpenSSH and asyncssh.
 
-    The first one has no port, so the test adds one; sshd under test knows no password, so it is given the key there.
+    The first one has no port, so the test adds one. The second one logs in by password; an sshd that knows none is given
+    the key.
     """
     server = request.getfixturevalue(server_kind)
     local_path, remote_path = runner.folder / "local/a", remote / "a"
@@ -79,7 +82,7 @@ def test_the_seed_examples(
     text = text.replace("connector_type: SCP", f"connector_type: {connector_type}")
     if not is_upload:
         text = text.replace("  mode:", f"  port: {server.port}\n  mode:")
-    elif server_kind != "asyncssh_server":
+    elif server_kind in ("sshd", "sshd_without_sftp"):
         text = text.replace("username_password", "ssh_key").replace(
             "password: \"{{ lookup('env', 'SFTP_PASSWORD') }}\"", "ssh_key: \"{{ lookup('env', 'SFTP_KEY') }}\""
         )
@@ -102,6 +105,8 @@ def test_the_seed_examples(
     assert first.step["connector_type"] == connector_type
     assert_same(remote_path if is_upload else local_path, content)
     assert PASSWORD not in first.output + second.output
+    if server_kind == "sshd_with_password" and is_upload:
+        assert server.wait_for_log("Accepted password")
 
 
 def test_ci_publish(

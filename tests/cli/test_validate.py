@@ -194,6 +194,22 @@ def test_helping_imports_nothing_that_connects(arguments: list[str]) -> None:
     assert exit_code == 0
 
 
+def test_connecting_imports_no_test_doubles() -> None:
+    """invoke wants `unittest.mock` for one, and a YAML parser for configuration that we do not let it read."""
+    program = """
+import sys
+import runner.execution.run
+print("fabric" in sys.modules, {"asyncio", "unittest.mock", "invoke.vendor.yaml.loader"} & sys.modules.keys())
+from invoke.config import yaml
+from unittest.mock import Mock
+assert yaml.safe_load("a: 1") == {"a": 1}
+assert Mock().anything
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "True set()\n"), ended.stderr
+
+
 def test_validating_imports_nothing_that_connects(tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(step(name="'at {{ now() }}'"))
     (tmp_path / "bad.yaml").write_text(TEN_MISTAKES)

@@ -89,9 +89,12 @@ class OpenSSHServer(Endpoint):
         config.write_text("\n".join(self._config_lines(sshd)) + "\n", encoding="utf-8")
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sshd, "-D", "-e", "-f", str(config)],  # sshd demands its absolute path
+                self._command([sshd, "-D", "-e", "-f", str(config)]),  # sshd demands its absolute path
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    def _command(self, command: list[str]) -> list[str]:
+        return command
 
     def _config_lines(self, sshd: str) -> list[str]:
         authorized = self.user_key_path.with_suffix(".authorized_keys")
