@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from runner.errors import StepError
+
 Progress = Callable[[int], None]
 
 
@@ -73,6 +75,81 @@ class ReadFile:
     after: FileStatus | None
 
 
+class Sending(Protocol):
+    """One upload of a batch, as the batch sees it. Every method but `finish` is called in the transport's thread.
+
+    With a `temporary` name the bytes go there, readable by their owner alone, and are published as `destination` once
+    `prove` has agreed; without one they go straight to the destination. `is_new` says that nothing is there yet.
+    """
+
+    temporary: str | None
+    destination: str
+    is_new: bool
+
+    def open(self) -> tuple[Source, WantedAttributes]:
+        """The source, opened, and what the copy shall carry. Raises a `StepError`."""
+        ...
+
+    def close(self) -> None:
+        """The source has been read, or is given up."""
+        ...
+
+    def prove(self, written: Written) -> None:
+        """Raise a `StepError` unless what was written may be published."""
+        ...
+
+    def finish(self, error: StepError | None) -> None:
+        """The upload is over, in the thread that waits for the batch."""
+        ...
+
+
+class Fetching(Protocol):
+    """One download of a batch, as the batch sees it. Every method but `finish` is called in the transport's thread."""
+
+    source: str
+    size_bytes: int
+
+    def open(self) -> int:
+        """The descriptor of a new local file to write to. Raises a `StepError`."""
+        ...
+
+    def prove(self, received_bytes: int, after: FileStatus | None) -> None:
+        """Raise a `StepError` unless what came may be published. `after` is the source's status after the last byte."""
+        ...
+
+    def publish(self) -> None:
+        """Give the file its attributes and its final name. Raises a `StepError`."""
+        ...
+
+    def discard(self) -> None:
+        """Close the local file, and remove it unless it was published."""
+        ...
+
+    def finish(self, error: StepError | None) -> None:
+        """The download is over, in the thread that waits for the batch."""
+        ...
+
+
+class Batch(Protocol):
+    """Many copies under way at once. Ends with `complete`, or after a failure with `abandon`."""
+
+    def send(self, upload: Sending) -> None:
+        """Begin an upload as soon as there is room; returns at once unless many are waiting."""
+        ...
+
+    def fetch(self, download: Fetching) -> None:
+        """Begin a download as soon as there is room."""
+        ...
+
+    def complete(self) -> None:
+        """Wait until everything is over. Raises when the session ends; a single file's failure goes to its `finish`."""
+        ...
+
+    def abandon(self) -> None:
+        """Begin nothing more, and remove what has been written in part. For clean-up."""
+        ...
+
+
 class RemoteFiles(Protocol):
     """One server's files. Every method raises a `StepError` that names the path, or `Interrupted`."""
 
@@ -115,6 +192,10 @@ class RemoteFiles(Protocol):
 
     def publish(self, temporary: str, path: str) -> bool:
         """Rename `temporary` over `path`. True if the old file was replaced in one step, False if in two."""
+        ...
+
+    def start_batch(self) -> Batch:
+        """A batch of copies on this server. Raises `ServerLacksFeature` where the protocol knows none."""
         ...
 
     def remove(self, path: str) -> None:

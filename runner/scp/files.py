@@ -22,7 +22,17 @@ from runner.errors import (
     SourceMissing,
     StepError,
 )
-from runner.remote_files import Digest, FileStatus, Progress, ReadFile, Source, StatusRefused, WantedAttributes, Written
+from runner.remote_files import (
+    Batch,
+    Digest,
+    FileStatus,
+    Progress,
+    ReadFile,
+    Source,
+    StatusRefused,
+    WantedAttributes,
+    Written,
+)
 from runner.scp.protocol import Header, Refusal, receive_file, receive_header, send_file
 from runner.shell.shell import Shell, StartCommand, quote
 from runner.shell.stream import Stream
@@ -119,6 +129,9 @@ class ScpFiles:
     def publish(self, temporary: str, path: str) -> bool:
         self._shell.rename(temporary, path)
         return True
+
+    def start_batch(self) -> Batch:
+        raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
 
     def remove(self, path: str) -> None:
         if self._shell.exists:

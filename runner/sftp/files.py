@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import posixpath
-import stat
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from runner.errors import FileRefused, SourceMissing, StepError
+from runner.errors import SourceMissing, StepError
 from runner.remote_files import Digest, FileStatus, Progress, ReadFile, Source, StatusRefused, WantedAttributes, Written
+from runner.sftp.attributes import encode_wanted, to_status
+from runner.sftp.batch import MAX_FILES_IN_FLIGHT, SftpBatch
 from runner.sftp.packets import (
     Attributes,
     MalformedPacket,
@@ -24,7 +25,7 @@ from runner.sftp.packets import (
     encode_string,
 )
 from runner.sftp.pipelines import InOrder, Lane, read_whole, write_at, write_whole
-from runner.sftp.refusals import describe_refusal, explain_refusal
+from runner.sftp.refusals import describe_refusal, explain_refusal, rename_refused
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
 
@@ -150,6 +151,12 @@ class SftpFiles:
             if refusal.code != StatusCode.NO_SUCH_FILE:
                 raise explain_refusal(refusal, "cannot remove", path, self._session) from refusal
 
+    def start_batch(self) -> SftpBatch:
+        """A batch of copies; while it lives, nothing else may be asked of these files."""
+        handles = self._session.max_open_handles
+        # Half of what the server allows: it counts handles that it is about to close.
+        return SftpBatch(self._session, min(MAX_FILES_IN_FLIGHT, handles // 2 or MAX_FILES_IN_FLIGHT))
+
     def _publish_in_two_steps(self, temporary: str, path: str) -> bool:
         """Without posix-rename nothing replaces a file in one step: the old one steps aside, and comes back on failure."""
         aside = f"{temporary}.old"
@@ -169,10 +176,7 @@ class SftpFiles:
         try:
             self._session.call(kind, prefix, encode_path(source), encode_path(destination))
         except Refusal as refusal:
-            raise FileRefused(
-                f"{self._session.peer} refused to rename {source!r} to {destination!r}: {describe_refusal(refusal)}",
-                hint="If this server forbids renaming, set 'atomic: false' in the mode: the file is then written in place.",
-            ) from refusal
+            raise rename_refused(refusal, source, destination, self._session) from refusal
 
     def _write(
         self,
@@ -309,20 +313,4 @@ def source_missing(path: str, peer: str) -> SourceMissing:
     return SourceMissing(
         f"the source {path!r} does not exist on {peer}",
         hint="Relative remote paths start at the login directory; '~' is not expanded by servers.",
-    )
-
-
-def encode_wanted(wanted: WantedAttributes) -> bytes:
-    return Attributes(mode=wanted.permissions, modified_at_seconds=wanted.modified_at_seconds).encode()
-
-
-def to_status(attributes: Attributes) -> FileStatus:
-    """SFTP's attributes as the transfer policy sees them. A server that tells no mode is taken to speak of a file."""
-    mode = attributes.mode
-    return FileStatus(
-        is_directory=mode is not None and stat.S_ISDIR(mode),
-        is_regular=mode is None or stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0,
-        size_bytes=attributes.size_bytes,
-        permissions=None if mode is None else mode & 0o777,
-        modified_at_seconds=attributes.modified_at_seconds,
     )

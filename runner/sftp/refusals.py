@@ -37,6 +37,14 @@ def describe_refusal(refusal: Refusal) -> str:
     return f"{name}: {refusal.text[:200]}" if refusal.text else name
 
 
+def rename_refused(refusal: Refusal, source: str, destination: str, session: SftpSession) -> FileRefused:
+    """The error for a rename that the server refused."""
+    return FileRefused(
+        f"{session.peer} refused to rename {source!r} to {destination!r}: {describe_refusal(refusal)}",
+        hint="If this server forbids renaming, set 'atomic: false' in the mode: the file is then written in place.",
+    )
+
+
 def _explain_bare_failure(refusal: Refusal, doing: str, path: str, session: SftpSession) -> FileError:
     """FAILURE is all there is for a full disk, a quota, a name that is too long: look at the most likely causes."""
     where, reason, text = f"{path!r} on {session.peer}", describe_refusal(refusal), refusal.text.lower()

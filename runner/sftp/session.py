@@ -6,6 +6,7 @@ sent by the thread that makes it. Any number of requests may be under way at onc
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import threading
@@ -80,7 +81,7 @@ class SftpSession:
         self._filled_bytes = 0
         self._waiting: dict[int, Reply | OnReply] = {}
         self._version_reply = Reply()
-        self._next_id = 0
+        self._ids = itertools.count()
         self._failure: Exception | None = None
         self.version = 0
         # The shortest time that an answer has taken.
@@ -88,6 +89,12 @@ class SftpSession:
         self.extensions: dict[str, bytes] = {}
         self.read_bytes = DEFAULT_TRANSFER_BYTES
         self.write_bytes = DEFAULT_TRANSFER_BYTES
+        # How many files may be open at once, 0 if the server does not tell.
+        self.max_open_handles = 0
+        # Who sends our requests, is told when all replies that came together have been taken, and guards taking them.
+        self._send: Callable[[bytes], None] = channel.send
+        self._after_replies: Callable[[], None] = lambda: None
+        self._guard = threading.RLock()
         channel.listen(self._feed)
 
     def negotiate(self, deadline: Deadline) -> None:
@@ -125,13 +132,20 @@ class SftpSession:
         """Send a request without waiting. Collect the reply with one of the `expect_` methods."""
         reply = Reply()
         with self._send_lock, self._giving_up_on_failure():
-            self.channel.send(encode_packet(kind, self.expect_later(reply), *parts))
+            self._send(encode_packet(kind, self.expect_later(reply), *parts))
         return reply
+
+    def share(self, send: Callable[[bytes], None], after_replies: Callable[[], None], guard: threading.RLock) -> None:
+        """Let somebody gather all requests of this session, and take its replies under a lock of theirs."""
+        self._send, self._after_replies, self._guard = send, after_replies, guard
+
+    def take_back(self) -> None:
+        """The end of `share`."""
+        self._send, self._after_replies, self._guard = self.channel.send, lambda: None, threading.RLock()
 
     def expect_later(self, taker: Reply | OnReply) -> int:
         """A new request's id; `taker` gets the reply to it."""
-        request_id = self._next_id
-        self._next_id = (self._next_id + 1) & 0xFFFFFFFF
+        request_id = next(self._ids) & 0xFFFFFFFF
         self._waiting[request_id] = taker
         return request_id
 
@@ -184,11 +198,12 @@ class SftpSession:
             self._await(reply, deadline)
             reader = self.expect(reply, Type.EXTENDED_REPLY)
             reader.take_uint64()
-            read, write = reader.take_uint64(), reader.take_uint64()
+            read, write, handles = reader.take_uint64(), reader.take_uint64(), reader.take_uint64()
         except (Refusal, MalformedPacket):
             return
         self.read_bytes = min(read, MAX_TRANSFER_BYTES) or DEFAULT_TRANSFER_BYTES
         self.write_bytes = min(write, MAX_TRANSFER_BYTES) or DEFAULT_TRANSFER_BYTES
+        self.max_open_handles = handles
 
     def _check_status(self, reader: Reader) -> None:
         try:
@@ -230,10 +245,12 @@ class SftpSession:
     def _feed(self, data: memoryview) -> bool:
         """Take the server's next bytes apart. Runs in the transport's thread; true if somebody should be woken."""
         is_news = False
-        while data and self._failure is None:
-            packet, data = self._take_packet(data)
-            if packet is not None and self._accept(packet[0], packet[1:]):
-                is_news = True
+        with self._guard:
+            while data and self._failure is None:
+                packet, data = self._take_packet(data)
+                if packet is not None and self._accept(packet[0], packet[1:]):
+                    is_news = True
+        self._after_replies()
         return is_news or self._failure is not None
 
     def _take_packet(self, data: memoryview) -> tuple[memoryview | None, memoryview]:
@@ -278,7 +295,11 @@ class SftpSession:
             self._failure = self._malformed("a reply to no request")
             return True
         if not isinstance(taker, Reply):
-            return taker(kind, body)
+            try:
+                return taker(kind, body)
+            except Exception as error:
+                self._failure = error
+                return True
         # The kind is set last: whoever waits takes it as the sign that the body is there.
         taker.body, taker.kind = bytes(body), kind
         waited_seconds = time.monotonic() - taker.sent_at_seconds

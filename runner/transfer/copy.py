@@ -15,7 +15,6 @@ from runner.cancellation import Cancellation, CleanUpAbandoned
 from runner.errors import (
     PermissionRefused,
     ServerLacksFeature,
-    SourceChanged,
     SourceMissing,
     StepError,
     VerificationFailed,
@@ -24,7 +23,6 @@ from runner.plan import CopyFile, CopyFileFromEngine, Mode
 from runner.remote_files import (
     FileStatus,
     Hasher,
-    ReadFile,
     RemoteFiles,
     Source,
     StatusRefused,
@@ -44,6 +42,7 @@ from runner.transfer.local_files import (
     set_attributes,
 )
 from runner.transfer.temporary import temporary_path
+from runner.transfer.verification import prove_received, prove_same_hash, prove_sent
 
 # How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
 # Together well below the ten seconds that containers have between SIGTERM and SIGKILL.
@@ -147,44 +146,16 @@ def _verify_sent(
 ) -> Verified | None:
     """Prove as far as the server allows that `path` is the source. Raises `VerificationFailed`, `SourceChanged`."""
     source.check_unchanged()
-    if written.refused_attributes:
-        if copy.permissions is not None and "permissions" in written.refused_attributes:
-            raise PermissionRefused(
-                f"{around.peer} refused to set the permissions {copy.permissions:04o} of {copy.destination!r}: "
-                f"{written.refused_attributes}",
-                hint="Remove 'permissions' from the mode if the server's own choice will do.",
-            )
-        warnings.append(f"the server refused to preserve {written.refused_attributes}")
-    expected = source.opened_as.st_size
-    size = written.size_bytes
-    if size is None:
+    if written.size_bytes is None:
         found, _ = _look_at_remote(path, around)
-        size = found.size_bytes if found else None
-    if size is not None and size != expected:
-        raise VerificationFailed(
-            f"the copy on {around.peer} has {size:,} bytes, the source {expected:,}: every write was acknowledged, "
-            "but not everything was kept",
-            hint="A quota or a full disk on the server is the usual cause.",
-        )
-    if size is not None:
-        return "size"
-    if copy.verify == "size":
-        warnings.append("the server does not tell the copy's size; every byte was acknowledged")
-        return None
-    raise VerificationFailed(
-        f"{around.peer} does not tell the size of what was just written, so the copy cannot be verified",
-        hint="Set 'verify: size' in the mode to accept the server's acknowledgement of every byte instead.",
-    )
+        written = replace(written, size_bytes=found.size_bytes if found else None)
+    return prove_sent(copy, source.opened_as.st_size, written, around.peer, warnings)
 
 
 def _verify_sent_checksum(path: str, hasher: Hasher, around: Surroundings) -> Verified:
     """Prove that `path` has the hash of what was sent. Raises `VerificationFailed`."""
     found = around.remote.sha256(path)
-    if found.sha256 != hasher.hexdigest():
-        raise VerificationFailed(
-            f"the copy on {around.peer} is not what was sent: its SHA-256 is {found.sha256}, expected {hasher.hexdigest()}",
-            hint="The server acknowledged every byte and kept others: its storage or something on the way is broken.",
-        )
+    prove_same_hash(found.sha256, hasher.hexdigest(), around.peer)
     return found.how
 
 
@@ -234,7 +205,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     with in_place, LocalTarget(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
         try:
             read = around.remote.read(copy.source, target.fd, report)
-            _verify_received(copy, read, target, around)
+            prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
             if copy.verify == "checksum":
                 verified, sha256 = _verify_received_checksum(copy, target, around)
             elif read.before.size_bytes is not None:
@@ -255,26 +226,6 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         atomic=copy.atomic,
         warnings=decision.warnings,
     )
-
-
-def _verify_received(copy: CopyFile, read: ReadFile, target: LocalTarget, around: Surroundings) -> None:
-    """Prove that the whole file came, and all of one version. Raises `VerificationFailed`, `SourceChanged`."""
-    expected, received = read.before.size_bytes, read.received_bytes
-    before = (read.before.size_bytes, read.before.modified_at_seconds)
-    after = (read.after.size_bytes, read.after.modified_at_seconds) if read.after else before
-    if before != after or (expected is not None and received > expected):
-        raise SourceChanged(
-            f"the source {copy.source!r} on {around.peer} was written to while it was copied",
-            hint="Play again when whatever writes it has finished.",
-        )
-    if expected is not None and received != expected:
-        raise VerificationFailed(
-            f"{around.peer} sent {received:,} of the {expected:,} bytes of {copy.source!r}",
-            hint="The server ended the file early although nothing changed it; its storage may be damaged.",
-        )
-    kept = os.fstat(target.fd).st_size
-    if kept != received:
-        raise VerificationFailed(f"{received:,} bytes came, but {copy.destination!r} has {kept:,}")
 
 
 def _change_remote_permissions(

@@ -37,7 +37,7 @@ def decide(
             f"the destination {copy.destination!r} {where} is a directory",
             hint=f"Name the file in it: {copy.destination.rstrip('/')}/{name}",
         )
-    wanted, warnings = _wanted_attributes(copy, source, destination, new_file_permissions)
+    wanted, warnings = wanted_attributes(copy, source, destination, new_file_permissions)
     if destination is None:
         return Decision("create", wanted, warnings)
     if _is_same_content(copy, source, destination):
@@ -64,9 +64,10 @@ def _is_same_content(copy: CopyFile, source: FileStatus, destination: FileStatus
     return same_size and same_time
 
 
-def _wanted_attributes(
+def wanted_attributes(
     copy: CopyFile, source: FileStatus, destination: FileStatus | None, new_file_permissions: int
 ) -> tuple[WantedAttributes, tuple[str, ...]]:
+    """What the destination shall carry, and what was asked for and cannot be."""
     if copy.permissions is not None:
         permissions: int | None = copy.permissions
     elif "permissions" in copy.preserve and source.permissions is not None:

@@ -27,7 +27,7 @@ PRIVATE_MODE = 0o600
 HASHED_AT_ONCE_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LocalSource:
     """A regular file opened for reading, and what it was when it was opened."""
 
@@ -51,9 +51,24 @@ class LocalSource:
                 hint="Play again when whatever writes it has finished; write to another name and rename to be safe.",
             )
 
+    def close(self) -> None:
+        """Let go of the file; harmless when done before."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
 
 @contextmanager
 def open_source(path: str) -> Iterator[LocalSource]:
+    """The local source, open inside the block. Raises what `open_local_source` does."""
+    source = open_local_source(path)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def open_local_source(path: str) -> LocalSource:
     """The local source, open. Raises `SourceMissing`, `NotARegularFile`, `PermissionRefused`, `FileRefused`."""
     try:
         # Not blocking, since opening a pipe that nobody writes to would wait for ever.
@@ -71,9 +86,10 @@ def open_source(path: str) -> Iterator[LocalSource]:
     try:
         opened_as = os.fstat(fd)
         require_regular(to_status(opened_as), path, "on this machine")
-        yield LocalSource(path, fd, opened_as)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return LocalSource(path, fd, opened_as)
 
 
 def require_regular(status: FileStatus, path: str, where: str) -> None:

@@ -1,0 +1,189 @@
+"""Moves many files at once over one session: hundreds under way, their requests gathered into few large sends.
+
+A small file costs six requests. Made one after the other, each waits for a round trip; here every file is a small state
+machine (`batch_upload.py`, `batch_download.py`) that is set going by the reply it waits for, in the transport's thread.
+What they want to send is gathered and leaves together when all replies that came together have been taken.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from runner.errors import StepError
+from runner.remote_files import Fetching, Sending
+from runner.sftp.batch_download import Download
+from runner.sftp.batch_file import BatchFile
+from runner.sftp.batch_upload import Upload
+from runner.sftp.packets import Type
+from runner.sftp.refusals import explain_refusal
+from runner.sftp.session import OnReply, Refusal, SftpSession
+
+MAX_FILES_IN_FLIGHT = 256
+# Payload that has been sent and not yet acknowledged, or asked for and not yet received.
+MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024
+GATHERED_BYTES = 256 * 1024
+# How many files may wait for their turn, so that whoever finds them is not held up, nor runs far ahead.
+MAX_QUEUED_FILES = 1024
+
+
+class SftpBatch:
+    """A `Batch` over one SFTP session. While it lives, all requests of the session go through it."""
+
+    def __init__(self, session: SftpSession, files_in_flight: int) -> None:
+        self.session = session
+        self._files_in_flight = max(1, files_in_flight)
+        # Held by whichever thread changes anything below; entered again by state machines that end at once.
+        self._lock = threading.RLock()
+        self._queue: deque[BatchFile] = deque()
+        self._active: set[BatchFile] = set()
+        self._moving: deque[BatchFile] = deque()
+        self._finished: deque[tuple[BatchFile, Exception | None]] = deque()
+        self._gathered = bytearray()
+        self._unsent = memoryview(b"")
+        self._is_awaited: Callable[[], bool] | None = None
+        self._failure: Exception | None = None
+        self.bytes_in_flight = 0
+        self.done_bytes = 0
+        session.channel.on_room = self._fill
+        session.share(self._post, self._after_replies, self._lock)
+
+    # What the thread that waits calls.
+
+    def send(self, upload: Sending) -> None:
+        self._add(Upload(self, upload))
+
+    def fetch(self, download: Fetching) -> None:
+        self._add(Download(self, download))
+
+    def complete(self) -> None:
+        self._fill()
+        self._wait_until(lambda: not self._active and not self._queue)
+        self._hand_over()
+        self._release()
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._queue.clear()
+            for file in list(self._active):
+                file.give_up()
+        try:
+            self._fill()
+            self._wait_until(lambda: not self._active)
+        finally:
+            for file in self._active:
+                file.forget()
+            self._finished.clear()
+            self._release()
+
+    def _add(self, file: BatchFile) -> None:
+        self._queue.append(file)
+        # Otherwise a reply will come, and make the transport's thread look at the queue.
+        if not self._active:
+            self._fill()
+        if self._finished:
+            self._hand_over()
+        if len(self._queue) >= MAX_QUEUED_FILES:
+            self._wait_until(lambda: len(self._queue) <= MAX_QUEUED_FILES // 2)
+
+    def _wait_until(self, is_ready: Callable[[], bool]) -> None:
+        def is_over() -> bool:
+            return self._failure is not None or is_ready()
+
+        def tick() -> None:
+            self._hand_over()
+            # While keys were exchanged nothing could be sent, and no reply may come that sets it going again.
+            self._fill()
+
+        self._is_awaited = is_over
+        try:
+            self.session.wait_for(is_over, on_tick=tick)
+        finally:
+            self._is_awaited = None
+        if self._failure is not None:
+            raise self._failure
+
+    def _hand_over(self) -> None:
+        """Tell each finished file how it ended. Refusals are explained here: that may need requests of its own."""
+        while self._finished:
+            file, error = self._finished.popleft()
+            if isinstance(error, Refusal):
+                explained = explain_refusal(error, file.doing, file.path, self.session)
+                explained.__cause__ = error
+                error = explained
+            if error is not None and not isinstance(error, StepError):
+                raise error
+            file.job.finish(error)
+
+    def _release(self) -> None:
+        """Give the session back, with no request half sent."""
+        with self._lock:
+            rest = bytes(self._unsent) + bytes(self._gathered)
+            self._unsent, self._gathered = memoryview(b""), bytearray()
+        self.session.channel.on_room = None
+        self.session.take_back()
+        if rest:
+            self.session.channel.send(rest, is_rest=True)
+
+    # What the state machines call, holding the lock.
+
+    def request(self, kind: Type, body: bytes, take: OnReply) -> None:
+        """Have a request sent, and its reply handed to `take`."""
+        request_id = self.session.expect_later(take)
+        self._gathered += struct.pack(">IBI", 5 + len(body), kind, request_id)
+        self._gathered += body
+
+    def move(self, file: BatchFile) -> None:
+        """A file has bytes to send or to ask for, in its turn."""
+        self._moving.append(file)
+
+    def finish(self, file: BatchFile, error: Exception | None) -> None:
+        """A file is over."""
+        self._active.discard(file)
+        self._finished.append((file, error))
+
+    # What happens in the transport's thread.
+
+    def _after_replies(self) -> None:
+        self._fill()
+        if self._is_awaited is not None and self._is_awaited():
+            self.session.channel.wake()
+
+    def _post(self, packet: bytes) -> None:
+        """Send a request of somebody else's, behind what has been gathered."""
+        with self._lock:
+            self._gathered += packet
+        self._fill()
+
+    def _fill(self) -> None:
+        """Send what can go now. What goes wrong is kept for the thread that waits."""
+        try:
+            with self._lock:
+                while self._failure is None:
+                    if not self._unsent:
+                        self._gather()
+                        if not self._gathered:
+                            return
+                        self._unsent, self._gathered = memoryview(bytes(self._gathered)), bytearray()
+                    sent_bytes = self.session.channel.send_some(self._unsent)
+                    if sent_bytes == 0:
+                        return
+                    self._unsent = self._unsent[sent_bytes:]
+        except Exception as error:
+            self._failure = self._failure or error
+
+    def _gather(self) -> None:
+        """Put together the next send: what replies have set going, then bytes, then files not yet begun."""
+        while len(self._gathered) < GATHERED_BYTES:
+            if self._moving and self.bytes_in_flight < MAX_BYTES_IN_FLIGHT:
+                file = self._moving[0]
+                if not file.move_some():
+                    self._moving.popleft()
+            elif self._queue and len(self._active) < self._files_in_flight:
+                file = self._queue.popleft()
+                self._active.add(file)
+                file.begin()
+            else:
+                return

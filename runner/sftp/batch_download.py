@@ -1,0 +1,134 @@
+"""One download of a batch: OPEN; READs; FSTAT behind the last one proves the source unchanged; then CLOSE and publish."""
+
+from __future__ import annotations
+
+import functools
+import struct
+
+from runner.errors import ConnectionLost, StepError
+from runner.remote_files import Fetching, FileStatus
+from runner.sftp.attributes import to_status
+from runner.sftp.batch_file import BatchFile, Engine, ignore
+from runner.sftp.packets import Attributes, OpenFlag, Reader, StatusCode, Type, encode_path
+from runner.sftp.pipelines import write_at
+from runner.sftp.session import Refusal
+
+_READ_FILE = struct.pack(">I", OpenFlag.READ) + Attributes().encode()
+
+
+class Download(BatchFile):
+    """The state machine of one download. Every method runs under the batch's lock."""
+
+    __slots__ = ("_after", "_asked", "_fd", "_received", "_rests", "job")
+
+    job: Fetching
+
+    def __init__(self, engine: Engine, job: Fetching) -> None:
+        super().__init__(engine, job)
+        self._fd = -1
+        self._asked = self._received = 0
+        # Ranges that a short reply left open.
+        self._rests: list[tuple[int, int]] = []
+        self._after: FileStatus | None = None
+
+    @property
+    def path(self) -> str:
+        return self.job.source
+
+    def begin(self) -> None:
+        self._then = self._after_open
+        body = encode_path(self.job.source) + _READ_FILE
+        self.ask(Type.OPEN, body, functools.partial(self.take_handle, "cannot read"))
+
+    def _after_open(self) -> None:
+        if not self._handle:
+            self.finish()
+        else:
+            self._engine.move(self)
+
+    def move_some(self) -> bool:
+        if self.error is None and self._fd < 0:
+            try:
+                self._fd = self.job.open()
+            except StepError as error:
+                self.fail(error)
+        if self.error is None and self._ask_for_some():
+            return True
+        if self._awaited == 0:
+            self._after_data()
+        return False
+
+    def _ask_for_some(self) -> bool:
+        """Ask for the next piece. False when there is no more to ask for."""
+        if self._rests:
+            offset, count = self._rests.pop()
+        else:
+            offset = self._asked
+            count = min(self._engine.session.read_bytes, self.job.size_bytes - offset)
+            self._asked += max(count, 0)
+        if count <= 0:
+            return False
+        self._engine.bytes_in_flight += count
+        self._then = self._after_data
+        take = functools.partial(self._take_data, offset, count)
+        self.ask(Type.READ, self._handle + struct.pack(">QI", offset, count), take)
+        return bool(self._rests) or self._asked < self.job.size_bytes
+
+    def _take_data(self, offset: int, count: int, kind: int, body: memoryview) -> None:
+        self._engine.bytes_in_flight -= count
+        if kind != Type.DATA:
+            self._take_end(kind, body)
+            return
+        data = Reader(body).take_string()
+        if not 0 < len(data) <= count:
+            raise ConnectionLost(
+                f"{self._engine.session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were "
+                "asked for",
+                hint="The session cannot be trusted on.",
+            )
+        self._received += len(data)
+        self._engine.done_bytes += len(data)
+        if len(data) < count:
+            self._rests.append((offset + len(data), count - len(data)))
+        if self.error is None:
+            try:
+                write_at(self._fd, data, offset)
+            except OSError as error:
+                self.fail(error)
+
+    def _take_end(self, kind: int, body: memoryview) -> None:
+        """An end of file that comes too early shows in the count of what was received."""
+        try:
+            self._engine.session.check_status(kind, body)
+        except Refusal as refusal:
+            if refusal.code != StatusCode.EOF:
+                self.fail(refusal, "cannot read")
+
+    def _after_data(self) -> None:
+        """Everything asked for has come. After a short reply there is more to ask for."""
+        if self.error is None and self._asked < self.job.size_bytes:
+            return  # its turn will come
+        if self.error is None and self._rests:
+            self._engine.move(self)
+            return
+        self._then = self._after_close
+        if self.error is None:
+            self.ask(Type.FSTAT, self._handle, self._looked)
+        self.ask(Type.CLOSE, self._handle, ignore)
+
+    def _looked(self, kind: int, body: memoryview) -> None:
+        if kind == Type.ATTRS:
+            self._after = to_status(Reader(body).take_attributes())
+
+    def _after_close(self) -> None:
+        try:
+            if self.error is None:
+                self.job.prove(self._received, self._after)
+                self.job.publish()
+        except StepError as error:
+            self.fail(error)
+        self.job.discard()
+        self.finish()
+
+    def forget(self) -> None:
+        self.job.discard()

@@ -1,0 +1,69 @@
+"""What a copy must have proven before it is published."""
+
+from __future__ import annotations
+
+from runner.errors import PermissionRefused, SourceChanged, VerificationFailed
+from runner.plan import CopyFile
+from runner.remote_files import ReadFile, Written
+from runner.results import Verified
+
+
+def prove_sent(
+    copy: CopyFile, expected_bytes: int, written: Written, peer: str, warnings: list[str]
+) -> Verified | None:
+    """How far it is proven that what was written is the source. What the server refused and may refuse is warned of.
+
+    Raises `PermissionRefused` if the server did not take the permissions that the step gives, `VerificationFailed` if
+    the size is another, or if the server does not tell it and the step does not allow that.
+    """
+    if written.refused_attributes:
+        if copy.permissions is not None and "permissions" in written.refused_attributes:
+            raise PermissionRefused(
+                f"{peer} refused to set the permissions {copy.permissions:04o} of {copy.destination!r}: "
+                f"{written.refused_attributes}",
+                hint="Remove 'permissions' from the mode if the server's own choice will do.",
+            )
+        warnings.append(f"the server refused to preserve {written.refused_attributes}")
+    if written.size_bytes is not None:
+        if written.size_bytes != expected_bytes:
+            raise VerificationFailed(
+                f"the copy on {peer} has {written.size_bytes:,} bytes, the source {expected_bytes:,}: every write was "
+                "acknowledged, but not everything was kept",
+                hint="A quota or a full disk on the server is the usual cause.",
+            )
+        return "size"
+    if copy.verify == "size":
+        warnings.append("the server does not tell the copy's size; every byte was acknowledged")
+        return None
+    raise VerificationFailed(
+        f"{peer} does not tell the size of what was just written, so the copy cannot be verified",
+        hint="Set 'verify: size' in the mode to accept the server's acknowledgement of every byte instead.",
+    )
+
+
+def prove_same_hash(found: str, expected: str, peer: str) -> None:
+    """Raise `VerificationFailed` unless the copy on the server has the hash of what was sent."""
+    if found != expected:
+        raise VerificationFailed(
+            f"the copy on {peer} is not what was sent: its SHA-256 is {found}, expected {expected}",
+            hint="The server acknowledged every byte and kept others: its storage or something on the way is broken.",
+        )
+
+
+def prove_received(source: str, read: ReadFile, kept_bytes: int, peer: str) -> None:
+    """Raise unless the whole file came, all of one version, and is kept. `VerificationFailed`, `SourceChanged`."""
+    expected, received = read.before.size_bytes, read.received_bytes
+    before = (read.before.size_bytes, read.before.modified_at_seconds)
+    after = (read.after.size_bytes, read.after.modified_at_seconds) if read.after else before
+    if before != after or (expected is not None and received > expected):
+        raise SourceChanged(
+            f"the source {source!r} on {peer} was written to while it was copied",
+            hint="Play again when whatever writes it has finished.",
+        )
+    if expected is not None and received != expected:
+        raise VerificationFailed(
+            f"{peer} sent {received:,} of the {expected:,} bytes of {source!r}",
+            hint="The server ended the file early although nothing changed it; its storage may be damaged.",
+        )
+    if kept_bytes != received:
+        raise VerificationFailed(f"{received:,} bytes of {source!r} came, but {kept_bytes:,} are on the disk")
