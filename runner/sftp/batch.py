@@ -2,7 +2,7 @@
 
 A small file costs six requests. Made one after the other, each waits for a round trip; here every file is a small state
 machine (`batch_upload.py`, `batch_download.py`) that is set going by the reply it waits for, in the transport's thread.
-What they want to send is gathered and leaves together when all replies that came together have been taken.
+What they want to send is gathered, and leaves together when all replies that have come so far have been taken.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runner.sftp.batch_file import BatchFile
 from runner.sftp.batch_upload import Upload
 from runner.sftp.packets import Type
 from runner.sftp.refusals import explain_refusal
-from runner.sftp.session import OnReply, Refusal, SftpSession
+from runner.sftp.session import Refusal, SftpSession
 
 MAX_FILES_IN_FLIGHT = 256
 # Payload that has been sent and not yet acknowledged, or asked for and not yet received.
@@ -27,6 +27,8 @@ MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024
 GATHERED_BYTES = 256 * 1024
 # How many files may wait for their turn, so that whoever finds them is not held up, nor runs far ahead.
 MAX_QUEUED_FILES = 1024
+
+_REQUEST_START = struct.Struct(">IBI").pack
 
 
 class SftpBatch:
@@ -47,8 +49,8 @@ class SftpBatch:
         self._failure: Exception | None = None
         self.bytes_in_flight = 0
         self.done_bytes = 0
-        session.channel.on_room = self._fill
-        session.share(self._post, self._after_replies, self._lock)
+        session.channel.on_pause = self._after_replies
+        session.share(self._post, self._lock)
 
     # What the thread that waits calls.
 
@@ -122,18 +124,18 @@ class SftpBatch:
         with self._lock:
             rest = bytes(self._unsent) + bytes(self._gathered)
             self._unsent, self._gathered = memoryview(b""), bytearray()
-        self.session.channel.on_room = None
+        self.session.channel.on_pause = None
         self.session.take_back()
         if rest:
             self.session.channel.send(rest, is_rest=True)
 
     # What the state machines call, holding the lock.
 
-    def request(self, kind: Type, body: bytes, take: OnReply) -> None:
-        """Have a request sent, and its reply handed to `take`."""
-        request_id = self.session.expect_later(take)
-        self._gathered += struct.pack(">IBI", 5 + len(body), kind, request_id)
-        self._gathered += body
+    def request(self, kind: Type, body: bytes, file: BatchFile) -> int:
+        """Have a request sent, whose reply is the file's; its id."""
+        request_id = self.session.expect_later(file)
+        self._gathered += _REQUEST_START(5 + len(body), kind, request_id) + body
+        return request_id
 
     def move(self, file: BatchFile) -> None:
         """A file has bytes to send or to ask for, in its turn."""

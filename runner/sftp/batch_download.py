@@ -38,7 +38,10 @@ class Download(BatchFile):
     def begin(self) -> None:
         self._then = self._after_open
         body = encode_path(self.job.source) + _READ_FILE
-        self.ask(Type.OPEN, body, functools.partial(self.take_handle, "cannot read"))
+        self.ask(Type.OPEN, body, self._take_handle)
+
+    def _take_handle(self, kind: int, body: memoryview) -> None:
+        self.take_handle("cannot read", kind, body)
 
     def _after_open(self) -> None:
         if not self._handle:

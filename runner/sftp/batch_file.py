@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from runner.errors import StepError
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type
-from runner.sftp.session import OnReply, Refusal, SftpSession
+from runner.sftp.session import Countdown, Refusal, SftpSession
 
 MAX_HANDLE_BYTES = 256
+
+# Takes a reply's type and body; the view is valid during the call only.
+Take = Callable[[int, memoryview], None]
 
 
 class Engine(Protocol):
@@ -21,8 +22,8 @@ class Engine(Protocol):
     bytes_in_flight: int
     done_bytes: int
 
-    def request(self, kind: Type, body: bytes, take: OnReply) -> None:
-        """Have a request sent, and its reply handed to `take`."""
+    def request(self, kind: Type, body: bytes, file: BatchFile) -> int:
+        """Have a request sent, whose reply is the file's; its id."""
         ...
 
     def move(self, file: BatchFile) -> None:
@@ -34,36 +35,39 @@ class Engine(Protocol):
         ...
 
 
-class BatchFile(ABC):
+class BatchFile(Countdown):
     """One file of a batch. The first thing that goes wrong is kept, whatever it leads to."""
 
-    __slots__ = ("_awaited", "_engine", "_handle", "_then", "doing", "error", "job")
+    __slots__ = ("_awaited", "_engine", "_handle", "_in_flight_bytes", "_takers", "_then", "doing", "error", "job")
 
     def __init__(self, engine: Engine, job: Any) -> None:
         self.job = job
         self._engine = engine
         self._handle = b""
         self._awaited = 0
+        # Bytes that were sent and are not acknowledged.
+        self._in_flight_bytes = 0
+        self._takers: dict[int, Take] = {}
         self._then: Callable[[], None] = lambda: None
         self.error: Exception | None = None
         self.doing = ""
 
     @property
-    @abstractmethod
     def path(self) -> str:
         """The remote file, for messages."""
+        raise NotImplementedError
 
-    @abstractmethod
     def begin(self) -> None:
         """Send the first request."""
+        raise NotImplementedError
 
-    @abstractmethod
     def move_some(self) -> bool:
         """Send the next bytes, or ask for them. False when there are no more."""
+        raise NotImplementedError
 
-    @abstractmethod
     def forget(self) -> None:
         """The session is lost: let go of everything local."""
+        raise NotImplementedError
 
     def give_up(self) -> None:
         """Go no further than what tidies up."""
@@ -74,26 +78,34 @@ class BatchFile(ABC):
         if self.error is None:
             self.error, self.doing = error, doing
 
-    def ask(self, kind: Type, body: bytes, take: Callable[[int, memoryview], None]) -> None:
-        """Send a request whose reply `take` gets; a `Refusal` that it raises fails the file. Then the next stage."""
+    def ask(self, kind: Type, body: bytes, take: Take) -> None:
+        """Send a request. `take` gets any answer but OK; the next stage begins when all requests are answered."""
         self._awaited += 1
-        self._engine.request(kind, body, functools.partial(self._answered, take))
+        self._takers[self._engine.request(kind, body, self)] = take
 
-    def _answered(self, take: Callable[[int, memoryview], None], kind: int, body: memoryview) -> bool:
+    def acknowledge(self) -> bool:
+        if self._in_flight_bytes:
+            # All pieces but the last are of this size, and each is answered: the sum comes out right.
+            count = min(self._engine.session.write_bytes, self._in_flight_bytes)
+            self._in_flight_bytes -= count
+            self._engine.bytes_in_flight -= count
+            self._engine.done_bytes += count
         self._awaited -= 1
-        try:
-            take(kind, body)
-        except MalformedPacket as error:
-            raise self._engine.session.malformed_field(error) from error
         if self._awaited == 0:
+            self._takers.clear()
             self._then()
         return False
 
+    def take(self, request_id: int, kind: int, body: memoryview) -> bool:
+        if kind != Type.STATUS or int.from_bytes(body[:4], "big") != StatusCode.OK:
+            try:
+                self._takers[request_id](kind, body)
+            except MalformedPacket as error:
+                raise self._engine.session.malformed_field(error) from error
+        return self.acknowledge()
+
     def take_status(self, doing: str, kind: int, body: memoryview) -> None:
         """A status: fails the file unless it is OK."""
-        # Nearly every reply is this one.
-        if kind == Type.STATUS and int.from_bytes(body[:4], "big") == StatusCode.OK and len(body) >= 4:
-            return
         try:
             self._engine.session.check_status(kind, body)
         except Refusal as refusal:

@@ -21,12 +21,24 @@ POSIX_RENAME = "posix-rename@openssh.com"
 _NEW_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE)
 _ANY_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE)
 _PRIVATE = Attributes(mode=PRIVATE_MODE).encode()
+_WRITE_START = struct.Struct(">QI").pack
+_POSIX_RENAME_START = encode_string(POSIX_RENAME.encode())
 
 
 class Upload(BatchFile):
     """The state machine of one upload. Every method runs under the batch's lock."""
 
-    __slots__ = ("_is_publishing", "_offset", "_refused", "_size", "_source", "_wanted", "_written_path", "job")
+    __slots__ = (
+        "_in_flight_bytes",
+        "_is_publishing",
+        "_offset",
+        "_refused",
+        "_size",
+        "_source",
+        "_wanted",
+        "_written_path",
+        "job",
+    )
 
     job: Sending
 
@@ -52,7 +64,10 @@ class Upload(BatchFile):
     def begin(self) -> None:
         self._then = self._after_open
         flags = _NEW_FILE if self.job.temporary else _ANY_FILE
-        self.ask(Type.OPEN, self._written_path + flags + _PRIVATE, functools.partial(self.take_handle, "cannot create"))
+        self.ask(Type.OPEN, self._written_path + flags + _PRIVATE, self._take_handle)
+
+    def _take_handle(self, kind: int, body: memoryview) -> None:
+        self.take_handle("cannot create", kind, body)
 
     def _after_open(self) -> None:
         if not self._handle:
@@ -93,16 +108,16 @@ class Upload(BatchFile):
             )
         if source.hasher is not None:
             source.hasher.update(memoryview(piece))
-        head = struct.pack(">QI", self._offset, len(piece))
+        self._in_flight_bytes += len(piece)
         self._engine.bytes_in_flight += len(piece)
         self._then = self._while_writing
-        self.ask(Type.WRITE, self._handle + head + piece, functools.partial(self._wrote, len(piece)))
+        self.ask(
+            Type.WRITE, b"".join((self._handle, _WRITE_START(self._offset, len(piece)), piece)), self._refuse_write
+        )
         self._offset += len(piece)
         return self._offset < source.size_bytes
 
-    def _wrote(self, count: int, kind: int, body: memoryview) -> None:
-        self._engine.bytes_in_flight -= count
-        self._engine.done_bytes += count
+    def _refuse_write(self, kind: int, body: memoryview) -> None:
         self.take_status("cannot write to", kind, body)
 
     def _while_writing(self) -> None:
@@ -114,7 +129,10 @@ class Upload(BatchFile):
             self.ask(Type.FSETSTAT, self._handle + encode_wanted(self._wanted), self._set)
         self.ask(Type.FSTAT, self._handle, self._looked)
         # Servers with a quota or a write-behind cache tell of a lost write only at CLOSE.
-        self.ask(Type.CLOSE, self._handle, functools.partial(self.take_status, "cannot finish"))
+        self.ask(Type.CLOSE, self._handle, self._refuse_close)
+
+    def _refuse_close(self, kind: int, body: memoryview) -> None:
+        self.take_status("cannot finish", kind, body)
 
     def _set(self, kind: int, body: memoryview) -> None:
         try:
@@ -194,11 +212,10 @@ class Upload(BatchFile):
         self._is_publishing = True
         self._then = self._after_rename
         destination = encode_path(self.job.destination)
-        take = functools.partial(self._renamed, temporary, self.job.destination)
         if POSIX_RENAME in self._engine.session.extensions:
-            self.ask(Type.EXTENDED, encode_string(POSIX_RENAME.encode()) + self._written_path + destination, take)
+            self.ask(Type.EXTENDED, _POSIX_RENAME_START + self._written_path + destination, self._refuse_publishing)
         elif self.job.is_new:
-            self.ask(Type.RENAME, self._written_path + destination, take)
+            self.ask(Type.RENAME, self._written_path + destination, self._refuse_publishing)
         else:
             self._step_aside(temporary)
 
@@ -212,8 +229,7 @@ class Upload(BatchFile):
                 self._remove()
                 return
             self._then = tidy
-            take = functools.partial(self._renamed, temporary, self.job.destination)
-            self.ask(Type.RENAME, self._written_path + old, take)
+            self.ask(Type.RENAME, self._written_path + old, self._refuse_publishing)
 
         def tidy() -> None:
             if self.error is not None:
@@ -224,9 +240,12 @@ class Upload(BatchFile):
             self.ask(Type.REMOVE, new, ignore)
 
         self._then = replace
-        self.ask(Type.RENAME, old + new, functools.partial(self._renamed, self.job.destination, aside))
+        self.ask(Type.RENAME, old + new, functools.partial(self._refuse_rename, self.job.destination, aside))
 
-    def _renamed(self, source: str, destination: str, kind: int, body: memoryview) -> None:
+    def _refuse_publishing(self, kind: int, body: memoryview) -> None:
+        self._refuse_rename(self.job.temporary or "", self.job.destination, kind, body)
+
+    def _refuse_rename(self, source: str, destination: str, kind: int, body: memoryview) -> None:
         try:
             self._engine.session.check_status(kind, body)
         except Refusal as refusal:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 VERSION = 3
 
@@ -59,20 +59,21 @@ class OpenFlag(IntFlag):
     EXCLUSIVE = 0x20
 
 
-class _AttributeFlag(IntFlag):
-    SIZE = 0x01
-    USER_GROUP = 0x02
-    PERMISSIONS = 0x04
-    TIMES = 0x08
-    EXTENDED = 0x80000000
+# Flags of attributes, section 5. Plain numbers: they are looked at for every file of a tree.
+_SIZE = 0x01
+_USER_GROUP = 0x02
+_PERMISSIONS = 0x04
+_TIMES = 0x08
+_USUAL = _SIZE | _USER_GROUP | _PERMISSIONS | _TIMES
+# Flags, size, user, group, mode, access time, modification time.
+_USUAL_ATTRIBUTES = struct.Struct(">IQIIIII")
 
 
 class MalformedPacket(Exception):
     """The server sent bytes that are no SFTP packet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What a server tells of a file, section 5; None for what it left out. Times are whole seconds since 1970."""
 
     size_bytes: int | None = None
@@ -82,13 +83,13 @@ class Attributes:
 
     def encode(self) -> bytes:
         """The attributes as SETSTAT and OPEN carry them. Access and modification time go together or not at all."""
-        flags = _AttributeFlag(0)
+        flags = 0
         body = b""
         if self.mode is not None:
-            flags |= _AttributeFlag.PERMISSIONS
+            flags |= _PERMISSIONS
             body += struct.pack(">I", self.mode)
         if self.modified_at_seconds is not None:
-            flags |= _AttributeFlag.TIMES
+            flags |= _TIMES
             accessed = self.modified_at_seconds if self.accessed_at_seconds is None else self.accessed_at_seconds
             body += struct.pack(">II", accessed, self.modified_at_seconds)
         return struct.pack(">I", flags) + body
@@ -140,12 +141,20 @@ class Reader:
         return self.take(self.take_uint32())
 
     def take_attributes(self) -> Attributes:
+        if len(self._data) - self._offset >= _USUAL_ATTRIBUTES.size:
+            flags, size, _, _, mode, accessed, modified = _USUAL_ATTRIBUTES.unpack_from(self._data, self._offset)
+            if flags == _USUAL:
+                self._offset += _USUAL_ATTRIBUTES.size
+                return Attributes(size, mode, accessed, modified)
+        return self._take_unusual_attributes()
+
+    def _take_unusual_attributes(self) -> Attributes:
         flags = self.take_uint32()
-        size = self.take_uint64() if flags & _AttributeFlag.SIZE else None
-        if flags & _AttributeFlag.USER_GROUP:
+        size = self.take_uint64() if flags & _SIZE else None
+        if flags & _USER_GROUP:
             self.take(8)
-        mode = self.take_uint32() if flags & _AttributeFlag.PERMISSIONS else None
-        accessed, modified = (self.take_uint32(), self.take_uint32()) if flags & _AttributeFlag.TIMES else (None, None)
+        mode = self.take_uint32() if flags & _PERMISSIONS else None
+        accessed, modified = (self.take_uint32(), self.take_uint32()) if flags & _TIMES else (None, None)
         return Attributes(size, mode, accessed, modified)
 
     @property

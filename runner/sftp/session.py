@@ -24,6 +24,12 @@ MAX_PACKET_BYTES = 257 * 1024
 DEFAULT_TRANSFER_BYTES = 32 * 1024
 MAX_TRANSFER_BYTES = 255 * 1024
 
+# Length, type, request id and code of a STATUS, the commonest reply.
+_STATUS_START = struct.Struct(">IBII").unpack_from
+_SHORTEST_STATUS_BYTES = 13
+# An enum's member is slow to look up.
+_STATUS, _OK = int(Type.STATUS), int(StatusCode.OK)
+
 
 # Takes a reply's type and body in the transport's thread; the view is valid during the call only. It may send nothing
 # but what can go at once, and returns whether somebody should be woken.
@@ -34,6 +40,7 @@ class ByteChannel(Protocol):
     """What a session needs of the channel below it."""
 
     on_room: Callable[[], None] | None
+    on_pause: Callable[[], None] | None
 
     @property
     def has_ended(self) -> bool: ...
@@ -70,6 +77,20 @@ class Reply:
         self.body: bytes = b""
 
 
+class Countdown:
+    """Waits for the replies to several requests, nearly all of which will be OK. Called in the transport's thread."""
+
+    __slots__ = ()
+
+    def acknowledge(self) -> bool:
+        """One of the requests was answered by OK. Returns whether somebody should be woken."""
+        raise NotImplementedError
+
+    def take(self, request_id: int, kind: int, body: memoryview) -> bool:
+        """The same for any other answer; the view is valid during the call only."""
+        raise NotImplementedError
+
+
 class SftpSession:
     """One SFTP session. Create it before the subsystem is started, then call `negotiate`."""
 
@@ -79,7 +100,7 @@ class SftpSession:
         self._send_lock = threading.Lock()
         self._packet = memoryview(bytearray(4 + MAX_PACKET_BYTES))
         self._filled_bytes = 0
-        self._waiting: dict[int, Reply | OnReply] = {}
+        self._waiting: dict[int, Reply | OnReply | Countdown] = {}
         self._version_reply = Reply()
         self._ids = itertools.count()
         self._failure: Exception | None = None
@@ -91,9 +112,8 @@ class SftpSession:
         self.write_bytes = DEFAULT_TRANSFER_BYTES
         # How many files may be open at once, 0 if the server does not tell.
         self.max_open_handles = 0
-        # Who sends our requests, is told when all replies that came together have been taken, and guards taking them.
+        # Who sends our requests, and guards taking the replies.
         self._send: Callable[[bytes], None] = channel.send
-        self._after_replies: Callable[[], None] = lambda: None
         self._guard = threading.RLock()
         channel.listen(self._feed)
 
@@ -135,15 +155,15 @@ class SftpSession:
             self._send(encode_packet(kind, self.expect_later(reply), *parts))
         return reply
 
-    def share(self, send: Callable[[bytes], None], after_replies: Callable[[], None], guard: threading.RLock) -> None:
+    def share(self, send: Callable[[bytes], None], guard: threading.RLock) -> None:
         """Let somebody gather all requests of this session, and take its replies under a lock of theirs."""
-        self._send, self._after_replies, self._guard = send, after_replies, guard
+        self._send, self._guard = send, guard
 
     def take_back(self) -> None:
         """The end of `share`."""
-        self._send, self._after_replies, self._guard = self.channel.send, lambda: None, threading.RLock()
+        self._send, self._guard = self.channel.send, threading.RLock()
 
-    def expect_later(self, taker: Reply | OnReply) -> int:
+    def expect_later(self, taker: Reply | OnReply | Countdown) -> int:
         """A new request's id; `taker` gets the reply to it."""
         request_id = next(self._ids) & 0xFFFFFFFF
         self._waiting[request_id] = taker
@@ -245,23 +265,47 @@ class SftpSession:
     def _feed(self, data: memoryview) -> bool:
         """Take the server's next bytes apart. Runs in the transport's thread; true if somebody should be woken."""
         is_news = False
-        with self._guard:
-            while data and self._failure is None:
-                packet, data = self._take_packet(data)
-                if packet is not None and self._accept(packet[0], packet[1:]):
-                    is_news = True
-        self._after_replies()
+        try:
+            with self._guard:
+                while data and self._failure is None:
+                    if self._filled_bytes == 0:
+                        taken_bytes, is_for_somebody = self._take_whole_packets(data)
+                        is_news = is_news or is_for_somebody
+                        data = data[taken_bytes:]
+                    if data and self._failure is None:
+                        packet, data = self._take_part(data)
+                        if packet is not None:
+                            is_news = self._accept(packet[0], int.from_bytes(packet[1:5], "big"), packet[5:]) or is_news
+        except Exception as error:
+            # Nothing may be raised in the transport's thread: what goes wrong there ends this session only.
+            self._failure = self._failure or error
         return is_news or self._failure is not None
 
-    def _take_packet(self, data: memoryview) -> tuple[memoryview | None, memoryview]:
-        """The next packet without its length, if it is complete by now, and the data behind it.
+    def _take_whole_packets(self, data: memoryview) -> tuple[int, bool]:
+        """Accept the packets that are complete in `data`, none of which is copied: how many bytes they were."""
+        start, limit, is_news, waiting = 0, len(data), False, self._waiting
+        while limit - start >= _SHORTEST_STATUS_BYTES and self._failure is None:
+            length, kind, request_id, code = _STATUS_START(data, start)
+            end = start + 4 + length
+            if not 5 <= length <= MAX_PACKET_BYTES or end > limit:
+                break
+            taker = waiting.get(request_id)
+            if (
+                isinstance(taker, Countdown)
+                and kind == _STATUS
+                and code == _OK
+                and length >= _SHORTEST_STATUS_BYTES - 4
+            ):
+                # Nearly all replies to a batch of small files are this one.
+                del waiting[request_id]
+                is_news = taker.acknowledge() or is_news
+            else:
+                is_news = self._accept(kind, request_id, data[start + 9 : end]) or is_news
+            start = end
+        return start, is_news
 
-        A packet that is whole in `data` is not copied; one that comes in pieces is put together in one buffer.
-        """
-        if self._filled_bytes == 0 and len(data) >= 4:
-            end = 4 + self._check_length(int.from_bytes(data[:4], "big"))
-            if len(data) >= end:
-                return data[4:end], data[end:]
+    def _take_part(self, data: memoryview) -> tuple[memoryview | None, memoryview]:
+        """Put a packet together that comes in pieces: the packet, if it is complete by now, and the data behind it."""
         wanted = 4 if self._filled_bytes < 4 else 4 + int.from_bytes(self._packet[:4], "big")
         count = min(len(data), wanted - self._filled_bytes)
         self._packet[self._filled_bytes : self._filled_bytes + count] = data[:count]
@@ -280,9 +324,8 @@ class SftpSession:
             return MAX_PACKET_BYTES
         return length
 
-    def _accept(self, kind: int, rest: memoryview) -> bool:
-        request_id, body = int.from_bytes(rest[:4], "big"), rest[4:]
-        taker: Reply | OnReply | None
+    def _accept(self, kind: int, request_id: int, body: memoryview) -> bool:
+        taker: Reply | OnReply | Countdown | None
         if kind != Type.VERSION:
             taker = self._waiting.pop(request_id, None)
         elif self._version_reply.kind is None:
@@ -294,12 +337,10 @@ class SftpSession:
         if taker is None:
             self._failure = self._malformed("a reply to no request")
             return True
+        if isinstance(taker, Countdown):
+            return taker.take(request_id, kind, body)
         if not isinstance(taker, Reply):
-            try:
-                return taker(kind, body)
-            except Exception as error:
-                self._failure = error
-                return True
+            return taker(kind, body)
         # The kind is set last: whoever waits takes it as the sign that the body is there.
         taker.body, taker.kind = bytes(body), kind
         waited_seconds = time.monotonic() - taker.sent_at_seconds

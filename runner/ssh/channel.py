@@ -59,6 +59,8 @@ class Channel:
         self._on_data: Callable[[memoryview], bool] = lambda data: False
         # Called in the transport's thread when the server has room for more; it may only `send_some`.
         self.on_room: Callable[[], None] | None = None
+        # Called there when everything that has come so far has been handed over.
+        self.on_pause: Callable[[], None] | None = None
         self._stderr = bytearray()
         self._received_bytes = 0
         self._replenished_bytes = 0
@@ -285,6 +287,11 @@ class Channel:
         if is_news:
             with self._arrival:
                 self._arrival.notify_all()
+
+    def take_pause(self) -> None:
+        """Called by the packetizer when all that has come so far has been taken."""
+        if self.on_pause is not None:
+            self.on_pause()
 
     def take_window(self, count_bytes: int) -> None:
         """Called by the packetizer when the server has room for more."""

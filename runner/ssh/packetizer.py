@@ -62,6 +62,10 @@ class Sink(Protocol):
         """The server has room for so many bytes more."""
         ...
 
+    def take_pause(self) -> None:
+        """Everything that has come so far has been taken."""
+        ...
+
 
 class BulkPacketizer:
     """Packets in and out of one socket."""
@@ -80,6 +84,7 @@ class BulkPacketizer:
         self._sequence_in = self._sequence_out = 0
         self._send_lock = threading.RLock()
         self._sinks: dict[int, Sink] = {}
+        self._talking: set[Sink] = set()
         self._handshake_ends_at: float | None = None
         self._is_handshake_complete = False
         self._keepalive_seconds = 0.0
@@ -224,6 +229,7 @@ class BulkPacketizer:
         sink = self._sinks.get(int.from_bytes(payload[1:5], "big"))
         if sink is None:
             return False
+        self._talking.add(sink)
         number = int.from_bytes(payload[5:9], "big")
         if payload[0] == _CHANNEL_WINDOW_ADJUST:
             sink.take_window(number)
@@ -232,6 +238,12 @@ class BulkPacketizer:
         else:
             raise SSHException("the server sent a channel packet whose lengths do not agree")
         return True
+
+    def _tell_pause(self) -> None:
+        """Nothing complete is left to read: whoever wants to answer many packets at once does it now."""
+        for sink in self._talking:
+            sink.take_pause()
+        self._talking.clear()
 
     @property
     def departed_bytes(self) -> int:
@@ -274,6 +286,7 @@ class BulkPacketizer:
             opened = self._inbound.open(self._view[self._start : self._end], self._sequence_in, limit)
             if opened is not None:
                 break
+            self._tell_pause()
             self._receive_some()
         payload, consumed_bytes = opened
         self._start += consumed_bytes

@@ -9,31 +9,49 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runner.cancellation import CleanUpAbandoned
 from runner.errors import StepError
 from runner.plan import CopyFile
 from runner.remote_files import Batch, FileStatus, ReadFile, Source, WantedAttributes, Written
-from runner.results import CopyResult, Verified
+from runner.results import Verified
 from runner.transfer.copy import CLEAN_UP_SECONDS, NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.decision import wanted_attributes
-from runner.transfer.local_files import LocalSource, LocalTarget, explain_os_error, open_local_source, set_attributes
-from runner.transfer.temporary import temporary_path
+from runner.transfer.local_files import (
+    LocalFolder,
+    LocalFolders,
+    LocalSource,
+    LocalTarget,
+    explain_os_error,
+    open_local_source,
+    permissions_by_umask,
+    set_attributes,
+)
+from runner.transfer.temporary import TemporaryNames
 from runner.transfer.verification import prove_received, prove_sent
 
-# What became of one file.
-OnResult = Callable[[CopyFile, CopyResult | StepError], None]
 
-
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A file that has to be copied, and what is known of both sides."""
 
-    copy: CopyFile
+    source_path: str
+    destination_path: str
     source: FileStatus
     destination: FileStatus | None
-    new_file_permissions: int = NEW_REMOTE_FILE_PERMISSIONS
+
+
+class Outcome(NamedTuple):
+    """What became of one file. `error` is None for a copy that was published."""
+
+    file: Pending
+    size_bytes: int
+    verified: Verified | None
+    warnings: list[str]
+    error: StepError | None
+
+
+OnOutcome = Callable[[Outcome], None]
 
 
 @contextmanager
@@ -48,56 +66,62 @@ def running_batch(around: Surroundings) -> Iterator[Batch]:
             with around.cancellation.shield(CLEAN_UP_SECONDS):
                 batch.abandon()
         except (StepError, CleanUpAbandoned):
-            pass  # the session is gone, or does not answer: the next play clears away what is left
+            pass  # the session is gone, or does not answer: a later play clears away what is left
         raise
 
 
-def upload_many(files: Iterable[Pending], around: Surroundings, on_result: OnResult) -> None:
-    """Upload all `files`. What fails for one of them goes to `on_result`; raises when the session ends."""
+def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
+    """Upload all `files` as `options` say. What fails for one of them is told; raises when the session ends."""
+    common = _Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS)
     with running_batch(around) as batch:
         for file in files:
-            batch.send(_Upload(file, around.peer, on_result))
+            batch.send(_Upload(file, common))
 
 
-def download_many(files: Iterable[Pending], around: Surroundings, on_result: OnResult) -> None:
-    """Download all `files`, whose sources must tell their size. What fails for one of them goes to `on_result`."""
-    with running_batch(around) as batch:
+def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
+    """Download all `files`, whose sources must tell their size. What fails for one of them is told."""
+    common = _Common(options, around.peer, on_outcome, permissions_by_umask())
+    with LocalFolders(create_parents=options.create_parents) as folders, running_batch(around) as batch:
         for file in files:
-            batch.fetch(_Download(file, around.peer, on_result))
+            batch.fetch(_Download(file, common, folders))
+
+
+class _Common:
+    """What all files of a batch share."""
+
+    __slots__ = ("names", "new_file_permissions", "on_outcome", "options", "peer")
+
+    def __init__(self, options: CopyFile, peer: str, on_outcome: OnOutcome, new_file_permissions: int) -> None:
+        self.options = options
+        self.peer = peer
+        self.on_outcome = on_outcome
+        self.new_file_permissions = new_file_permissions
+        self.names = TemporaryNames()
 
 
 class _Upload:
     """One upload; a `runner.remote_files.Sending`."""
 
-    __slots__ = (
-        "_file",
-        "_on_result",
-        "_peer",
-        "_source",
-        "_verified",
-        "destination",
-        "is_new",
-        "temporary",
-        "warnings",
-    )
+    __slots__ = ("_common", "_file", "_source", "_verified", "_warnings", "destination", "is_new", "temporary")
 
-    def __init__(self, file: Pending, peer: str, on_result: OnResult) -> None:
+    def __init__(self, file: Pending, common: _Common) -> None:
         self._file = file
-        self._peer = peer
-        self._on_result = on_result
+        self._common = common
         self._source: LocalSource | None = None
         self._verified: Verified | None = None
-        self.destination = file.copy.destination
-        self.temporary = temporary_path(self.destination) if file.copy.atomic else None
+        self._warnings: list[str] = []
+        self.destination = file.destination_path
+        self.temporary = common.names.path_beside(self.destination) if common.options.atomic else None
         self.is_new = file.destination is None
-        self.warnings: list[str] = []
 
     def open(self) -> tuple[Source, WantedAttributes]:
-        file = self._file
-        source = self._source = open_local_source(file.copy.source)
+        file, common = self._file, self._common
+        source = self._source = open_local_source(file.source_path)
         # The file may be another than when it was looked at: what it is now is what is copied.
-        wanted, warnings = wanted_attributes(file.copy, source.status, file.destination, file.new_file_permissions)
-        self.warnings += warnings
+        wanted, warnings = wanted_attributes(
+            common.options, source.status, file.destination, common.new_file_permissions
+        )
+        self._warnings += warnings
         return Source(source.fd, source.opened_as.st_size), wanted
 
     def close(self) -> None:
@@ -109,83 +133,65 @@ class _Upload:
                 source.close()
 
     def prove(self, written: Written) -> None:
-        expected_bytes = self._source.opened_as.st_size if self._source else 0
-        self._verified = prove_sent(self._file.copy, expected_bytes, written, self._peer, self.warnings)
+        options, peer = self._common.options, self._common.peer
+        self._verified = prove_sent(options, self.destination, self._size_bytes, written, peer, self._warnings)
 
     def finish(self, error: StepError | None) -> None:
-        copy = self._file.copy
-        self._on_result(
-            copy,
-            error
-            or _result(
-                self._file,
-                self._source.opened_as.st_size if self._source else 0,
-                self._verified,
-                is_atomic=copy.atomic,
-                warnings=self.warnings,
-            ),
-        )
+        self._common.on_outcome(Outcome(self._file, self._size_bytes, self._verified, self._warnings, error))
+
+    @property
+    def _size_bytes(self) -> int:
+        return self._source.opened_as.st_size if self._source else 0
 
 
 class _Download:
     """One download; a `runner.remote_files.Fetching`."""
 
-    __slots__ = ("_file", "_on_result", "_peer", "_target", "_verified", "size_bytes", "source")
+    __slots__ = ("_common", "_file", "_folder", "_folders", "_target", "_verified", "_warnings", "size_bytes", "source")
 
-    def __init__(self, file: Pending, peer: str, on_result: OnResult) -> None:
+    def __init__(self, file: Pending, common: _Common, folders: LocalFolders) -> None:
         self._file = file
-        self._peer = peer
-        self._on_result = on_result
+        self._common = common
+        self._folders = folders
+        self._folder: LocalFolder | None = None
         self._target: LocalTarget | None = None
         self._verified: Verified | None = None
-        self.source = file.copy.source
+        self._warnings: list[str] = []
+        self.source = file.source_path
         self.size_bytes = file.source.size_bytes or 0
 
     def open(self) -> int:
-        copy = self._file.copy
-        target = LocalTarget(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents)
-        target.__enter__()
-        self._target = target
-        return target.fd
+        common, destination = self._common, self._file.destination_path
+        folder = self._folder = self._folders.enter(os.path.dirname(destination))
+        self._target = LocalTarget(folder, destination, is_atomic=common.options.atomic, names=common.names)
+        self._target.open()
+        return self._target.fd
 
     def prove(self, received_bytes: int, after: FileStatus | None) -> None:
-        kept_bytes = os.fstat(self._target.fd).st_size if self._target else 0
-        prove_received(self.source, ReadFile(received_bytes, self._file.source, after), kept_bytes, self._peer)
+        read = ReadFile(received_bytes, self._file.source, after)
+        # The system has said of each byte that it took it.
+        prove_received(self.source, read, received_bytes, self._common.peer)
         self._verified = "size"
 
     def publish(self) -> None:
-        file, target = self._file, self._target
+        file, common, target = self._file, self._common, self._target
         if target is None:
             return
-        wanted, _ = wanted_attributes(file.copy, file.source, file.destination, file.new_file_permissions)
+        wanted, warnings = wanted_attributes(common.options, file.source, file.destination, common.new_file_permissions)
+        self._warnings += warnings
         try:
             set_attributes(target.fd, wanted)
         except OSError as error:
-            raise explain_os_error(error, "cannot write", file.copy.destination) from error
+            raise explain_os_error(error, "cannot write", file.destination_path) from error
         target.publish()
 
     def discard(self) -> None:
         if self._target is not None:
-            self._target.__exit__(None, None, None)
+            self._target.close()
             self._target = None
+        if self._folder is not None:
+            self._folders.leave(self._folder)
+            self._folder = None
 
     def finish(self, error: StepError | None) -> None:
-        copy = self._file.copy
-        result = _result(self._file, self.size_bytes, self._verified, is_atomic=copy.atomic, warnings=[])
-        self._on_result(copy, error or result)
-
-
-def _result(
-    file: Pending, size_bytes: int, verified: Verified | None, *, is_atomic: bool, warnings: list[str]
-) -> CopyResult:
-    return CopyResult(
-        source=file.copy.source,
-        destination=file.copy.destination,
-        size_bytes=size_bytes,
-        files_changed=1,
-        bytes_transferred=size_bytes,
-        message="created" if file.destination is None else "replaced",
-        verified=verified,
-        atomic=is_atomic,
-        warnings=tuple(warnings),
-    )
+        self._common.on_outcome(Outcome(self._file, self.size_bytes, self._verified, self._warnings, error))

@@ -38,10 +38,12 @@ from runner.transfer.local_files import (
     hash_file,
     look_at,
     open_source,
+    permissions_by_umask,
     require_regular,
     set_attributes,
+    writing_to,
 )
-from runner.transfer.temporary import temporary_path
+from runner.transfer.temporary import TemporaryNames
 from runner.transfer.verification import prove_received, prove_same_hash, prove_sent
 
 # How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
@@ -117,7 +119,7 @@ def _send(
             verified = _verify_sent(copy, copy.destination, source, written, around, warnings)
             verified = _verify_sent_checksum(copy.destination, hasher, around) if hasher else verified
     else:
-        temporary = temporary_path(copy.destination)
+        temporary = TemporaryNames().path_beside(copy.destination)
         with _removing_on_failure(temporary, made_folders, around):
             written = remote.write_new(temporary, given, decision.wanted, report)
             verified = _verify_sent(copy, temporary, source, written, around, warnings)
@@ -148,8 +150,8 @@ def _verify_sent(
     source.check_unchanged()
     if written.size_bytes is None:
         found, _ = _look_at_remote(path, around)
-        written = replace(written, size_bytes=found.size_bytes if found else None)
-    return prove_sent(copy, source.opened_as.st_size, written, around.peer, warnings)
+        written = written._replace(size_bytes=found.size_bytes if found else None)
+    return prove_sent(copy, copy.destination, source.opened_as.st_size, written, around.peer, warnings)
 
 
 def _verify_sent_checksum(path: str, hasher: Hasher, around: Surroundings) -> Verified:
@@ -181,7 +183,7 @@ def _download(copy: CopyFile, around: Surroundings) -> CopyResult:
     source = source or FileStatus(False, True, None, None, None)
     require_regular(source, copy.source, f"on {around.peer}")
     destination = look_at(copy.destination)
-    decision = decide(copy, source, destination, where="on this machine", new_file_permissions=_permissions_by_umask())
+    decision = decide(copy, source, destination, where="on this machine", new_file_permissions=permissions_by_umask())
     if around.is_check or decision.action in ("nothing", "leave"):
         return _summarise(copy, decision, source, around)
     if decision.action == "chmod":
@@ -202,7 +204,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     verified: Verified | None = None
     sha256: str | None = None
     in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
-    with in_place, LocalTarget(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
+    with in_place, writing_to(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
         try:
             read = around.remote.read(copy.source, target.fd, report)
             prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
@@ -297,9 +299,3 @@ def _naming_what_is_left(path: str) -> Iterator[None]:
     except StepError as error:
         error.add(f"It was being written in place: {path!r} may be incomplete")
         raise
-
-
-def _permissions_by_umask() -> int:
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return 0o666 & ~umask

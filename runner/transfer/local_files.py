@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from runner.errors import (
     DiskFull,
@@ -21,7 +22,7 @@ from runner.errors import (
     SourceMissing,
 )
 from runner.remote_files import FileStatus, WantedAttributes
-from runner.transfer.temporary import temporary_name
+from runner.transfer.temporary import TemporaryNames
 
 PRIVATE_MODE = 0o600
 HASHED_AT_ONCE_BYTES = 1024 * 1024
@@ -85,7 +86,8 @@ def open_local_source(path: str) -> LocalSource:
         raise explain_os_error(error, "cannot read", path) from error
     try:
         opened_as = os.fstat(fd)
-        require_regular(to_status(opened_as), path, "on this machine")
+        if not stat.S_ISREG(opened_as.st_mode):
+            require_regular(to_status(opened_as), path, "on this machine")
     except BaseException:
         os.close(fd)
         raise
@@ -144,95 +146,177 @@ def hash_file(fd: int) -> str:
     return hasher.hexdigest()
 
 
-class LocalTarget:
-    """A local file being written. Unless `publish` is called, leaving the block removes every trace of it.
+class LocalFolder:
+    """A folder, open, so that nobody can put another in its place while files are written into it."""
 
-    Atomic: the bytes go to a temporary name in the destination's folder, made exclusively with mode 0600 and reached
-    through the folder's descriptor, so that nobody can slip a link in between. Not atomic: they go straight to the
-    destination.
-    """
-
-    def __init__(self, path: str, *, is_atomic: bool, create_parents: bool) -> None:
-        self._path = path
-        self._is_atomic = is_atomic
-        folder, self._name = os.path.split(path)
-        self._folder = folder or "."
-        self._create_parents = create_parents
-        self._written_name = temporary_name(self._name) if is_atomic else self._name
-        self._folder_fd = -1
-        self._made_folders: list[str] = []
-        self._existed = False
-        self._is_published = False
-        self.fd = -1
-
-    def __enter__(self) -> LocalTarget:
+    def __init__(self, path: str, *, create_parents: bool) -> None:
+        """Raises `OSError`."""
+        self.path = path
+        self.user_count = 0
+        self._made: list[str] = []
+        if create_parents:
+            self._make()
         try:
-            if self._create_parents:
-                self._make_folders()
-            self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            if self._is_atomic:
-                flags |= os.O_EXCL | os.O_NOFOLLOW
-            else:
-                self._existed = os.path.lexists(self._path)
-                flags |= os.O_TRUNC
-            self.fd = os.open(self._written_name, flags, PRIVATE_MODE, dir_fd=self._folder_fd)
-        except OSError as error:
-            self._close()
-            self._remove_made_folders()
-            if isinstance(error, FileNotFoundError) and not self._create_parents:
-                raise FileRefused(
-                    f"cannot create {self._path!r}: the folder {self._folder!r} does not exist",
-                    hint="'create_parents: true' makes it.",
-                ) from error
-            raise explain_os_error(error, "cannot create", self._path) from error
-        return self
+            self.fd = os.open(self.path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            self.remove_made()
+            raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            # A file that was there before cannot be brought back once it is written over: that is what atomic is for.
-            if not self._is_published and not self._existed:
-                os.unlink(self._written_name, dir_fd=self._folder_fd)
-                self._remove_made_folders()
-        except FileNotFoundError:
-            pass
-        finally:
-            self._close()
-
-    def publish(self) -> None:
-        """Give the file its final name, replacing what is there in one step. Raises `FileError`."""
-        if self._is_atomic:
-            try:
-                # This is where the temporary file becomes the destination.
-                os.replace(self._written_name, self._name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
-            except OSError as error:
-                raise explain_os_error(error, "cannot replace", self._path) from error
-        self._is_published = True
-
-    def _make_folders(self) -> None:
+    def _make(self) -> None:
         missing: list[str] = []
-        folder = os.path.abspath(self._folder)
+        folder = os.path.abspath(self.path)
         while not os.path.lexists(folder):
             missing.append(folder)
             folder = os.path.dirname(folder)
-        os.makedirs(self._folder, exist_ok=True)
-        self._made_folders = missing
+        os.makedirs(os.path.abspath(self.path), exist_ok=True)
+        self._made = missing
 
-    def _remove_made_folders(self) -> None:
-        for folder in self._made_folders:
+    def remove_made(self) -> None:
+        """Remove it, and the folders above, as far as they were made here and are still empty."""
+        for folder in self._made:
             try:
                 os.rmdir(folder)
             except OSError:
                 # Somebody else has put something into it.
                 return
 
-    def _close(self) -> None:
-        for fd in (self.fd, self._folder_fd):
-            if fd >= 0:
-                os.close(fd)
-        self.fd = self._folder_fd = -1
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class LocalFolders:
+    """The folders that a batch writes into: open as long as files are under way in them, and the last one beyond that."""
+
+    def __init__(self, *, create_parents: bool) -> None:
+        self._create_parents = create_parents
+        self._folders: dict[str, LocalFolder] = {}
+        self._last: LocalFolder | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for folder in self._folders.values():
+            folder.close()
+        self._folders.clear()
+
+    def enter(self, path: str) -> LocalFolder:
+        """The folder, open until each `enter` has had its `leave`. Raises `FileError`."""
+        folder = self._folders.get(path)
+        if folder is None:
+            folder = self._folders[path] = open_folder(path, path, create_parents=self._create_parents)
+        folder.user_count += 1
+        last, self._last = self._last, folder
+        if last is not None and last is not folder and last.user_count == 0:
+            self._close(last)
+        return folder
+
+    def leave(self, folder: LocalFolder) -> None:
+        """A file in it is done with."""
+        folder.user_count -= 1
+        if folder.user_count == 0 and folder is not self._last:
+            self._close(folder)
+
+    def _close(self, folder: LocalFolder) -> None:
+        folder.close()
+        del self._folders[folder.path]
+
+
+class LocalTarget:
+    """A local file being written. Unless `publish` is called, `close` removes every trace of it.
+
+    Atomic: the bytes go to a temporary name in the destination's folder, made exclusively with mode 0600 and reached
+    through the folder's descriptor, so that nobody can slip a link in between. Not atomic: they go straight to the
+    destination.
+    """
+
+    __slots__ = ("_existed", "_folder", "_is_atomic", "_is_published", "_name", "_path", "_written_name", "fd")
+
+    def __init__(self, folder: LocalFolder, path: str, *, is_atomic: bool, names: TemporaryNames) -> None:
+        self._folder = folder
+        self._path = path
+        self._is_atomic = is_atomic
+        self._name = path.rpartition("/")[2]
+        self._written_name = names.of(self._name) if is_atomic else self._name
+        self._existed = False
+        self._is_published = False
+        self.fd = -1
+
+    def open(self) -> None:
+        """Create the file. Raises `FileError`."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            if self._is_atomic:
+                flags |= os.O_EXCL | os.O_NOFOLLOW
+            else:
+                self._existed = os.path.lexists(self._path)
+                flags |= os.O_TRUNC
+            self.fd = os.open(self._written_name, flags, PRIVATE_MODE, dir_fd=self._folder.fd)
+        except OSError as error:
+            raise explain_os_error(error, "cannot create", self._path) from error
+
+    def publish(self) -> None:
+        """Give the file its final name, replacing what is there in one step. Raises `FileError`."""
+        if self._is_atomic:
+            try:
+                # This is where the temporary file becomes the destination.
+                os.replace(self._written_name, self._name, src_dir_fd=self._folder.fd, dst_dir_fd=self._folder.fd)
+            except OSError as error:
+                raise explain_os_error(error, "cannot replace", self._path) from error
+        self._is_published = True
+
+    def close(self) -> None:
+        """Let go of the file, and remove it unless it was published."""
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd = -1
+        # A file that was there before cannot be brought back once it is written over: that is what atomic is for.
+        if not self._is_published and not self._existed:
+            with suppress(FileNotFoundError):
+                os.unlink(self._written_name, dir_fd=self._folder.fd)
+
+    @property
+    def was_made_in_vain(self) -> bool:
+        """Whether nothing has come of it, so that folders made for it may go."""
+        return not self._is_published and not self._existed
+
+
+@contextmanager
+def writing_to(path: str, *, is_atomic: bool, create_parents: bool) -> Iterator[LocalTarget]:
+    """A target for one file. Leaving the block unpublished removes it, and folders that were made for it."""
+    folder = open_folder(os.path.dirname(path), path, create_parents=create_parents)
+    target = LocalTarget(folder, path, is_atomic=is_atomic, names=TemporaryNames())
+    try:
+        target.open()
+        yield target
+    finally:
+        target.close()
+        if target.was_made_in_vain:
+            folder.remove_made()
+        folder.close()
+
+
+def open_folder(folder: str, path: str, *, create_parents: bool) -> LocalFolder:
+    """The folder that `path` shall be created in. Raises `FileError`."""
+    try:
+        return LocalFolder(folder, create_parents=create_parents)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not create_parents:
+            raise FileRefused(
+                f"cannot create {path!r}: the folder {folder!r} does not exist",
+                hint="'create_parents: true' makes it.",
+            ) from error
+        raise explain_os_error(error, "cannot create", path) from error
+
+
+def permissions_by_umask() -> int:
+    """What a new file of this process gets."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def explain_os_error(error: OSError, doing: str, path: str) -> FileError:

@@ -9,7 +9,7 @@ from runner.results import Verified
 
 
 def prove_sent(
-    copy: CopyFile, expected_bytes: int, written: Written, peer: str, warnings: list[str]
+    copy: CopyFile, destination: str, expected_bytes: int, written: Written, peer: str, warnings: list[str]
 ) -> Verified | None:
     """How far it is proven that what was written is the source. What the server refused and may refuse is warned of.
 
@@ -19,7 +19,7 @@ def prove_sent(
     if written.refused_attributes:
         if copy.permissions is not None and "permissions" in written.refused_attributes:
             raise PermissionRefused(
-                f"{peer} refused to set the permissions {copy.permissions:04o} of {copy.destination!r}: "
+                f"{peer} refused to set the permissions {copy.permissions:04o} of {destination!r}: "
                 f"{written.refused_attributes}",
                 hint="Remove 'permissions' from the mode if the server's own choice will do.",
             )
