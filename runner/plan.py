@@ -113,6 +113,7 @@ class CopyFile:
     preserve: frozenset[Preserved] = frozenset({"permissions", "times"})
     verify: Verify = "auto"
     atomic: bool = True
+    resume: bool = True
     create_parents: bool = True
 
 

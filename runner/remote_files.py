@@ -5,7 +5,7 @@ The values that each of many small files needs several of are named tuples: they
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -32,11 +32,12 @@ class WantedAttributes(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The first `size_bytes` of an open local file. What is sent also goes through `hasher`, in order."""
+    """The first `size_bytes` of an open local file, from `offset` on. What is sent goes through `hasher`, in order."""
 
     fd: int
     size_bytes: int
     hasher: Hasher | None = None
+    offset: int = 0
 
 
 class Written(NamedTuple):
@@ -157,8 +158,22 @@ class RemoteFiles(Protocol):
         """Whether a file can be published by renaming it."""
         ...
 
-    def status(self, path: str) -> FileStatus | None:
-        """What is at `path`, links followed; None if nothing is. Raises `StatusRefused` if the server will not tell."""
+    @property
+    def can_resume(self) -> bool:
+        """Whether a file can be written and read from its middle on."""
+        ...
+
+    @property
+    def can_hash(self) -> bool:
+        """Whether `sha256` costs no transfer: the server has a shell with a utility for it."""
+        ...
+
+    def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
+        """What is at `path`, links followed or not; None if nothing is. Raises `StatusRefused` if the server keeps it."""
+        ...
+
+    def names_in(self, folder: str) -> Iterator[str]:
+        """The names in a folder, without `.` and `..`, in the server's order."""
         ...
 
     def create_parents(self, path: str) -> list[str]:
@@ -173,16 +188,20 @@ class RemoteFiles(Protocol):
         """Create `path`, which must not exist, readable by its owner alone; write the source to it; then set attributes."""
         ...
 
+    def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+        """Write the source from its offset on to `path`, which is there already; then set attributes."""
+        ...
+
     def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         """Write the source over what is at `path`, or create it."""
         ...
 
-    def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
-        """Read `path` to its end into the local file."""
+    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
+        """Read `path` from `offset` to its end into the same place of the local file. What was there before counts."""
         ...
 
-    def sha256(self, path: str) -> Digest:
-        """The hash of what is at `path`: by a utility there if the account has a shell, else by reading it back."""
+    def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
+        """The hash of `path`, or of its first bytes: by a utility there if the account has a shell, else by reading it."""
         ...
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:

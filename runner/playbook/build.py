@@ -30,7 +30,7 @@ DEFAULT_STALL_TIMEOUT_SECONDS = 60
 DEFAULT_DELAY_SECONDS = 5.0
 
 _NUMBER_INPUTS = ("port", "port_number", "connect_timeout", "keepalive_interval", "stall_timeout", "retries", "delay")
-_BOOLEAN_INPUTS = ("atomic", "create_parents")
+_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents")
 _MAX_DIGITS = 20
 
 Value = TypeVar("Value")

@@ -28,7 +28,7 @@ from runner.public_keys import find_public_key, is_fingerprint
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
 
-_PLAIN_OPTIONS = ("compare", "if_exists", "verify", "atomic", "create_parents")
+_PLAIN_OPTIONS = ("compare", "if_exists", "verify", "atomic", "resume", "create_parents")
 
 
 class InputProblem(Exception):

@@ -53,7 +53,15 @@ class ScpFiles:
     def can_rename(self) -> bool:
         return self._shell.exists
 
-    def status(self, path: str) -> FileStatus | None:
+    @property
+    def can_resume(self) -> bool:
+        return False
+
+    @property
+    def can_hash(self) -> bool:
+        return self._shell.exists
+
+    def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
         try:
             with self._scp("-f", path) as stream:
                 return to_status(receive_header(stream))
@@ -81,12 +89,20 @@ class ScpFiles:
             self.set_attributes(path, wanted)
         return Written(size_bytes=None)
 
+    def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+        raise ServerLacksFeature(
+            "SCP cannot go on with a file", hint="Set 'resume: false' or use connector_type: SFTP."
+        )
+
+    def names_in(self, folder: str) -> Iterator[str]:
+        raise ServerLacksFeature("SCP cannot list a folder", hint="Use connector_type: SFTP.")
+
     def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
         self._send(path, source, mode, wanted.modified_at_seconds, progress)
         return Written(size_bytes=None)
 
-    def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
+    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
         try:
             with self._scp("-f", path) as stream:
                 header = receive_header(stream)
@@ -104,8 +120,8 @@ class ScpFiles:
             after = None
         return ReadFile(received, to_status(header), after)
 
-    def sha256(self, path: str) -> Digest:
-        digest = self._shell.sha256(path) if self._shell.exists else None
+    def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
+        digest = self._shell.sha256(path, count_bytes) if self._shell.exists else None
         if digest is not None:
             return Digest(digest, "sha256")
         hasher = hashlib.sha256()

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from runner.errors import StepError
-from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type
+from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_string, take_handle
 from runner.sftp.session import Countdown, Refusal, SftpSession
-
-MAX_HANDLE_BYTES = 256
 
 # Takes a reply's type and body; the view is valid during the call only.
 Take = Callable[[int, memoryview], None]
@@ -118,10 +116,7 @@ class BatchFile(Countdown):
             if self.error is None:
                 raise MalformedPacket("the status OK where a handle is due")
             return
-        handle = Reader(body).take_string()
-        if not 0 < len(handle) <= MAX_HANDLE_BYTES:
-            raise MalformedPacket(f"a handle of {len(handle)} bytes")
-        self._handle = bytes(body[: 4 + len(handle)])
+        self._handle = encode_string(take_handle(Reader(body)))
 
     def finish(self) -> None:
         """The file is over, well or not."""

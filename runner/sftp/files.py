@@ -6,7 +6,7 @@ import functools
 import hashlib
 import posixpath
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,13 +23,13 @@ from runner.sftp.packets import (
     Type,
     encode_path,
     encode_string,
+    take_handle,
 )
 from runner.sftp.pipelines import InOrder, Lane, read_whole, write_at, write_whole
 from runner.sftp.refusals import describe_refusal, explain_refusal, rename_refused
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
 
-MAX_HANDLE_BYTES = 256
 PRIVATE_MODE = 0o600
 
 # OpenSSH takes 2 MiB a channel before it acknowledges: 40 MiB/s at 50 ms. Each further channel adds as much.
@@ -55,9 +55,17 @@ class SftpFiles:
     def can_rename(self) -> bool:
         return True
 
-    def status(self, path: str) -> FileStatus | None:
+    @property
+    def can_resume(self) -> bool:
+        return True
+
+    @property
+    def can_hash(self) -> bool:
+        return self._shell.exists
+
+    def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
         try:
-            return self._stat(Type.STAT, encode_path(path))
+            return self._stat(Type.STAT if follow else Type.LSTAT, encode_path(path))
         except Refusal as refusal:
             if refusal.code == StatusCode.NO_SUCH_FILE:
                 return None
@@ -93,18 +101,21 @@ class SftpFiles:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE
         return self._write(path, flags, PRIVATE_MODE, source, wanted, progress)
 
+    def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+        return self._write(path, OpenFlag.WRITE, None, source, wanted, progress)
+
     def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE
         mode = PRIVATE_MODE if wanted.permissions is None else wanted.permissions
         return self._write(path, flags, mode, source, wanted, progress)
 
-    def read(self, path: str, target_fd: int, progress: Progress) -> ReadFile:
+    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
         try:
             handle = self._open(path, OpenFlag.READ, Attributes())
             try:
                 before = self._stat(Type.FSTAT, encode_string(handle))
                 keep = functools.partial(write_at, target_fd)
-                received = read_whole(self._session, handle, before.size_bytes, keep, progress)
+                received = read_whole(self._session, handle, before.size_bytes, keep, progress, offset)
                 return ReadFile(received, before, after=self._stat(Type.FSTAT, encode_string(handle)))
             finally:
                 self._close_quietly(handle)
@@ -113,21 +124,45 @@ class SftpFiles:
                 raise source_missing(path, self._session.peer) from refusal
             raise explain_refusal(refusal, "cannot read", path, self._session) from refusal
 
-    def sha256(self, path: str) -> Digest:
-        digest = self._shell.sha256(path) if self._shell.exists else None
+    def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
+        digest = self._shell.sha256(path, count_bytes) if self._shell.exists else None
         if digest is not None:
             return Digest(digest, "sha256")
-        ordered = InOrder(hashlib.sha256())
+        ordered = InOrder(hashlib.sha256(), count_bytes)
         try:
             handle = self._open(path, OpenFlag.READ, Attributes())
             try:
-                size = self._stat(Type.FSTAT, encode_string(handle)).size_bytes
+                size = count_bytes or self._stat(Type.FSTAT, encode_string(handle)).size_bytes
                 read_whole(self._session, handle, size, ordered.take, lambda done_bytes: None)
             finally:
                 self._close_quietly(handle)
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot read back", path, self._session) from refusal
         return Digest(ordered.hexdigest(), "readback")
+
+    def names_in(self, folder: str) -> Iterator[str]:
+        try:
+            handle = self._take(self._session.submit(Type.OPENDIR, encode_path(folder)), Type.HANDLE, take_handle)
+            try:
+                while names := self._read_names(handle):
+                    yield from (name for name in names if name not in (".", ".."))
+            finally:
+                self._close_quietly(handle)
+        except Refusal as refusal:
+            raise explain_refusal(refusal, "cannot list", folder, self._session) from refusal
+
+    def _read_names(self, handle: bytes) -> list[str]:
+        """The next names of a folder that is open; none at its end."""
+        try:
+            reader = self._session.expect(self._session.submit(Type.READDIR, encode_string(handle)), Type.NAME)
+        except Refusal as refusal:
+            if refusal.code == StatusCode.EOF:
+                return []
+            raise
+        try:
+            return [name for name, _ in reader.take_names()]
+        except MalformedPacket as error:
+            raise self._session.malformed_field(error) from error
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
         try:
@@ -182,7 +217,7 @@ class SftpFiles:
         self,
         path: str,
         flags: OpenFlag,
-        mode: int,
+        mode: int | None,
         source: Source,
         wanted: WantedAttributes,
         progress: Progress,
@@ -242,10 +277,7 @@ class SftpFiles:
 
     def _open(self, path: str, flags: OpenFlag, attributes: Attributes) -> bytes:
         reply = self._session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
-        handle = self._take(reply, Type.HANDLE, lambda reader: bytes(reader.take_string()))
-        if not 0 < len(handle) <= MAX_HANDLE_BYTES:
-            raise self._session.malformed_field(MalformedPacket(f"a handle of {len(handle)} bytes"))
-        return handle
+        return self._take(reply, Type.HANDLE, take_handle)
 
     def _stat(self, kind: Type, target: bytes) -> FileStatus:
         return to_status(self._take(self._session.submit(kind, target), Type.ATTRS, Reader.take_attributes))

@@ -7,6 +7,8 @@ from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 VERSION = 3
+# Section 6.2.
+MAX_HANDLE_BYTES = 256
 
 
 class Type(IntEnum):
@@ -22,6 +24,8 @@ class Type(IntEnum):
     FSTAT = 8
     SETSTAT = 9
     FSETSTAT = 10
+    OPENDIR = 11
+    READDIR = 12
     REMOVE = 13
     MKDIR = 14
     RMDIR = 15
@@ -30,6 +34,7 @@ class Type(IntEnum):
     STATUS = 101
     HANDLE = 102
     DATA = 103
+    NAME = 104
     ATTRS = 105
     EXTENDED = 200
     EXTENDED_REPLY = 201
@@ -157,6 +162,27 @@ class Reader:
         accessed, modified = (self.take_uint32(), self.take_uint32()) if flags & _TIMES else (None, None)
         return Attributes(size, mode, accessed, modified)
 
+    def take_names(self) -> list[tuple[str, Attributes]]:
+        """The entries of a folder as READDIR's answer carries them: name and attributes, without the long name."""
+        count = self.take_uint32()
+        # The shortest entry takes twelve bytes.
+        if not 0 < count <= len(self._data) // 12:
+            raise MalformedPacket(f"a listing of {count:,} names")
+        entries = []
+        for _ in range(count):
+            name = bytes(self.take_string()).decode("utf-8", "surrogateescape")
+            self.take_string()
+            entries.append((name, self.take_attributes()))
+        return entries
+
     @property
     def is_at_end(self) -> bool:
         return self._offset >= len(self._data)
+
+
+def take_handle(reader: Reader) -> bytes:
+    """The handle of an answer to OPEN or OPENDIR."""
+    handle = bytes(reader.take_string())
+    if not 0 < len(handle) <= MAX_HANDLE_BYTES:
+        raise MalformedPacket(f"a handle of {len(handle)} bytes")
+    return handle

@@ -47,15 +47,17 @@ def write_whole(lanes: Sequence[Lane], source: Source, progress: Progress) -> No
 
     Raises `Refusal` for the first write that is refused, `SourceChanged` if the local file ends too early.
     """
-    if source.size_bytes == 0:
+    if source.size_bytes == source.offset:
         return
     cursor = _Cursor(source)
     with ExitStack() as stack:
-        run_together([stack.enter_context(_WritePump(lane, cursor)) for lane in lanes], progress)
+        run_together([stack.enter_context(_WritePump(lane, cursor)) for lane in lanes], progress, source.offset)
 
 
-def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, take: Take, progress: Progress) -> int:
-    """Read the handle to its end, each piece given to `take`. Returns how many bytes came.
+def read_whole(
+    session: SftpSession, handle: bytes, size_bytes: int | None, take: Take, progress: Progress, offset: int = 0
+) -> int:
+    """Read the handle from `offset` to its end, each piece given to `take`. Returns where it ends.
 
     `size_bytes` is what the server announced, None if it announced nothing. One byte more is asked for, so that the
     answer proves where the file ends.
@@ -63,7 +65,7 @@ def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, take
     Raises `Refusal` for the first read that is refused, `VerificationFailed` if the file has a gap, and whatever `take`
     raises.
     """
-    with _ReadPump(session, handle, take, size_bytes) as pump:
+    with _ReadPump(session, handle, take, size_bytes, offset) as pump:
         run_together([pump], progress)
         if pump.end_at is not None and pump.done_bytes != pump.end_at:
             raise VerificationFailed(
@@ -73,7 +75,7 @@ def read_whole(session: SftpSession, handle: bytes, size_bytes: int | None, take
         return pump.done_bytes
 
 
-def run_together(pumps: Sequence[_Pump], progress: Progress) -> None:
+def run_together(pumps: Sequence[_Pump], progress: Progress, offset: int = 0) -> None:
     """Pump until everything is acknowledged. Raises whatever went wrong first."""
     first = pumps[0].session
 
@@ -81,7 +83,7 @@ def run_together(pumps: Sequence[_Pump], progress: Progress) -> None:
         return any(pump.failure for pump in pumps) or all(pump.is_over for pump in pumps)
 
     def tick() -> None:
-        progress(sum(pump.done_bytes for pump in pumps))
+        progress(offset + sum(pump.done_bytes for pump in pumps))
         for pump in pumps:
             pump.look_after()
 
@@ -91,7 +93,7 @@ def run_together(pumps: Sequence[_Pump], progress: Progress) -> None:
     for pump in pumps:
         if pump.failure is not None:
             raise pump.failure
-    progress(sum(pump.done_bytes for pump in pumps))
+    progress(offset + sum(pump.done_bytes for pump in pumps))
 
 
 class _Pump(ABC):
@@ -198,7 +200,7 @@ class _Cursor:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._lock = threading.Lock()
-        self._offset = 0
+        self._offset = source.offset
 
     @property
     def has_more(self) -> bool:
@@ -264,11 +266,11 @@ class _ReadPump(_Pump):
 
     _limit = READS_IN_FLIGHT
 
-    def __init__(self, session: SftpSession, handle: bytes, take: Take, size_bytes: int | None) -> None:
+    def __init__(self, session: SftpSession, handle: bytes, take: Take, size_bytes: int | None, offset: int) -> None:
         super().__init__(session)
         self._take = take
         self._handle = encode_string(handle)
-        self._asked_bytes = 0
+        self._asked_bytes = self.done_bytes = offset
         # One byte beyond the announced size proves that the file ends there.
         self._limit_bytes = None if size_bytes is None else size_bytes + 1
         self._rests: deque[tuple[int, int]] = deque()
@@ -327,15 +329,18 @@ class _ReadPump(_Pump):
 
 
 class InOrder:
-    """Hashes pieces that may come in another order; what comes early is kept until its turn."""
+    """Hashes pieces that may come in another order, up to a limit; what comes early is kept until its turn."""
 
-    def __init__(self, hasher: Hasher) -> None:
+    def __init__(self, hasher: Hasher, limit_bytes: int | None = None) -> None:
         self._hasher = hasher
+        self._limit_bytes = limit_bytes
         self._offset = 0
         self._early: dict[int, bytes] = {}
 
     def take(self, data: memoryview, offset: int) -> None:
         """The next piece, or a later one."""
+        if self._limit_bytes is not None:
+            data = data[: max(0, self._limit_bytes - offset)]
         if offset != self._offset:
             self._early[offset] = bytes(data)
             return

@@ -53,11 +53,16 @@ class Shell:
         """Create a folder and those above it. Raises `StepError`."""
         self._do(f"mkdir -p -- {quote(path)}", "cannot create the folder", path)
 
-    def sha256(self, path: str) -> str | None:
-        """A file's SHA-256 in hexadecimal; None where no utility for it is installed, or the file cannot be read."""
+    def sha256(self, path: str, count_bytes: int | None = None) -> str | None:
+        """The SHA-256 of a file or of its first bytes, in hexadecimal.
+
+        None where no utility for it is installed, or the file cannot be read.
+        """
         name = quote(path)
+        start = f"< {name}" if count_bytes is None else ""
+        feed = "" if count_bytes is None else f"head -c {count_bytes} < {name} | "
         # coreutils and busybox, Perl's on macOS, the BSDs'. Read from standard input, no name needs escaping in the output.
-        command = f"sha256sum < {name} || shasum -a 256 < {name} || sha256 -q < {name}"
+        command = f"{feed}sha256sum {start} || {feed}shasum -a 256 {start} || {feed}sha256 -q {start}"
         status, output, _ = self._run(command.encode("utf-8", "surrogateescape"))
         digest = output.split()[0].decode("ascii", "replace").lower() if output.split() else ""
         return digest if status == 0 and _SHA256.fullmatch(digest) else None

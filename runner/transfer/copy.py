@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
 from runner.errors import (
+    Interrupted,
     PermissionRefused,
     ServerLacksFeature,
     SourceMissing,
     StepError,
+    UnreachableError,
     VerificationFailed,
 )
 from runner.plan import CopyFile, CopyFileFromEngine, Mode
@@ -42,6 +44,14 @@ from runner.transfer.local_files import (
     require_regular,
     set_attributes,
     writing_to,
+)
+from runner.transfer.resume import (
+    Partial,
+    find_local_prefix,
+    find_remote_prefix,
+    partial_of_download,
+    partial_of_upload,
+    remove_stale_local,
 )
 from runner.transfer.temporary import TemporaryNames
 from runner.transfer.verification import prove_received, prove_same_hash, prove_sent
@@ -103,12 +113,15 @@ def _send(
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
     remote, size = around.remote, source.opened_as.st_size
-    hasher = hashlib.sha256() if copy.verify == "checksum" else None
-    given = Source(source.fd, size, hasher)
+    given = Source(source.fd, size, hashlib.sha256() if copy.verify == "checksum" else None)
     warnings = list(decision.warnings)
 
     def report(done_bytes: int) -> None:
         around.on_progress(done_bytes, size)
+
+    def verify(path: str, written: Written) -> Verified | None:
+        verified = _verify_sent(copy, path, source, written, around, warnings)
+        return _verify_sent_checksum(path, given.hasher, around) if given.hasher else verified
 
     is_atomic = copy.atomic and remote.can_rename
     if not is_atomic:
@@ -116,14 +129,16 @@ def _send(
             warnings.append("written in place, not atomically: the server offers no way to rename a file")
         with _naming_what_is_left(copy.destination):
             written = remote.write_in_place(copy.destination, given, decision.wanted, report)
-            verified = _verify_sent(copy, copy.destination, source, written, around, warnings)
-            verified = _verify_sent_checksum(copy.destination, hasher, around) if hasher else verified
+            verified = verify(copy.destination, written)
     else:
-        temporary = TemporaryNames().path_beside(copy.destination)
-        with _removing_on_failure(temporary, made_folders, around):
-            written = remote.write_new(temporary, given, decision.wanted, report)
-            verified = _verify_sent(copy, temporary, source, written, around, warnings)
-            verified = _verify_sent_checksum(temporary, hasher, around) if hasher else verified
+        partial = partial_of_upload(copy, source, around.peer) if remote.can_resume else None
+        temporary = _temporary_path(copy.destination, partial)
+        with _tidying_up(temporary, partial, made_folders, around):
+            if partial is not None:
+                given = _go_on(temporary, partial, source, given, around)
+            write = remote.write_on if given.offset else remote.write_new
+            written = write(temporary, given, decision.wanted, report)
+            verified = verify(temporary, written)
             # This is where the temporary file becomes the destination. A signal between two renames would lose both.
             with around.cancellation.deferred(CLEAN_UP_SECONDS):
                 is_atomic = remote.publish(temporary, copy.destination)
@@ -134,13 +149,32 @@ def _send(
         destination=copy.destination,
         size_bytes=size,
         files_changed=1,
-        bytes_transferred=size,
-        message="created" if decision.action == "create" else "replaced",
+        bytes_transferred=size - given.offset,
+        message=_message(decision, given.offset),
+        resumed_at_bytes=given.offset,
         verified=verified,
-        sha256=hasher.hexdigest() if hasher else None,
+        sha256=given.hasher.hexdigest() if given.hasher else None,
         atomic=is_atomic,
         warnings=tuple(warnings),
     )
+
+
+def _temporary_path(destination: str, partial: Partial | None) -> str:
+    if partial is None:
+        return TemporaryNames().path_beside(destination)
+    folder, slash, _ = destination.rpartition("/")
+    return folder + slash + partial.name
+
+
+def _go_on(path: str, partial: Partial, source: LocalSource, given: Source, around: Surroundings) -> Source:
+    """The source from where an earlier attempt's partial ends, if that is proven to hold its beginning."""
+    offset, hasher = find_remote_prefix(path, partial, source, around.remote)
+    return given._replace(offset=offset, hasher=hasher if offset and given.hasher else given.hasher)
+
+
+def _message(decision: Decision, offset: int) -> str:
+    done = "created" if decision.action == "create" else "replaced"
+    return f"{done}, resumed at byte {offset:,}" if offset else done
 
 
 def _verify_sent(
@@ -204,9 +238,22 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     verified: Verified | None = None
     sha256: str | None = None
     in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
-    with in_place, writing_to(copy.destination, is_atomic=copy.atomic, create_parents=copy.create_parents) as target:
+    partial = partial_of_download(copy, source, around.peer) if around.remote.can_resume else None
+    target_of_copy = writing_to(
+        copy.destination,
+        is_atomic=copy.atomic,
+        create_parents=copy.create_parents,
+        partial_name=partial.name if partial else None,
+    )
+    with in_place, target_of_copy as target:
         try:
-            read = around.remote.read(copy.source, target.fd, report)
+            offset = find_local_prefix(target, copy, around.remote) if target.is_partial else 0
+            if partial is not None and not offset:
+                remove_stale_local(target.folder, partial)
+            read = around.remote.read(copy.source, target.fd, report, offset)
+            if offset:
+                # What is here already is the beginning of the source that was looked at, and of no other.
+                read = replace(read, before=source)
             prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
             if copy.verify == "checksum":
                 verified, sha256 = _verify_received_checksum(copy, target, around)
@@ -221,8 +268,9 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         destination=copy.destination,
         size_bytes=read.received_bytes,
         files_changed=1,
-        bytes_transferred=read.received_bytes,
-        message="created" if decision.action == "create" else "replaced",
+        bytes_transferred=read.received_bytes - offset,
+        message=_message(decision, offset),
+        resumed_at_bytes=offset,
         verified=verified,
         sha256=sha256,
         atomic=copy.atomic,
@@ -276,19 +324,34 @@ def _summarise(copy: CopyFile, decision: Decision, source: FileStatus, around: S
 
 
 @contextmanager
-def _removing_on_failure(temporary: str, made_folders: list[str], around: Surroundings) -> Iterator[None]:
-    """Remove temporary file and new folders if the block fails, for whatever reason; say so if that fails too."""
+def _tidying_up(
+    temporary: str, partial: Partial | None, made_folders: list[str], around: Surroundings
+) -> Iterator[None]:
+    """If the block fails, remove temporary file and new folders, and say so if that fails too.
+
+    A partial file stays for the next attempt when the session has ended or the play was interrupted.
+    """
     try:
         yield
-    except BaseException as error:
-        try:
-            with around.cancellation.shield(CLEAN_UP_SECONDS):
-                around.remote.remove(temporary)
-                around.remote.remove_folders(made_folders)
-        except (StepError, CleanUpAbandoned):
-            if isinstance(error, StepError):
-                error.add(f"The temporary file {temporary!r} on {around.peer} could not be removed")
+    except (UnreachableError, Interrupted) as error:
+        if partial is None:
+            _remove(temporary, made_folders, error, around)
+        elif isinstance(error, StepError):
+            error.add(f"What has arrived is kept as {temporary!r}: the next attempt goes on from there")
         raise
+    except BaseException as error:
+        _remove(temporary, made_folders, error, around)
+        raise
+
+
+def _remove(temporary: str, made_folders: list[str], error: BaseException, around: Surroundings) -> None:
+    try:
+        with around.cancellation.shield(CLEAN_UP_SECONDS):
+            around.remote.remove(temporary)
+            around.remote.remove_folders(made_folders)
+    except (StepError, CleanUpAbandoned):
+        if isinstance(error, StepError):
+            error.add(f"The temporary file {temporary!r} on {around.peer} could not be removed")
 
 
 @contextmanager

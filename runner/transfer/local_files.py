@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,12 +18,14 @@ from runner.errors import (
     DiskFull,
     FileError,
     FileRefused,
+    Interrupted,
     NotARegularFile,
     PermissionRefused,
     SourceChanged,
     SourceMissing,
+    UnreachableError,
 )
-from runner.remote_files import FileStatus, WantedAttributes
+from runner.remote_files import FileStatus, Hasher, WantedAttributes
 from runner.transfer.temporary import TemporaryNames
 
 PRIVATE_MODE = 0o600
@@ -137,13 +141,21 @@ def set_attributes(path_or_fd: str | int, wanted: WantedAttributes) -> None:
 
 def hash_file(fd: int) -> str:
     """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`."""
+    return hash_prefix(fd, None).hexdigest()
+
+
+def hash_prefix(fd: int, count_bytes: int | None) -> Hasher:
+    """The SHA-256 of the first bytes of an open local file, or of all of them, to be gone on with. Raises `OSError`."""
     hasher = hashlib.sha256()
     space = memoryview(bytearray(HASHED_AT_ONCE_BYTES))
     offset = 0
-    while count := os.preadv(fd, [space], offset):
+    while wanted := min(len(space), sys.maxsize if count_bytes is None else count_bytes - offset):
+        count = os.preadv(fd, [space[:wanted]], offset)
+        if count == 0:
+            break
         hasher.update(space[:count])
         offset += count
-    return hasher.hexdigest()
+    return hasher
 
 
 class LocalFolder:
@@ -179,6 +191,32 @@ class LocalFolder:
             except OSError:
                 # Somebody else has put something into it.
                 return
+
+    def open_partial(self, name: str) -> int:
+        """An earlier attempt's file, or a new one, which nobody else writes to. Raises `OSError` if there is another."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = os.open(name, flags, PRIVATE_MODE, dir_fd=self.fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(fd)
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
+            if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
+                raise FileExistsError(errno.EEXIST, "another file has the partial's name", name)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def remove_unused(self, name: str) -> None:
+        """Remove a partial that nobody writes to."""
+        try:
+            fd = self.open_partial(name)
+        except OSError:
+            return
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -232,10 +270,23 @@ class LocalTarget:
     destination.
     """
 
-    __slots__ = ("_existed", "_folder", "_is_atomic", "_is_published", "_name", "_path", "_written_name", "fd")
+    __slots__ = (
+        *("_existed", "_folder", "_is_atomic", "_is_kept", "_is_published", "_name", "_partial_name", "_path"),
+        *("_written_name", "fd"),
+    )
 
-    def __init__(self, folder: LocalFolder, path: str, *, is_atomic: bool, names: TemporaryNames) -> None:
+    def __init__(
+        self,
+        folder: LocalFolder,
+        path: str,
+        *,
+        is_atomic: bool,
+        names: TemporaryNames,
+        partial_name: str | None = None,
+    ) -> None:
         self._folder = folder
+        self._partial_name = partial_name
+        self._is_kept = False
         self._path = path
         self._is_atomic = is_atomic
         self._name = path.rpartition("/")[2]
@@ -245,7 +296,16 @@ class LocalTarget:
         self.fd = -1
 
     def open(self) -> None:
-        """Create the file. Raises `FileError`."""
+        """Create the file, or go on with a partial one if there is one and a name for it. Raises `FileError`."""
+        if self._partial_name is not None:
+            try:
+                self.fd = self._folder.open_partial(self._partial_name)
+            except OSError:
+                # Another play is at it, or a file that is not ours bears its name: a name of our own will do.
+                self._partial_name = None
+            else:
+                self._written_name = self._partial_name
+                return
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             if self._is_atomic:
@@ -274,24 +334,49 @@ class LocalTarget:
         os.close(self.fd)
         self.fd = -1
         # A file that was there before cannot be brought back once it is written over: that is what atomic is for.
-        if not self._is_published and not self._existed:
+        if self.was_made_in_vain:
             with suppress(FileNotFoundError):
                 os.unlink(self._written_name, dir_fd=self._folder.fd)
 
     @property
     def was_made_in_vain(self) -> bool:
         """Whether nothing has come of it, so that folders made for it may go."""
-        return not self._is_published and not self._existed
+        return not self._is_published and not self._existed and not self._is_kept
+
+    @property
+    def folder(self) -> LocalFolder:
+        return self._folder
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a later attempt can go on with it."""
+        return self._partial_name is not None
+
+    def keep(self) -> int:
+        """Leave what has been written for a later attempt, if it has a name for that. Returns how many bytes are kept."""
+        size_bytes = os.fstat(self.fd).st_size if self.is_partial and self.fd >= 0 else 0
+        self._is_kept = size_bytes > 0
+        return size_bytes
 
 
 @contextmanager
-def writing_to(path: str, *, is_atomic: bool, create_parents: bool) -> Iterator[LocalTarget]:
-    """A target for one file. Leaving the block unpublished removes it, and folders that were made for it."""
+def writing_to(
+    path: str, *, is_atomic: bool, create_parents: bool, partial_name: str | None = None
+) -> Iterator[LocalTarget]:
+    """A target for one file. Leaving the block unpublished removes it, and folders that were made for it.
+
+    A partial one is kept when the session ended or the play was interrupted.
+    """
     folder = open_folder(os.path.dirname(path), path, create_parents=create_parents)
-    target = LocalTarget(folder, path, is_atomic=is_atomic, names=TemporaryNames())
+    target = LocalTarget(folder, path, is_atomic=is_atomic, names=TemporaryNames(), partial_name=partial_name)
     try:
         target.open()
         yield target
+    except (UnreachableError, Interrupted) as error:
+        kept_bytes = target.keep()
+        if kept_bytes and isinstance(error, UnreachableError):
+            error.add(f"What has arrived is kept beside {path!r}: the next attempt goes on from there")
+        raise
     finally:
         target.close()
         if target.was_made_in_vain:

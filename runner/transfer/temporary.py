@@ -8,6 +8,7 @@ import secrets
 
 # File systems allow 255 bytes; our own part takes some 35 of them.
 MAX_KEPT_BYTES = 190
+PARTIAL_SUFFIX = ".part"
 
 
 class TemporaryNames:
@@ -30,6 +31,12 @@ class TemporaryNames:
         """The same in the folder of a remote `path`, so that renaming stays within one file system."""
         folder, slash, name = path.rpartition("/")
         return folder + slash + self.of(name)
+
+
+def partial_prefix(name: str, owner: str) -> str:
+    """How the names of all partials begin that `owner` makes for a file called `name`."""
+    kept = name if len(name) <= MAX_KEPT_BYTES // 4 else _cut(name)
+    return f".{kept}.runner-{owner}-"
 
 
 def _cut(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, ClassVar, cast
 
@@ -153,6 +154,14 @@ class RefusedRename(FileServer):
         raise asyncssh.SFTPPermissionDenied("Permission denied")
 
     posix_rename = rename
+
+
+class EndlessListing(FileServer):
+    """Every folder has names without an end."""
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        for number in itertools.count():
+            yield asyncssh.SFTPName(b"n%d" % number, "", asyncssh.SFTPAttrs())
 
 
 class PlainRenameOnly(FileServer):

@@ -68,7 +68,7 @@ def test_a_dead_server_is_noticed_by_its_silence(runner: Runner, tmp_path: Path,
     with OpenSSHServer(tmp_path / "server") as server:
 
         def stop_when_it_runs() -> None:
-            while not any(name.name.endswith(".tmp") for name in remote.iterdir()):
+            while not any(name.name.endswith(".part") for name in remote.iterdir()):
                 time.sleep(0.005)
             for pid in list_descendants(server._process.pid if server._process else 0):
                 os.kill(pid, signal.SIGSTOP)
