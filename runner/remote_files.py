@@ -22,6 +22,7 @@ class FileStatus(NamedTuple):
     size_bytes: int | None
     permissions: int | None
     modified_at_seconds: int | None
+    is_link: bool = False
 
 
 class WantedAttributes(NamedTuple):
@@ -29,6 +30,9 @@ class WantedAttributes(NamedTuple):
 
     permissions: int | None
     modified_at_seconds: int | None
+
+
+NOTHING_WANTED = WantedAttributes(None, None)
 
 
 class Source(NamedTuple):
@@ -130,6 +134,42 @@ class Fetching(Protocol):
         ...
 
 
+class Listing(Protocol):
+    """A folder to be listed by a batch."""
+
+    path: str
+
+    def take(self, name: str, status: FileStatus) -> None:
+        """One entry, links not followed. Called in the transport's thread."""
+        ...
+
+    def finish(self, error: StepError | None) -> None:
+        """All entries have been given, in the thread that waits for the batch."""
+        ...
+
+
+ErrandKind = Literal[
+    "make folder", "set attributes", "remove", "remove folder", "make link", "read link", "resolve", "look"
+]
+
+
+@dataclass(slots=True)
+class Errand:
+    """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then."""
+
+    what: ErrandKind
+    path: str
+    done: Callable[[Errand, StepError | None], None]
+    wanted: WantedAttributes = NOTHING_WANTED
+    target: str = ""
+    answer: str = ""
+    status: FileStatus | None = None
+
+    def finish(self, error: StepError | None) -> None:
+        """The request was answered."""
+        self.done(self, error)
+
+
 class Batch(Protocol):
     """Many copies under way at once. Ends with `complete`, or after a failure with `abandon`."""
 
@@ -141,8 +181,28 @@ class Batch(Protocol):
         """Begin a download as soon as there is room."""
         ...
 
+    def list(self, folder: Listing) -> None:
+        """Begin to list a folder as soon as there is room."""
+        ...
+
+    def run(self, errand: Errand) -> None:
+        """Send a request as soon as there is room."""
+        ...
+
+    def wait(self) -> bool:
+        """Wait until a listing or an errand has ended, or everything has. False once nothing is under way.
+
+        Raises when the session ends; a single file's failure goes to its `finish`.
+        """
+        ...
+
     def complete(self) -> None:
-        """Wait until everything is over. Raises when the session ends; a single file's failure goes to its `finish`."""
+        """Wait until everything is over, and give the session back. Raises as `wait` does."""
+        ...
+
+    @property
+    def done_bytes(self) -> int:
+        """How many bytes of content have been acknowledged or received."""
         ...
 
     def abandon(self) -> None:

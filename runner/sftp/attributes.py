@@ -22,4 +22,5 @@ def to_status(attributes: Attributes) -> FileStatus:
         size_bytes=attributes.size_bytes,
         permissions=None if mode is None else mode & 0o777,
         modified_at_seconds=attributes.modified_at_seconds,
+        is_link=mode is not None and stat.S_ISLNK(mode),
     )

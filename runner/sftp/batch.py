@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable
 
 from runner.errors import StepError
-from runner.remote_files import Fetching, Sending
+from runner.remote_files import Errand, Fetching, Listing, Sending
 from runner.sftp.batch_download import Download
+from runner.sftp.batch_errand import SingleRequest
 from runner.sftp.batch_file import BatchFile
+from runner.sftp.batch_listing import FolderListing
 from runner.sftp.batch_upload import Upload
 from runner.sftp.packets import Type
 from runner.sftp.refusals import explain_refusal
@@ -46,6 +48,9 @@ class SftpBatch:
         self._gathered = bytearray()
         self._unsent = memoryview(b"")
         self._is_awaited: Callable[[], bool] | None = None
+        self._has_news = False
+        # What is told of its end may begin something new.
+        self._is_handing_over = False
         self._failure: Exception | None = None
         self.bytes_in_flight = 0
         self.done_bytes = 0
@@ -60,11 +65,22 @@ class SftpBatch:
     def fetch(self, download: Fetching) -> None:
         self._add(Download(self, download))
 
+    def list(self, folder: Listing) -> None:
+        self._add(FolderListing(self, folder))
+
+    def run(self, errand: Errand) -> None:
+        self._add(SingleRequest(self, errand))
+
     def complete(self) -> None:
-        self._fill()
-        self._wait_until(lambda: not self._active and not self._queue)
-        self._hand_over()
+        while self.wait():
+            pass
         self._release()
+
+    def wait(self) -> bool:
+        self._fill()
+        self._wait_until(lambda: self._has_news or not (self._active or self._queue))
+        self._hand_over()
+        return bool(self._active or self._queue or self._finished)
 
     def abandon(self) -> None:
         with self._lock:
@@ -85,9 +101,9 @@ class SftpBatch:
         # Otherwise a reply will come, and make the transport's thread look at the queue.
         if not self._active:
             self._fill()
-        if self._finished:
+        if self._finished and not self._is_handing_over:
             self._hand_over()
-        if len(self._queue) >= MAX_QUEUED_FILES:
+        if len(self._queue) >= MAX_QUEUED_FILES and not self._is_handing_over:
             self._wait_until(lambda: len(self._queue) <= MAX_QUEUED_FILES // 2)
 
     def _wait_until(self, is_ready: Callable[[], bool]) -> None:
@@ -109,6 +125,16 @@ class SftpBatch:
 
     def _hand_over(self) -> None:
         """Tell each finished file how it ended. Refusals are explained here: that may need requests of its own."""
+        if self._is_handing_over:
+            return
+        self._is_handing_over = True
+        try:
+            self._hand_over_all()
+        finally:
+            self._is_handing_over = False
+
+    def _hand_over_all(self) -> None:
+        self._has_news = False
         while self._finished:
             file, error = self._finished.popleft()
             if isinstance(error, Refusal):
@@ -145,6 +171,7 @@ class SftpBatch:
         """A file is over."""
         self._active.discard(file)
         self._finished.append((file, error))
+        self._has_news = self._has_news or file.is_urgent
 
     # What happens in the transport's thread.
 

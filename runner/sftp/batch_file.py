@@ -36,6 +36,9 @@ class Engine(Protocol):
 class BatchFile(Countdown):
     """One file of a batch. The first thing that goes wrong is kept, whatever it leads to."""
 
+    # Whether somebody waits for this one's end to go on, and not only for the end of all.
+    is_urgent = False
+
     __slots__ = ("_awaited", "_engine", "_handle", "_in_flight_bytes", "_takers", "_then", "doing", "error", "job")
 
     def __init__(self, engine: Engine, job: Any) -> None:
@@ -61,11 +64,10 @@ class BatchFile(Countdown):
 
     def move_some(self) -> bool:
         """Send the next bytes, or ask for them. False when there are no more."""
-        raise NotImplementedError
+        return False
 
     def forget(self) -> None:
         """The session is lost: let go of everything local."""
-        raise NotImplementedError
 
     def give_up(self) -> None:
         """Go no further than what tidies up."""

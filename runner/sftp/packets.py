@@ -29,8 +29,11 @@ class Type(IntEnum):
     REMOVE = 13
     MKDIR = 14
     RMDIR = 15
+    REALPATH = 16
     STAT = 17
     RENAME = 18
+    READLINK = 19
+    SYMLINK = 20
     STATUS = 101
     HANDLE = 102
     DATA = 103

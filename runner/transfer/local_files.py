@@ -128,6 +128,7 @@ def to_status(found: os.stat_result) -> FileStatus:
         size_bytes=found.st_size,
         permissions=stat.S_IMODE(found.st_mode) & 0o777,
         modified_at_seconds=found.st_mtime_ns // 1_000_000_000,
+        is_link=stat.S_ISLNK(found.st_mode),
     )
 
 

@@ -1,0 +1,75 @@
+"""One request of a batch that is no copy: a folder made, attributes set, something removed, a link made or read."""
+
+from __future__ import annotations
+
+from runner.remote_files import Errand
+from runner.sftp.attributes import encode_wanted, to_status
+from runner.sftp.batch_file import BatchFile
+from runner.sftp.packets import Attributes, MalformedPacket, Reader, StatusCode, Type, encode_path
+from runner.sftp.session import Refusal
+
+_DOING = {
+    "make folder": "cannot create the folder",
+    "set attributes": "cannot set permissions or times of",
+    "remove": "cannot remove",
+    "remove folder": "cannot remove the folder",
+    "make link": "cannot create the link",
+    "read link": "cannot read the link",
+    "resolve": "cannot resolve",
+    "look": "cannot look at",
+}
+
+
+class SingleRequest(BatchFile):
+    """The state machine of one request. Every method runs under the batch's lock."""
+
+    __slots__ = ("job",)
+
+    job: Errand
+    is_urgent = True
+
+    @property
+    def path(self) -> str:
+        return self.job.path
+
+    def begin(self) -> None:
+        self._then = self.finish
+        self.ask(*self._make_request(), self._take_answer)
+
+    def _make_request(self) -> tuple[Type, bytes]:
+        path = encode_path(self.job.path)
+        match self.job.what:
+            case "make folder":
+                return Type.MKDIR, path + Attributes(mode=self.job.wanted.permissions).encode()
+            case "set attributes":
+                return Type.SETSTAT, path + encode_wanted(self.job.wanted)
+            case "remove":
+                return Type.REMOVE, path
+            case "remove folder":
+                return Type.RMDIR, path
+            case "make link":
+                # OpenSSH, and everybody after it, takes target and link in the other order than the draft.
+                return Type.SYMLINK, encode_path(self.job.target) + path
+            case "read link":
+                return Type.READLINK, path
+            case "resolve":
+                return Type.REALPATH, path
+            case "look":
+                return Type.STAT, path
+
+    def _take_answer(self, kind: int, body: memoryview) -> None:
+        if kind == Type.NAME:
+            names = Reader(body).take_names()
+            if self.job.what not in ("read link", "resolve") or len(names) != 1:
+                raise MalformedPacket("names that were not asked for")
+            self.job.answer = names[0][0]
+            return
+        if kind == Type.ATTRS and self.job.what == "look":
+            self.job.status = to_status(Reader(body).take_attributes())
+            return
+        try:
+            self._engine.session.check_status(kind, body)
+        except Refusal as refusal:
+            is_gone = refusal.code == StatusCode.NO_SUCH_FILE and self.job.what.startswith("remove")
+            if not is_gone:
+                self.fail(refusal, _DOING[self.job.what])

@@ -1,0 +1,78 @@
+"""One folder listed within a batch: OPENDIR; READDIR until the end, a few under way; CLOSE."""
+
+from __future__ import annotations
+
+from runner.errors import ConnectionLost
+from runner.remote_files import Listing
+from runner.sftp.attributes import to_status
+from runner.sftp.batch_file import BatchFile, Engine, ignore
+from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path
+from runner.sftp.session import Refusal
+
+# A server sends some hundred names at a time, so that on a long line a large folder would take long.
+READDIRS_IN_FLIGHT = 4
+# More than any folder that can be worked with; a server without an end is given up.
+MAX_ENTRIES = 5_000_000
+
+
+class FolderListing(BatchFile):
+    """The state machine of one listing. Every method runs under the batch's lock."""
+
+    __slots__ = ("_count", "_is_at_end", "job")
+
+    job: Listing
+    is_urgent = True
+
+    def __init__(self, engine: Engine, job: Listing) -> None:
+        super().__init__(engine, job)
+        self._is_at_end = False
+        self._count = 0
+
+    @property
+    def path(self) -> str:
+        return self.job.path
+
+    def begin(self) -> None:
+        self._then = self._after_open
+        self.ask(Type.OPENDIR, encode_path(self.job.path), self._take_handle)
+
+    def _take_handle(self, kind: int, body: memoryview) -> None:
+        self.take_handle("cannot list", kind, body)
+
+    def _after_open(self) -> None:
+        if not self._handle:
+            self.finish()
+            return
+        self._then = self._after_names
+        for _ in range(READDIRS_IN_FLIGHT):
+            self.ask(Type.READDIR, self._handle, self._take_names)
+
+    def _take_names(self, kind: int, body: memoryview) -> None:
+        if kind != Type.NAME:
+            self._take_end(kind, body)
+            return
+        for name, attributes in Reader(body).take_names():
+            if name not in (".", ".."):
+                self._count += 1
+                self.job.take(name, to_status(attributes))
+        if self._count > MAX_ENTRIES:
+            raise ConnectionLost(
+                f"{self._engine.session.peer} lists more than {MAX_ENTRIES:,} entries of {self.path!r}",
+                hint="The server is broken, or means harm.",
+            )
+        if not self._is_at_end and self.error is None:
+            self.ask(Type.READDIR, self._handle, self._take_names)
+
+    def _take_end(self, kind: int, body: memoryview) -> None:
+        try:
+            self._engine.session.check_status(kind, body)
+        except Refusal as refusal:
+            self._is_at_end = True
+            if refusal.code != StatusCode.EOF:
+                self.fail(refusal, "cannot list")
+            return
+        raise MalformedPacket("the status OK where names are due")
+
+    def _after_names(self) -> None:
+        self._then = self.finish
+        self.ask(Type.CLOSE, self._handle, ignore)
