@@ -13,6 +13,8 @@
         ├── HostKeyRefused ........ 5  the server's key is not the expected one; no credential was sent
         ├── VerificationFailed .... 6  the copy could not be proven right, so it was not published
         │   └── SourceChanged          the source was written to while it was read
+        ├── SafetyLimitHeld ....... 6  a removal that was refused whole
+        ├── TreeIncomplete             some files of a folder could not be copied; the rest was
         ├── CredentialUnusable         a private key that cannot be read or decrypted
         ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
         └── FileError                  one path on one side
@@ -119,6 +121,20 @@ class SourceChanged(VerificationFailed):
     """The source was written to while it was being read."""
 
     may_pass = True
+
+
+class SafetyLimitHeld(StepError):
+    """More would have been removed than the step allows. Nothing was."""
+
+    exit_code = 6
+
+
+class TreeIncomplete(StepError):
+    """Some of a folder's files could not be copied; the others were. `exit_code` is the one the failures share."""
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 class CredentialUnusable(StepError):

@@ -15,6 +15,7 @@ ConnectorType = Literal["SFTP", "SCP"]
 Compare = Literal["size_mtime", "always"]
 IfExists = Literal["replace", "skip", "fail"]
 Verify = Literal["auto", "checksum", "size"]
+Links = Literal["preserve", "follow", "skip", "error"]
 Preserved = Literal["permissions", "times"]
 
 
@@ -131,7 +132,32 @@ class CopyFileToEngine(CopyFile):
     mode_name = "copy_file_to_engine"
 
 
-Mode = CopyFileFromEngine | CopyFileToEngine
+@dataclass(frozen=True, slots=True)
+class CopyDirectory(CopyFile):
+    """Copy what is below one folder into another one. `include` and `exclude` are patterns as in .gitignore."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    links: Links = "preserve"
+    delete: bool = False
+    max_delete: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDirectoryFromEngine(CopyDirectory):
+    """Upload: `source` is a local folder, `destination` a remote one."""
+
+    mode_name = "copy_directory_from_engine"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDirectoryToEngine(CopyDirectory):
+    """Download: `source` is a remote folder, `destination` a local one."""
+
+    mode_name = "copy_directory_to_engine"
+
+
+Mode = CopyFileFromEngine | CopyFileToEngine | CopyDirectoryFromEngine | CopyDirectoryToEngine
 
 
 @dataclass(frozen=True, slots=True)

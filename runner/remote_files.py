@@ -149,7 +149,7 @@ class Listing(Protocol):
 
 
 ErrandKind = Literal[
-    "make folder", "set attributes", "remove", "remove folder", "make link", "read link", "resolve", "look"
+    "make folder", "set attributes", "remove", "remove folder", "make link", "read link", "resolve", "look", "rename"
 ]
 
 
@@ -242,6 +242,10 @@ class RemoteFiles(Protocol):
 
     def remove_folders(self, folders: list[str]) -> None:
         """Remove folders that `create_parents` made, as far as they are still empty."""
+        ...
+
+    def real_path(self, path: str) -> str:
+        """A path with all links resolved."""
         ...
 
     def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:

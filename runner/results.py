@@ -33,7 +33,16 @@ class CopyResult:
     sha256: str | None = None
     atomic: bool | None = None
     skipped: bool = False
+    # Of a folder: what else was made, changed or removed.
+    folders_changed: int = 0
+    links_changed: int = 0
+    removed: int = 0
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything was, or with --check would be, changed."""
+        return bool(self.files_changed or self.folders_changed or self.links_changed or self.removed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ DOORS = {
     "paramiko": ["runner.ssh"],
     "cryptography": ["runner.ssh"],
     "rich": ["runner.report.live"],
+    "pathspec": ["runner.transfer.filters"],
     "click": ["runner.cli"],
     "asyncssh": ["runner.demo"],
 }

@@ -19,9 +19,10 @@ from runner.events import (
     TransferProgress,
 )
 from runner.execution.sessions import Sessions
-from runner.plan import Play, Step
+from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, Mode, Play, Step
 from runner.results import CopyResult, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
 from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.tree import copy_tree
 
 MAX_PAUSE_SECONDS = 60.0
 
@@ -103,7 +104,8 @@ def _run_step(
             try:
                 cancellation.check()
                 remote = sessions.open(step)
-                copy = copy_file(step.mode, Surroundings(remote, str(step.endpoint), is_check, report, cancellation))
+                around = Surroundings(remote, str(step.endpoint), is_check, report, cancellation)
+                copy = carry_out(step.mode, around)
                 status = _status_of(copy)
                 break
             except StepError as error:
@@ -132,6 +134,13 @@ def _run_step(
     return result, interruption
 
 
+def carry_out(mode: Mode, around: Surroundings) -> CopyResult:
+    """What a step says, done. Raises a `StepError`, or `Interrupted`."""
+    if isinstance(mode, CopyDirectoryFromEngine | CopyDirectoryToEngine):
+        return copy_tree(mode, around)
+    return copy_file(mode, around)
+
+
 def choose_pause(delay_seconds: float, failed_attempts: int) -> float:
     """Seconds before the next attempt: doubled each time, capped, and varied by a fifth either way."""
     pause: float = min(delay_seconds * 2 ** min(failed_attempts - 1, 16), MAX_PAUSE_SECONDS)
@@ -148,7 +157,7 @@ def _sleep(seconds: float, cancellation: Cancellation) -> None:
 def _status_of(result: CopyResult) -> Status:
     if result.skipped:
         return "skipped"
-    return "changed" if result.files_changed else "ok"
+    return "changed" if result.is_change else "ok"
 
 
 def _skipped(step: Step, reason: str) -> StepResult:

@@ -29,8 +29,17 @@ DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
 DEFAULT_STALL_TIMEOUT_SECONDS = 60
 DEFAULT_DELAY_SECONDS = 5.0
 
-_NUMBER_INPUTS = ("port", "port_number", "connect_timeout", "keepalive_interval", "stall_timeout", "retries", "delay")
-_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents")
+_NUMBER_INPUTS = (
+    "port",
+    "port_number",
+    "connect_timeout",
+    "keepalive_interval",
+    "stall_timeout",
+    "retries",
+    "delay",
+    "max_delete",
+)
+_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "delete")
 _MAX_DIGITS = 20
 
 Value = TypeVar("Value")

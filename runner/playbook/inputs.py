@@ -7,6 +7,9 @@ from typing import Any
 
 from runner.plan import (
     Authentication,
+    CopyDirectory,
+    CopyDirectoryFromEngine,
+    CopyDirectoryToEngine,
     CopyFileFromEngine,
     CopyFileToEngine,
     Endpoint,
@@ -28,7 +31,22 @@ from runner.public_keys import find_public_key, is_fingerprint
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
 
-_PLAIN_OPTIONS = ("compare", "if_exists", "verify", "atomic", "resume", "create_parents")
+_MODES: dict[str, type[Mode]] = {
+    kind.mode_name: kind
+    for kind in (CopyFileFromEngine, CopyFileToEngine, CopyDirectoryFromEngine, CopyDirectoryToEngine)
+}
+_LIST_OPTIONS = ("include", "exclude")
+_PLAIN_OPTIONS = (
+    "compare",
+    "if_exists",
+    "verify",
+    "atomic",
+    "resume",
+    "create_parents",
+    "links",
+    "delete",
+    "max_delete",
+)
 
 
 class InputProblem(Exception):
@@ -70,17 +88,23 @@ def read_workdir(value: Any, location: Location, playbook_folder: str) -> str:
 def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
     """What to do. Raises `InputProblem`."""
     mode = inputs["mode"]
-    is_upload = mode["mode_name"] == CopyFileFromEngine.mode_name
-    source, destination = _file_name(mode, "source_file_name"), _file_name(mode, "destination_file_name")
-    _refuse_remote_tilde(mode, "destination_file_name" if is_upload else "source_file_name")
+    kind = _MODES[mode["mode_name"]]
+    is_tree = issubclass(kind, CopyDirectory)
+    what = "directory" if is_tree else "file"
+    source_key, destination_key = f"source_{what}_name", f"destination_{what}_name"
+    source, destination = (_directory_name if is_tree else _file_name)(mode, source_key), mode[destination_key]
+    (_directory_name if is_tree else _file_name)(mode, destination_key)
+    is_upload = kind in (CopyFileFromEngine, CopyDirectoryFromEngine)
+    _refuse_remote_tilde(mode, destination_key if is_upload else source_key)
     options: dict[str, Any] = {key: mode[key] for key in _PLAIN_OPTIONS if key in mode}
+    options |= {key: tuple(mode[key]) for key in _LIST_OPTIONS if key in mode}
     if "permissions" in mode:
         options["permissions"] = int(mode["permissions"].removeprefix("0o"), 8)
     if "preserve" in mode:
         options["preserve"] = frozenset(mode["preserve"])
     if is_upload:
-        return CopyFileFromEngine(source=local_path(source, workdir), destination=destination, **options)
-    return CopyFileToEngine(source=source, destination=local_path(destination, workdir), **options)
+        return kind(source=local_path(source, workdir), destination=destination, **options)
+    return kind(source=source, destination=local_path(destination, workdir), **options)
 
 
 def local_path(name: str, workdir: str) -> str:
@@ -172,6 +196,13 @@ def _strings(given: PositionedMap, key: str) -> list[tuple[str, Location]]:
     if isinstance(value, PositionedList):
         return list(zip(value, value.item_locations, strict=True))
     return [(value, given.value_locations[key])]
+
+
+def _directory_name(mode: PositionedMap, key: str) -> str:
+    """A folder's name; it means the same with a slash at its end."""
+    name: str = mode[key]
+    _check_path(key, name, mode.value_locations[key])
+    return name
 
 
 def _file_name(mode: PositionedMap, key: str) -> str:

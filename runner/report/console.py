@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from runner.events import Event, PlayFinished, PlayStarted, StepFinished, StepRetried, StepStarted, TransferProgress
-from runner.plan import CopyFileFromEngine
+from runner.plan import CopyDirectoryFromEngine, CopyFileFromEngine
 from runner.problems import Problem
 from runner.redaction import Redactor
 from runner.report.text import format_duration, format_rate, format_size, paint, printable
@@ -118,7 +118,7 @@ class Console:
     def _describe_copy(self, result: StepResult, copy: CopyResult) -> str:
         """`release.tar → partner.example:22:/incoming/release.tar, 8.0 MiB in 0.06 s (135 MiB/s)`."""
         endpoint = str(result.step.endpoint)
-        if isinstance(result.step.mode, CopyFileFromEngine):
+        if isinstance(result.step.mode, CopyFileFromEngine | CopyDirectoryFromEngine):
             route = f"{self._local(copy.source)} → {endpoint}:{copy.destination}"
         else:
             route = f"{endpoint}:{copy.source} → {self._local(copy.destination)}"

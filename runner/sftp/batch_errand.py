@@ -5,7 +5,8 @@ from __future__ import annotations
 from runner.remote_files import Errand
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_file import BatchFile
-from runner.sftp.packets import Attributes, MalformedPacket, Reader, StatusCode, Type, encode_path
+from runner.sftp.batch_upload import POSIX_RENAME
+from runner.sftp.packets import Attributes, MalformedPacket, Reader, StatusCode, Type, encode_path, encode_string
 from runner.sftp.session import Refusal
 
 _DOING = {
@@ -17,6 +18,7 @@ _DOING = {
     "read link": "cannot read the link",
     "resolve": "cannot resolve",
     "look": "cannot look at",
+    "rename": "cannot rename",
 }
 
 
@@ -56,6 +58,11 @@ class SingleRequest(BatchFile):
                 return Type.REALPATH, path
             case "look":
                 return Type.STAT, path
+            case "rename":
+                target = encode_path(self.job.target)
+                if POSIX_RENAME in self._engine.session.extensions:
+                    return Type.EXTENDED, encode_string(POSIX_RENAME.encode()) + path + target
+                return Type.RENAME, path + target
 
     def _take_answer(self, kind: int, body: memoryview) -> None:
         if kind == Type.NAME:

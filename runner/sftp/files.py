@@ -151,6 +151,16 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot list", folder, self._session) from refusal
 
+    def real_path(self, path: str) -> str:
+        try:
+            reader = self._session.expect(self._session.submit(Type.REALPATH, encode_path(path)), Type.NAME)
+        except Refusal as refusal:
+            raise explain_refusal(refusal, "cannot resolve", path, self._session) from refusal
+        try:
+            return reader.take_names()[0][0]
+        except MalformedPacket as error:
+            raise self._session.malformed_field(error) from error
+
     def _read_names(self, handle: bytes) -> list[str]:
         """The next names of a folder that is open; none at its end."""
         try:

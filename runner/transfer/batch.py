@@ -24,6 +24,7 @@ from runner.transfer.local_files import (
     LocalSource,
     LocalTarget,
     explain_os_error,
+    open_folder,
     open_local_source,
     permissions_by_umask,
     set_attributes,
@@ -72,39 +73,50 @@ def running_batch(around: Surroundings) -> Iterator[Batch]:
 
 def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Upload all `files` as `options` say. What fails for one of them is told; raises when the session ends."""
-    common = _Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS)
+    common = Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS)
     with running_batch(around) as batch:
         for file in files:
-            batch.send(_Upload(file, common))
+            batch.send(Upload(file, common))
 
 
 def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Download all `files`, whose sources must tell their size. What fails for one of them is told."""
-    common = _Common(options, around.peer, on_outcome, permissions_by_umask())
-    with LocalFolders(create_parents=options.create_parents) as folders, running_batch(around) as batch:
-        for file in files:
-            batch.fetch(_Download(file, common, folders))
+    common = Common(options, around.peer, on_outcome, permissions_by_umask())
+    folders = LocalFolders(lambda path: open_folder(path, path, create_parents=options.create_parents))
+    try:
+        with running_batch(around) as batch:
+            for file in files:
+                batch.fetch(Download(file, common, folders))
+    finally:
+        folders.close()
 
 
-class _Common:
+class Common:
     """What all files of a batch share."""
 
     __slots__ = ("names", "new_file_permissions", "on_outcome", "options", "peer")
 
-    def __init__(self, options: CopyFile, peer: str, on_outcome: OnOutcome, new_file_permissions: int) -> None:
+    def __init__(
+        self,
+        options: CopyFile,
+        peer: str,
+        on_outcome: OnOutcome,
+        new_file_permissions: int,
+        names: TemporaryNames | None = None,
+    ) -> None:
         self.options = options
         self.peer = peer
         self.on_outcome = on_outcome
         self.new_file_permissions = new_file_permissions
-        self.names = TemporaryNames()
+        self.names = names or TemporaryNames()
 
 
-class _Upload:
+class Upload:
     """One upload; a `runner.remote_files.Sending`."""
 
     __slots__ = ("_common", "_file", "_source", "_verified", "_warnings", "destination", "is_new", "temporary")
 
-    def __init__(self, file: Pending, common: _Common) -> None:
+    def __init__(self, file: Pending, common: Common) -> None:
         self._file = file
         self._common = common
         self._source: LocalSource | None = None
@@ -144,12 +156,12 @@ class _Upload:
         return self._source.opened_as.st_size if self._source else 0
 
 
-class _Download:
+class Download:
     """One download; a `runner.remote_files.Fetching`."""
 
     __slots__ = ("_common", "_file", "_folder", "_folders", "_target", "_verified", "_warnings", "size_bytes", "source")
 
-    def __init__(self, file: Pending, common: _Common, folders: LocalFolders) -> None:
+    def __init__(self, file: Pending, common: Common, folders: LocalFolders) -> None:
         self._file = file
         self._common = common
         self._folders = folders

@@ -21,7 +21,7 @@ from runner.errors import (
     UnreachableError,
     VerificationFailed,
 )
-from runner.plan import CopyFile, CopyFileFromEngine, Mode
+from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import (
     FileStatus,
     Hasher,
@@ -73,14 +73,15 @@ class Surroundings:
     cancellation: Cancellation
 
 
-def copy_file(copy: Mode, around: Surroundings) -> CopyResult:
+def copy_file(copy: CopyFileFromEngine | CopyFileToEngine, around: Surroundings) -> CopyResult:
     """Carry out one copy. Raises a `StepError` with the destination as it was, or `Interrupted`."""
     if isinstance(copy, CopyFileFromEngine):
-        return _upload(copy, around)
-    return _download(copy, around)
+        return upload_file(copy, around)
+    return download_file(copy, around)
 
 
-def _upload(copy: CopyFile, around: Surroundings) -> CopyResult:
+def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
+    """Copy one file to the server. Raises as `copy_file` does."""
     with open_source(copy.source) as source:
         destination, is_known = _look_at_remote(copy.destination, around)
         if not is_known and copy.if_exists != "replace":
@@ -207,7 +208,8 @@ def _verify_received_checksum(copy: CopyFile, target: LocalTarget, around: Surro
     return found.how, kept
 
 
-def _download(copy: CopyFile, around: Surroundings) -> CopyResult:
+def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
+    """Copy one file from the server. Raises as `copy_file` does."""
     source, is_known = _look_at_remote(copy.source, around)
     if is_known and source is None:
         raise SourceMissing(

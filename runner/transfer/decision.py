@@ -25,17 +25,26 @@ class Decision:
 
 
 def decide(
-    copy: CopyFile, source: FileStatus, destination: FileStatus | None, *, where: str, new_file_permissions: int
+    copy: CopyFile,
+    source: FileStatus,
+    destination: FileStatus | None,
+    *,
+    where: str,
+    new_file_permissions: int,
+    path: str | None = None,
 ) -> Decision:
     """Compare source and destination as the step says.
 
-    `where` says on which side the destination is. Raises `DestinationIsDirectory` and `DestinationExists`.
+    `where` says on which side the destination is, `path` which one it is if it is one of many. Raises
+    `DestinationIsDirectory` and `DestinationExists`.
     """
     if destination is not None and destination.is_directory:
         name = copy.source.rstrip("/").rpartition("/")[2]
         raise DestinationIsDirectory(
-            f"the destination {copy.destination!r} {where} is a directory",
-            hint=f"Name the file in it: {copy.destination.rstrip('/')}/{name}",
+            f"the destination {path or copy.destination!r} {where} is a directory",
+            hint=f"Name the file in it: {copy.destination.rstrip('/')}/{name}"
+            if path is None
+            else "The source has a file there. Remove or rename one of them.",
         )
     wanted, warnings = wanted_attributes(copy, source, destination, new_file_permissions)
     if destination is None:
@@ -50,7 +59,7 @@ def decide(
         return Decision("leave", wanted)
     if copy.if_exists == "fail":
         raise DestinationExists(
-            f"the destination {copy.destination!r} {where} exists and differs from the source",
+            f"the destination {path or copy.destination!r} {where} exists and differs from the source",
             hint="'if_exists: fail' is set; 'replace' would overwrite it, 'skip' would leave it.",
         )
     return Decision("replace", wanted, warnings)

@@ -8,11 +8,10 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from runner.errors import (
     DiskFull,
@@ -162,36 +161,15 @@ def hash_prefix(fd: int, count_bytes: int | None) -> Hasher:
 class LocalFolder:
     """A folder, open, so that nobody can put another in its place while files are written into it."""
 
-    def __init__(self, path: str, *, create_parents: bool) -> None:
-        """Raises `OSError`."""
+    def __init__(self, path: str, fd: int, made: tuple[str, ...] = ()) -> None:
         self.path = path
+        self.fd = fd
         self.user_count = 0
-        self._made: list[str] = []
-        if create_parents:
-            self._make()
-        try:
-            self.fd = os.open(self.path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            self.remove_made()
-            raise
-
-    def _make(self) -> None:
-        missing: list[str] = []
-        folder = os.path.abspath(self.path)
-        while not os.path.lexists(folder):
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        os.makedirs(os.path.abspath(self.path), exist_ok=True)
-        self._made = missing
+        self._made = made
 
     def remove_made(self) -> None:
-        """Remove it, and the folders above, as far as they were made here and are still empty."""
-        for folder in self._made:
-            try:
-                os.rmdir(folder)
-            except OSError:
-                # Somebody else has put something into it.
-                return
+        """Remove it, and the folders above, as far as they were made for it and are still empty."""
+        remove_empty(self._made)
 
     def open_partial(self, name: str) -> int:
         """An earlier attempt's file, or a new one, which nobody else writes to. Raises `OSError` if there is another."""
@@ -226,37 +204,38 @@ class LocalFolder:
 class LocalFolders:
     """The folders that a batch writes into: open as long as files are under way in them, and the last one beyond that."""
 
-    def __init__(self, *, create_parents: bool) -> None:
-        self._create_parents = create_parents
+    def __init__(self, open_one: Callable[[str], LocalFolder]) -> None:
+        self._open_one = open_one
         self._folders: dict[str, LocalFolder] = {}
         self._last: LocalFolder | None = None
+        # The transport's thread enters and leaves folders as well.
+        self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let go of all of them."""
         for folder in self._folders.values():
             folder.close()
         self._folders.clear()
+        self._last = None
 
     def enter(self, path: str) -> LocalFolder:
         """The folder, open until each `enter` has had its `leave`. Raises `FileError`."""
-        folder = self._folders.get(path)
-        if folder is None:
-            folder = self._folders[path] = open_folder(path, path, create_parents=self._create_parents)
-        folder.user_count += 1
-        last, self._last = self._last, folder
-        if last is not None and last is not folder and last.user_count == 0:
-            self._close(last)
-        return folder
+        with self._lock:
+            folder = self._folders.get(path)
+            if folder is None:
+                folder = self._folders[path] = self._open_one(path)
+            folder.user_count += 1
+            last, self._last = self._last, folder
+            if last is not None and last is not folder and last.user_count == 0:
+                self._close(last)
+            return folder
 
     def leave(self, folder: LocalFolder) -> None:
         """A file in it is done with."""
-        folder.user_count -= 1
-        if folder.user_count == 0 and folder is not self._last:
-            self._close(folder)
+        with self._lock:
+            folder.user_count -= 1
+            if folder.user_count == 0 and folder is not self._last and folder.path in self._folders:
+                self._close(folder)
 
     def _close(self, folder: LocalFolder) -> None:
         folder.close()
@@ -386,16 +365,41 @@ def writing_to(
 
 
 def open_folder(folder: str, path: str, *, create_parents: bool) -> LocalFolder:
-    """The folder that `path` shall be created in. Raises `FileError`."""
+    """The folder that `path` shall be created in, made if need be. Raises `FileError`."""
+    made: tuple[str, ...] = ()
     try:
-        return LocalFolder(folder, create_parents=create_parents)
+        if create_parents:
+            made = _make_folders(folder)
+        return LocalFolder(folder, os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), made)
     except OSError as error:
+        remove_empty(made)
         if isinstance(error, FileNotFoundError) and not create_parents:
             raise FileRefused(
                 f"cannot create {path!r}: the folder {folder!r} does not exist",
                 hint="'create_parents: true' makes it.",
             ) from error
         raise explain_os_error(error, "cannot create", path) from error
+
+
+def _make_folders(path: str) -> tuple[str, ...]:
+    """Make a folder and those above it: the ones that were missing, innermost first. Raises `OSError`."""
+    missing: list[str] = []
+    folder = os.path.abspath(path)
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    os.makedirs(os.path.abspath(path), exist_ok=True)
+    return tuple(missing)
+
+
+def remove_empty(folders: Iterable[str]) -> None:
+    """Remove folders, innermost first, as far as they are empty."""
+    for folder in folders:
+        try:
+            os.rmdir(folder)
+        except OSError:
+            # Somebody else has put something into it.
+            return
 
 
 def permissions_by_umask() -> int:

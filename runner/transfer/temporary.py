@@ -17,9 +17,14 @@ class TemporaryNames:
     For `report.csv` the first is `.report.csv.runner-3f9c02d15ac0.tmp`, the second `.report.csv.runner-3f9c02d15ac0-1.tmp`.
     """
 
-    def __init__(self) -> None:
-        self._token = secrets.token_hex(6)
+    def __init__(self, owner: str = "") -> None:
+        self._token = f"{owner}{secrets.token_hex(6)}"
         self._numbers = itertools.count()
+
+    @property
+    def token(self) -> str:
+        """What all these names have in common, and no others."""
+        return self._token
 
     def of(self, name: str) -> str:
         """The next name for a file that shall be called `name`."""

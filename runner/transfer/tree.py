@@ -1,0 +1,38 @@
+"""Copies what is below a folder: both sides are looked at side by side, and only differences are moved.
+
+The tree is walked folder by folder. A folder is visited once the listings of both sides are there; what is to be done in it
+goes to the batch, which has hundreds of requests under way while the next folders are listed. Three stages follow each
+other: copy, remove what the source lacks, and last, from the deepest folder up, give the folders their modes and times.
+
+`tree_walk.py` has the order and the decisions; `tree_up.py` and `tree_down.py` know what each side can do.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine
+from runner.results import CopyResult
+from runner.transfer.batch import running_batch
+from runner.transfer.copy import Surroundings
+from runner.transfer.tree_down import TreeDown
+from runner.transfer.tree_up import TreeUp
+from runner.transfer.tree_walk import TreeWalk
+
+
+def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Surroundings) -> CopyResult:
+    """Make the destination a copy of the source folder.
+
+    Each file is old or new at every moment. What fails for one path is told in the end, when the rest has been copied:
+    raises `TreeIncomplete` then, `SafetyLimitHeld` if more would be removed than may be, or what ends the session.
+    """
+    walk: TreeWalk = TreeUp(copy, around) if isinstance(copy, CopyDirectoryFromEngine) else TreeDown(copy, around)
+    with closing(walk):
+        walk.open_root()
+        with running_batch(around) as batch:
+            walk.copy_all(batch)
+        walk.copy_large_files()
+        with running_batch(around) as batch:
+            refusal = walk.remove_extras(batch)
+            walk.finish_folders(batch)
+        return walk.conclude(refusal)

@@ -1,0 +1,296 @@
+"""A tree on its way from the server: the source is asked through the batch, the destination is this machine's disk.
+
+The server may list anything. Every folder of the destination is reached from the root's descriptor, one name at a time and
+without following links, so that nothing it says can lead outside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError
+from runner.plan import CopyDirectory
+from runner.remote_files import Batch, Errand, FileStatus, WantedAttributes
+from runner.transfer.batch import Common, Download, Pending
+from runner.transfer.copy import Surroundings
+from runner.transfer.local_files import (
+    LocalFolder,
+    LocalFolders,
+    explain_os_error,
+    open_folder,
+    permissions_by_umask,
+    to_status,
+)
+from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out
+from runner.transfer.tree_walk import Entries, Folder, TreeWalk
+
+
+class TreeDown(TreeWalk):
+    """One download of a tree."""
+
+    is_upload = False
+    where = "on this machine"
+
+    def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
+        super().__init__(copy, around)
+        self.new_file_permissions = permissions_by_umask()
+        self.new_folder_permissions = self.new_file_permissions | (self.new_file_permissions & 0o444) >> 2
+        self._common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        self._root: LocalFolder | None = None
+        self._folders_open = LocalFolders(self._open_folder)
+
+    def close(self) -> None:
+        self._folders_open.close()
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
+    def open_root(self) -> None:
+        source = self.around.remote.status(self.source_root)
+        if source is None:
+            raise SourceMissing(
+                f"the source folder {self.source_root!r} does not exist on {self.around.peer}",
+                hint="Relative remote paths start at the login directory; servers do not expand '~'.",
+            )
+        if not source.is_directory:
+            raise NotARegularFile(
+                f"the source {self.source_root!r} on {self.around.peer} is no folder",
+                hint="'copy_file_to_engine' copies a single file.",
+            )
+        if self.copy.delete and next(self.around.remote.names_in(self.source_root), None) is None:
+            raise empty_source(self.source_root)
+        destination = self._look_at_root()
+        if destination is not None and not destination.is_directory:
+            raise FileRefused(
+                f"the destination {self.destination_root!r} on this machine is no folder",
+                hint="Name a folder, or remove the file that is there.",
+            )
+        self.root = Folder("", source, destination, is_there=destination is not None or not self.around.is_check)
+        if destination is None and self.around.is_check:
+            return
+        if destination is None:
+            self._make_root()
+        # The root itself may be a link: the user has named it.
+        self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
+
+    def _look_at_root(self) -> FileStatus | None:
+        try:
+            return to_status(os.stat(self.destination_root))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain_os_error(error, "cannot look at", self.destination_root) from error
+
+    def _make_root(self) -> None:
+        try:
+            make = os.makedirs if self.copy.create_parents else os.mkdir
+            make(self.destination_root)
+        except OSError as error:
+            raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
+        self.root.was_made = True
+        self.counts.folders_changed += 1
+
+    def copy_all(self, batch: Batch) -> None:
+        if self.copy.links == "follow":
+            self.root.real_path = self.around.remote.real_path(self.source_root)
+        super().copy_all(batch)
+
+    def enter(self, folder: Folder) -> None:
+        self.batch.list(_Listing(self, folder))
+
+    def list_source_now(self, folder: Folder) -> Entries:
+        raise NotImplementedError  # the server's entries always come with the visit
+
+    def local_entries(self, folder: Folder) -> Entries:
+        """What is in a folder of the destination. Raises `FileError`."""
+        if folder.destination is None:
+            return {}
+        opened = self._folders_open.enter(self.destination_path(folder.path))
+        try:
+            with os.scandir(opened.fd) as entries:
+                return {entry.name: to_status(entry.stat(follow_symlinks=False)) for entry in entries}
+        except OSError as error:
+            raise explain_os_error(error, "cannot list", self.destination_path(folder.path)) from error
+        finally:
+            self._folders_open.leave(opened)
+
+    def make_folder(self, folder: Folder) -> None:
+        parent, name = self._split(folder.path)
+        try:
+            opened = self._folders_open.enter(parent)
+            try:
+                os.mkdir(name, PRIVATE_FOLDER_PERMISSIONS, dir_fd=opened.fd)
+            finally:
+                self._folders_open.leave(opened)
+        except OSError as error:
+            self.made(folder, explain_os_error(error, "cannot create the folder", self.destination_path(folder.path)))
+        except StepError as error:
+            self.made(folder, error)
+        else:
+            self.made(folder, None)
+
+    def begin_copy(self, file: Pending) -> None:
+        self.batch.fetch(Download(file, self._common, self._folders_open))
+
+    def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
+        path = folder.child(name)
+
+        def compare(errand: Errand, error: StepError | None) -> None:
+            if error is not None:
+                self.fail(path, error)
+            elif destination is not None and destination.is_link and self._target_of(path) == errand.answer:
+                self.counts.files_right += 1
+            elif destination is not None and destination.is_directory:
+                hint = "Remove or rename one of them."
+                self.fail(
+                    path, FileRefused(f"{path!r} is a folder on this machine, and a link in the source", hint=hint)
+                )
+            else:
+                folder.is_touched = True
+                self._make_link(path, errand.answer)
+
+        self.batch.run(Errand("read link", self.source_path(path), compare))
+
+    def _target_of(self, path: str) -> str | None:
+        folder, name = self._split(path)
+        opened = self._folders_open.enter(folder)
+        try:
+            return os.readlink(name, dir_fd=opened.fd)
+        except OSError:
+            return None
+        finally:
+            self._folders_open.leave(opened)
+
+    def _make_link(self, path: str, target: str) -> None:
+        self.counts.links_changed += 1
+        if self.around.is_check:
+            return
+        folder, name = self._split(path)
+        temporary = self.names.of(name)
+        try:
+            opened = self._folders_open.enter(folder)
+            try:
+                os.symlink(target, temporary, dir_fd=opened.fd)
+                os.replace(temporary, name, src_dir_fd=opened.fd, dst_dir_fd=opened.fd)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=opened.fd)
+                raise
+            finally:
+                self._folders_open.leave(opened)
+        except (OSError, StepError) as error:
+            self.counts.links_changed -= 1
+            self.fail(path, self._explain(error, "cannot create the link", path))
+
+    def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
+        path = folder.child(name)
+
+        def resolved(errand: Errand, error: StepError | None) -> None:
+            if error is not None:
+                self.fail(path, error)
+            elif not is_inside(errand.answer, self.root.real_path):
+                self.fail(path, leads_out(path, errand.answer))
+            else:
+                self.batch.run(Errand("look", errand.answer, looked, answer=errand.answer))
+
+        def looked(errand: Errand, error: StepError | None) -> None:
+            if error is not None or errand.status is None:
+                self.fail(path, error or FileRefused(f"the server does not tell what the link {path!r} leads to"))
+            else:
+                see(errand.status, errand.path)
+
+        self.batch.run(Errand("resolve", self.source_path(path), resolved))
+
+    def change_permissions(self, path: str, permissions: int) -> None:
+        error = self._set(path, WantedAttributes(permissions, None))
+        self.permissions_changed(path, error)
+
+    def set_folder_attributes(self, folder: Folder, wanted: WantedAttributes) -> None:
+        self.folder_set(folder, self._set(folder.path, wanted))
+
+    def _set(self, path: str, wanted: WantedAttributes) -> StepError | None:
+        folder, name = self._split(path)
+        try:
+            opened = self._folders_open.enter(folder)
+            try:
+                # Opened without following: a link in its place is left alone.
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=opened.fd)
+                try:
+                    if wanted.permissions is not None:
+                        os.fchmod(fd, wanted.permissions)
+                    if wanted.modified_at_seconds is not None:
+                        os.utime(fd, (wanted.modified_at_seconds, wanted.modified_at_seconds))
+                finally:
+                    os.close(fd)
+            finally:
+                self._folders_open.leave(opened)
+        except (OSError, StepError) as error:
+            return self._explain(error, "cannot set permissions or times of", path)
+        return None
+
+    def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
+        try:
+            see(self.local_entries(Folder(path, self.root.source, self.root.source)))
+        except StepError as error:
+            self.fail(path, error)
+
+    def remove(self, path: str, *, is_folder: bool) -> None:
+        folder, name = self._split(path)
+        try:
+            opened = self._folders_open.enter(folder)
+            try:
+                with suppress(FileNotFoundError):
+                    (os.rmdir if is_folder else os.unlink)(name, dir_fd=opened.fd)
+            finally:
+                self._folders_open.leave(opened)
+        except (OSError, StepError) as error:
+            self.removed(path, self._explain(error, "cannot remove", path))
+
+    def _explain(self, error: OSError | StepError, doing: str, path: str) -> StepError:
+        if isinstance(error, StepError):
+            return error
+        return explain_os_error(error, doing, self.destination_path(path))
+
+    def _split(self, path: str) -> tuple[str, str]:
+        """The folder that an entry of the destination is in, and its name there."""
+        folder, _, name = path.rpartition("/")
+        return self.destination_path(folder), name or "."
+
+    def _open_folder(self, path: str) -> LocalFolder:
+        """A folder of the destination, reached from the root without following links. Raises `FileError`."""
+        if self._root is None:
+            raise FileRefused(f"{path!r} does not exist")
+        relative = path[len(self.destination_root) :].strip("/")
+        fd = os.dup(self._root.fd)
+        try:
+            for name in relative.split("/") if relative else ():
+                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+                os.close(fd)
+                fd = below
+        except OSError as error:
+            os.close(fd)
+            raise explain_os_error(error, "cannot open the folder", path) from error
+        return LocalFolder(path, fd)
+
+
+class _Listing:
+    """A folder of the source; a `runner.remote_files.Listing`."""
+
+    def __init__(self, walk: TreeDown, folder: Folder) -> None:
+        self._walk = walk
+        self._folder = folder
+        self._entries: Entries = {}
+        self.path = walk.source_path(folder.path)
+
+    def take(self, name: str, status: FileStatus) -> None:
+        self._entries[name] = status
+
+    def finish(self, error: StepError | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            self._walk.see(self._folder, self._entries, self._walk.local_entries(self._folder))
+        except StepError as failure:
+            self._walk.fail(self._folder.path or ".", failure)

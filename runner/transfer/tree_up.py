@@ -1,0 +1,257 @@
+"""A tree on its way to the server: the source is this machine's disk, the destination is asked through the batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceMissing, StepError
+from runner.plan import CopyDirectory
+from runner.remote_files import Errand, FileStatus, WantedAttributes
+from runner.transfer.batch import Common, Pending, Upload
+from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.local_files import explain_os_error, to_status
+from runner.transfer.tree_walk import Entries, Folder, TreeWalk
+
+NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
+# Until it has its own, a folder is its owner's alone.
+PRIVATE_FOLDER_PERMISSIONS = 0o700
+
+
+class TreeUp(TreeWalk):
+    """One upload of a tree."""
+
+    is_upload = True
+    new_file_permissions = NEW_REMOTE_FILE_PERMISSIONS
+    new_folder_permissions = NEW_REMOTE_FOLDER_PERMISSIONS
+
+    def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
+        super().__init__(copy, around)
+        self.where = f"on {around.peer}"
+        self._common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+
+    def close(self) -> None:
+        pass
+
+    def open_root(self) -> None:
+        try:
+            source = to_status(os.stat(self.source_root))
+            is_empty = not os.listdir(self.source_root) if source.is_directory else False
+        except FileNotFoundError as error:
+            raise SourceMissing(
+                f"the source folder {self.source_root!r} does not exist on this machine",
+                hint="Relative paths start at workdir, by default the playbook's folder.",
+            ) from error
+        except OSError as error:
+            raise explain_os_error(error, "cannot read", self.source_root) from error
+        if not source.is_directory:
+            raise NotARegularFile(
+                f"the source {self.source_root!r} on this machine is no folder",
+                hint="'copy_file_from_engine' copies a single file.",
+            )
+        if self.copy.delete and is_empty:
+            raise empty_source(self.source_root)
+        destination = self.around.remote.status(self.destination_root)
+        if destination is not None and not destination.is_directory:
+            raise FileRefused(
+                f"the destination {self.destination_root!r} {self.where} is no folder",
+                hint="Name a folder, or remove the file that is there.",
+            )
+        self.root = Folder("", source, destination, real_path=os.path.realpath(self.source_root))
+        if destination is None and not self.around.is_check:
+            self._make_root()
+        self.root.is_there = destination is not None or not self.around.is_check
+
+    def _make_root(self) -> None:
+        if (
+            not self.copy.create_parents
+            and self.around.remote.status(os.path.dirname(self.destination_root) or ".") is None
+        ):
+            raise FileRefused(
+                f"the folder above {self.destination_root!r} does not exist {self.where}",
+                hint="'create_parents: true' makes it.",
+            )
+        self.around.remote.create_parents(f"{self.destination_root}/x")
+        self.root.was_made = True
+        self.counts.folders_changed += 1
+
+    def enter(self, folder: Folder) -> None:
+        if folder.destination is None:
+            self.see(folder, None, {})
+        else:
+            self.batch.list(_Listing(self, folder))
+
+    def list_source_now(self, folder: Folder) -> Entries:
+        path = self.source_path(folder.path)
+        try:
+            with os.scandir(path) as entries:
+                return {entry.name: to_status(entry.stat(follow_symlinks=False)) for entry in entries}
+        except OSError as error:
+            raise explain_os_error(error, "cannot list", path) from error
+
+    def make_folder(self, folder: Folder) -> None:
+        wanted = WantedAttributes(PRIVATE_FOLDER_PERMISSIONS, None)
+        self.batch.run(
+            Errand(
+                "make folder",
+                self.destination_path(folder.path),
+                lambda errand, error: self.made(folder, error),
+                wanted,
+            )
+        )
+
+    def begin_copy(self, file: Pending) -> None:
+        self.batch.send(Upload(file, self._common))
+
+    def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
+        path = folder.child(name)
+        try:
+            target = os.readlink(self.source_path(path))
+        except OSError as error:
+            self.fail(path, explain_os_error(error, "cannot read the link", self.source_path(path)))
+            return
+        if destination is None or not destination.is_link:
+            self._make_link(folder, path, target, destination)
+            return
+
+        def compare(errand: Errand, error: StepError | None) -> None:
+            if error is None and errand.answer == target:
+                self.counts.files_right += 1
+            else:
+                self._make_link(folder, path, target, destination)
+
+        self.batch.run(Errand("read link", self.destination_path(path), compare))
+
+    def _make_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
+        if destination is not None and destination.is_directory:
+            hint = "Remove or rename one of them."
+            self.fail(path, FileRefused(f"{path!r} is a folder {self.where}, and a link in the source", hint=hint))
+            return
+        folder.is_touched = True
+        if self.around.is_check:
+            self.counts.links_changed += 1
+            return
+        place = self.destination_path(path)
+        temporary = self.names.path_beside(place)
+
+        def publish(errand: Errand, error: StepError | None) -> None:
+            if error is not None:
+                self.fail(path, error)
+                return
+            self.batch.run(Errand("rename", temporary, published, target=place))
+
+        def published(errand: Errand, error: StepError | None) -> None:
+            if error is None:
+                self.counts.links_changed += 1
+            else:
+                self.fail(path, error)
+                self.batch.run(Errand("remove", temporary, lambda errand, error: None))
+
+        self.batch.run(Errand("make link", temporary, publish, target=target))
+
+    def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
+        path = folder.child(name)
+        place = self.source_path(path)
+        try:
+            real_path = os.path.realpath(place, strict=True)
+            status = to_status(os.stat(real_path))
+        except OSError as error:
+            self.fail(path, explain_os_error(error, "cannot follow the link", place))
+            return
+        if not is_inside(real_path, self.root.real_path):
+            self.fail(path, leads_out(path, real_path))
+            return
+        see(status, real_path)
+
+    def change_permissions(self, path: str, permissions: int) -> None:
+        self.batch.run(
+            Errand(
+                "set attributes",
+                self.destination_path(path),
+                lambda errand, error: self.permissions_changed(path, error),
+                WantedAttributes(permissions, None),
+            )
+        )
+
+    def set_folder_attributes(self, folder: Folder, wanted: WantedAttributes) -> None:
+        self.batch.run(
+            Errand(
+                "set attributes",
+                self.destination_path(folder.path),
+                lambda errand, error: self.folder_set(folder, error),
+                wanted,
+            )
+        )
+
+    def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
+        self.batch.list(_ExtraListing(self, path, see))
+
+    def remove(self, path: str, *, is_folder: bool) -> None:
+        what = "remove folder" if is_folder else "remove"
+        self.batch.run(
+            Errand(
+                "remove folder" if what == "remove folder" else "remove",
+                self.destination_path(path),
+                lambda errand, error: self.removed(path, error),
+            )
+        )
+
+
+class _Listing:
+    """A folder of the destination; a `runner.remote_files.Listing`."""
+
+    def __init__(self, walk: TreeUp, folder: Folder) -> None:
+        self._walk = walk
+        self._folder = folder
+        self._entries: Entries = {}
+        self.path = walk.destination_path(folder.path)
+
+    def take(self, name: str, status: FileStatus) -> None:
+        self._entries[name] = status
+
+    def finish(self, error: StepError | None) -> None:
+        if error is None:
+            self._walk.see(self._folder, None, self._entries)
+        else:
+            self._walk.fail(self._folder.path or ".", error)
+
+
+class _ExtraListing:
+    """A folder of the destination that the source lacks; a `runner.remote_files.Listing`."""
+
+    def __init__(self, walk: TreeUp, path: str, see: Callable[[Entries], None]) -> None:
+        self._walk = walk
+        self._relative_path = path
+        self._see = see
+        self._entries: Entries = {}
+        self.path = walk.destination_path(path)
+
+    def take(self, name: str, status: FileStatus) -> None:
+        self._entries[name] = status
+
+    def finish(self, error: StepError | None) -> None:
+        if error is None:
+            self._see(self._entries)
+        else:
+            self._walk.fail(self._relative_path, error)
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Whether a resolved path is the root or below it."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def leads_out(path: str, real_path: str) -> FileRefused:
+    """The error for a link that is not followed."""
+    return FileRefused(
+        f"the link {path!r} leads out of the tree, to {real_path!r}",
+        hint="Links are followed inside of the source folder only; 'links: preserve' copies the link itself.",
+    )
+
+
+def empty_source(path: str) -> SafetyLimitHeld:
+    """The error for a folder that would empty its copy."""
+    return SafetyLimitHeld(
+        f"the source folder {path!r} is empty, and 'delete: true' would remove everything from its copy",
+        hint="Check that the source is the right one; an empty source is never copied with 'delete: true'.",
+    )
