@@ -258,3 +258,16 @@ def _write(file_obj: object, offset: int, data: bytes) -> int:
 def _move_mtime(path: Path, seconds: int) -> None:
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + seconds * 10**9))
+
+
+class HostileListing(FileServer):
+    """Every folder lists `name` besides what is in it, as a file of one byte."""
+
+    def __init__(self, channel: Channel, root: Path, chroot: bool = False, *, name: bytes = b"../x") -> None:
+        super().__init__(channel, root, chroot)
+        self.name = name
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        async for entry in super().scandir(path):
+            yield entry
+        yield asyncssh.SFTPName(self.name, "", asyncssh.SFTPAttrs(size=1, permissions=0o100644, atime=1, mtime=1))

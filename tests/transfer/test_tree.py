@@ -1,0 +1,391 @@
+"""Whole trees: identical on both sides, played twice for free, and what --check says is what play does."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Outcome, Runner, connection, snapshot
+from tests.servers import misbehaving
+from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.endpoint import Endpoint
+from tests.servers.openssh import OpenSSHServer
+from tests.servers.proxy import FaultProxy, Trigger
+from tests.transfer.trees import change_tree, make_tree, picture
+
+TREE_TRIALS = int(os.environ.get("TREE_TRIALS", "3"))
+
+both_ways = pytest.mark.parametrize("is_upload", [True, False], ids=["up", "down"])
+
+
+class Tree:
+    """A folder to be copied, and the folder that becomes its copy."""
+
+    def __init__(self, runner: Runner, server: Endpoint, *, is_upload: bool) -> None:
+        self.runner, self.server, self.is_upload = runner, server, is_upload
+        self.source, self.destination = runner.folder / "from here", runner.folder / "to/there"
+
+    def step(self, **options: Any) -> dict[str, Any]:
+        mode = {
+            "mode_name": f"copy_directory_{'from' if self.is_upload else 'to'}_engine",
+            "source_directory_name": str(self.source),
+            "destination_directory_name": str(self.destination),
+            **options,
+        }
+        return {**connection(self.server), "mode": mode}
+
+    def play(self, *arguments: str, **options: Any) -> Outcome:
+        return self.runner.play([self.step(**options)], *arguments)
+
+    def play_well(self, *arguments: str, **options: Any) -> dict[str, Any]:
+        """Play, which must succeed: status and counts."""
+        outcome = self.play(*arguments, **options)
+        assert outcome.exit_code == 0, outcome.output
+        result = outcome.step["result"]
+        counts = ("files_total", "files_changed", "folders_changed", "links_changed", "removed")
+        return {"status": outcome.step["status"], **{name: result[name] for name in counts}}
+
+
+@pytest.fixture(params=["sshd", "asyncssh"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoint]:
+    if request.param == "sshd":
+        yield request.getfixturevalue("sshd")
+        return
+    with AsyncsshServer(tmp_path / "server", root=Path("/")) as server:
+        yield server
+
+
+@both_ways
+@pytest.mark.parametrize("seed", range(TREE_TRIALS))
+def test_random_trees_come_out_identical_and_check_foretold_it(
+    runner: Runner, server: Endpoint, is_upload: bool, seed: int
+) -> None:
+    tree = Tree(runner, server, is_upload=is_upload)
+    make_tree(tree.source, f"{seed}")
+    for round_number in range(3):
+        before = picture(tree.destination) if tree.destination.exists() else {}
+        foretold = tree.play_well("--check", delete=True, max_delete=1000)
+        assert (picture(tree.destination) if tree.destination.exists() else {}) == before
+
+        assert tree.play_well(delete=True, max_delete=1000) == foretold
+        assert picture(tree.destination) == picture(tree.source)
+
+        again = tree.play_well(delete=True, max_delete=1000)
+        assert (again["status"], again["files_changed"], again["removed"]) == ("ok", 0, 0)
+        change_tree(tree.source, f"{seed} {round_number}")
+
+
+@both_ways
+def test_without_delete_what_the_source_lacks_stays(runner: Runner, sshd: OpenSSHServer, is_upload: bool) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    make_tree(tree.source, "stays")
+    make_tree(tree.destination, "other", entries=5, links=False)
+    (tree.destination / "kept").write_text("kept")
+    kept = {name for name in picture(tree.destination) if not os.path.lexists(tree.source / name)}
+    assert kept
+
+    tree.play_well()
+
+    found = picture(tree.destination)
+    assert kept <= found.keys()
+    assert {name: entry for name, entry in found.items() if name not in kept} == picture(tree.source)
+
+
+@both_ways
+@pytest.mark.parametrize(("count", "limit"), [(5, 4), (5, 5)])
+def test_more_than_max_delete_is_refused_whole(
+    runner: Runner, sshd: OpenSSHServer, is_upload: bool, count: int, limit: int
+) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    make_tree(tree.source, "limit", entries=5)
+    extra = tree.destination / "extra"
+    extra.mkdir(parents=True)
+    for number in range(count - 1):
+        (extra / f"{number}").write_text("x")
+
+    outcome = tree.play(delete=True, max_delete=limit)
+
+    if limit < count:
+        assert outcome.exit_code == 6, outcome.output
+        assert outcome.step["error"]["type"] == "SafetyLimitHeld"
+        assert len(list(extra.iterdir())) == count - 1
+    else:
+        assert outcome.exit_code == 0, outcome.output
+        assert outcome.step["result"]["removed"] == count
+        assert picture(tree.destination) == picture(tree.source)
+
+
+@both_ways
+def test_an_empty_source_empties_nothing(runner: Runner, sshd: OpenSSHServer, is_upload: bool) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    tree.source.mkdir()
+    make_tree(tree.destination, "full")
+    before = picture(tree.destination)
+
+    outcome = tree.play(delete=True)
+
+    assert outcome.exit_code == 6
+    assert "is empty" in outcome.step["error"]["message"]
+    assert picture(tree.destination) == before
+
+
+@both_ways
+def test_patterns_choose_what_is_copied_and_protect_what_is_removed(
+    runner: Runner, sshd: OpenSSHServer, is_upload: bool
+) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    for name in ("a.xml", "a.tmp", "sub/b.xml", "sub/deep/c.xml", "sub/b.txt", "cache/d.xml", "none/e.txt"):
+        path = tree.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    for name in ("cache/kept", "old.tmp", "gone.xml", "lost/kept.tmp", "lost/gone.xml"):
+        path = tree.destination / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+    result = tree.play_well(include=["*.xml"], exclude=["/cache/", "*.tmp"], delete=True)
+
+    assert snapshot(tree.destination).keys() == {
+        "a.xml", "sub", "sub/b.xml", "sub/deep", "sub/deep/c.xml", "cache", "cache/kept", "old.tmp", "lost", "lost/kept.tmp",
+    }  # fmt: skip
+    assert result["files_changed"] == 3
+    assert tree.play_well(include=["*.xml"], exclude=["/cache/", "*.tmp"], delete=True)["status"] == "ok"
+
+
+@both_ways
+@pytest.mark.parametrize("links", ["preserve", "follow", "skip", "error"])
+def test_links(runner: Runner, server: Endpoint, is_upload: bool, links: str) -> None:
+    tree = Tree(runner, server, is_upload=is_upload)
+    (tree.source / "sub").mkdir(parents=True)
+    (tree.source / "file").write_text("content")
+    (tree.source / "sub/inner").write_text("inner")
+    outside = runner.folder / "secret"
+    outside.write_text("outside")
+    (tree.source / "to file").symlink_to("file")
+    (tree.source / "to folder").symlink_to("sub")
+    (tree.source / "sub/loop").symlink_to("..")
+    (tree.source / "out").symlink_to(outside)
+
+    outcome = tree.play(links=links)
+
+    found = picture(tree.destination)
+    match links:
+        case "preserve":
+            assert outcome.exit_code == 0, outcome.output
+            assert found == picture(tree.source)
+        case "skip":
+            assert outcome.exit_code == 0, outcome.output
+            assert found.keys() == {".", "file", "sub", "sub/inner"}
+        case "error":
+            assert outcome.exit_code == 2
+            assert "4 of what is in" in outcome.step["error"]["message"]
+            assert found.keys() == {".", "file", "sub", "sub/inner"}
+        case "follow":
+            assert outcome.exit_code == 2
+            message = outcome.step["error"]["message"]
+            assert "leads out of the tree" in message
+            assert "leads back to a folder" in message
+            assert found["to file"][3] == b"content"
+            assert found["to folder/inner"][3] == b"inner"
+            assert "out" not in found
+            assert b"outside" not in [content for *_, content in found.values()]
+
+
+@both_ways
+def test_permissions_of_files_make_those_of_folders(runner: Runner, sshd: OpenSSHServer, is_upload: bool) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    make_tree(tree.source, "modes", links=False)
+
+    tree.play_well(permissions="0640")
+
+    modes = {(kind, mode) for kind, mode, _, _ in picture(tree.destination).values()}
+    assert modes == {("file", 0o640), ("folder", 0o750)}
+    assert tree.play_well(permissions="0640")["status"] == "ok"
+
+
+@both_ways
+def test_what_fails_is_told_one_by_one_and_the_rest_is_there(
+    runner: Runner, sshd: OpenSSHServer, is_upload: bool
+) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    make_tree(tree.source, "partial", links=False)
+    (tree.source / "is folder").mkdir()
+    (tree.source / "is folder/lost").write_text("x")
+    (tree.source / "is file").write_text("x")
+    os.mkfifo(tree.source / "pipe")
+    (tree.destination / "is file").mkdir(parents=True)
+    (tree.destination / "is folder").write_text("in the way")
+
+    outcome = tree.play()
+
+    assert outcome.exit_code == 2
+    error = outcome.step["error"]
+    assert error["type"] == "TreeIncomplete"
+    assert "2 of what is in" in error["message"]
+    assert "is no folder" in error["message"]
+    assert "is a directory" in error["message"]
+    expected = {name: entry[3] for name, entry in picture(tree.source).items() if not name.startswith(("is f", "pipe"))}
+    found = {name: entry[3] for name, entry in picture(tree.destination).items() if not name.startswith("is f")}
+    assert found == expected
+
+
+@both_ways
+def test_large_files_of_a_tree_are_copied_too(runner: Runner, sshd: OpenSSHServer, is_upload: bool) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    make_tree(tree.source, "large", entries=5)
+    (tree.source / "large").write_bytes(random.Random(1).randbytes(9_000_000))
+    (tree.source / "sub folder").mkdir()
+    (tree.source / "sub folder/large").write_bytes(random.Random(2).randbytes(8_500_000))
+
+    assert tree.play_well()["status"] == "changed"
+    assert {k: v[3] for k, v in picture(tree.destination).items()} == {k: v[3] for k, v in picture(tree.source).items()}
+    assert tree.play_well(verify="checksum")["status"] == "ok"
+
+
+@both_ways
+def test_every_file_is_verified_by_checksum_where_it_is_asked_for(
+    runner: Runner, server: Endpoint, is_upload: bool
+) -> None:
+    tree = Tree(runner, server, is_upload=is_upload)
+    make_tree(tree.source, "sums", entries=10)
+
+    tree.play_well(verify="checksum")
+
+    assert picture(tree.destination) == picture(tree.source)
+
+
+def test_a_source_that_is_no_folder_or_not_there(runner: Runner, sshd: OpenSSHServer) -> None:
+    for is_upload in (True, False):
+        tree = Tree(runner, sshd, is_upload=is_upload)
+        assert tree.play().step["error"]["type"] == "SourceMissing"
+        tree.source.write_text("x")
+        assert tree.play().step["error"]["type"] == "NotARegularFile"
+        tree.source.unlink()
+
+
+@both_ways
+def test_a_destination_that_is_a_file(runner: Runner, sshd: OpenSSHServer, is_upload: bool) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    make_tree(tree.source, "x")
+    tree.destination.parent.mkdir()
+    tree.destination.write_text("precious")
+
+    assert "is no folder" in tree.play().step["error"]["message"]
+    assert tree.destination.read_text() == "precious"
+
+
+def test_scp_has_no_trees(runner: Runner, sshd: OpenSSHServer) -> None:
+    one = {**Tree(runner, sshd, is_upload=True).step(), "connector_type": "SCP"}
+
+    outcome = runner.play([one])
+
+    assert outcome.exit_code == 3
+    assert "copy_file_from_engine" in outcome.stderr
+
+
+def test_a_server_that_refuses_modes_and_times_is_warned_of(runner: Runner, tmp_path: Path) -> None:
+    with AsyncsshServer(tmp_path / "server", root=Path("/"), sftp_factory=misbehaving.RefusedSetstat) as server:
+        tree = Tree(runner, server, is_upload=True)
+        make_tree(tree.source, "refused", links=False)
+        outcome = tree.play()
+
+    assert outcome.exit_code == 0, outcome.output
+    assert any("refused" in warning for warning in outcome.step["result"]["warnings"])
+    assert {k: v[3] for k, v in picture(tree.destination).items()} == {k: v[3] for k, v in picture(tree.source).items()}
+
+
+def test_a_planted_link_leads_nothing_out_of_the_destination(runner: Runner, sshd: OpenSSHServer) -> None:
+    """Neither a link where a folder of the source goes, nor one where a file goes."""
+    tree = Tree(runner, sshd, is_upload=False)
+    (tree.source / "folder").mkdir(parents=True)
+    (tree.source / "folder/file").write_text("new")
+    (tree.source / "file").write_text("new")
+    outside = runner.folder / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("precious")
+    tree.destination.mkdir(parents=True)
+    (tree.destination / "folder").symlink_to(outside)
+    (tree.destination / "file").symlink_to(outside / "file")
+
+    outcome = tree.play(delete=True)
+
+    assert outcome.exit_code == 2
+    assert snapshot(outside) == {"file": b"precious"}
+    assert not (tree.destination / "file").is_symlink()
+    assert (tree.destination / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", [b"../escaped", b"..", b"a/b", b"", b"nul\0byte"])
+def test_a_hostile_name_is_refused(runner: Runner, tmp_path: Path, name: bytes) -> None:
+    factory = partial(misbehaving.HostileListing, name=name)
+    (tmp_path / "remote").mkdir()
+    (tmp_path / "remote/good").write_text("good")
+    with AsyncsshServer(tmp_path / "server", root=Path("/"), sftp_factory=factory) as server:
+        tree = Tree(runner, server, is_upload=False)
+        tree.source = tmp_path / "remote"
+        outcome = tree.play()
+
+    if name == b"..":
+        assert outcome.exit_code == 0, outcome.output
+    else:
+        assert outcome.exit_code == 2, outcome.output
+        assert "cannot be that of a file" in outcome.step["error"]["message"]
+    assert snapshot(tree.destination) == {"good": b"good"}
+    assert not (runner.folder / "to/escaped").exists()
+
+
+@both_ways
+@pytest.mark.parametrize("moment", range(5))
+def test_a_killed_play_leaves_each_file_old_or_new_and_the_next_converges(
+    runner: Runner, sshd: OpenSSHServer, is_upload: bool, moment: int
+) -> None:
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    make_tree(tree.source, "killed", entries=150)
+    make_tree(tree.destination, "killed", entries=150)
+    change_tree(tree.source, "changes")
+    old, new = picture(tree.destination), picture(tree.source)
+    started: list[subprocess.Popen[bytes]] = []
+    chance = random.Random(f"{is_upload} {moment}")
+    at_byte = Trigger("up" if is_upload else "down", chance.randint(2_000, 600_000), lambda: started[0].kill())
+    with FaultProxy(sshd.host, sshd.port, at_byte, faulty_connections=1) as proxy:
+        one = {**tree.step(delete=True, max_delete=1000), "host": proxy.host, "port": proxy.port}
+        playbook = runner.folder / "killed.yaml"
+        playbook.write_text(json.dumps([one]))
+        started.append(
+            subprocess.Popen([sys.executable, "-m", "runner", "play", str(playbook)], stdout=subprocess.DEVNULL)
+        )
+        started[0].wait(30)
+        left = picture(tree.destination)
+        for name, entry in left.items():
+            temporary = ".runner-" in name
+            assert temporary or entry[3] in (old.get(name, entry)[3], new.get(name, entry)[3]), name
+        outcome = runner.play([{**one}])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert picture(tree.destination) == picture(tree.source)
+
+
+def test_a_signal_ends_a_tree_cleanly(runner: Runner, tmp_path: Path) -> None:
+    factory = partial(misbehaving.SlowServer, seconds=0.01)
+    with AsyncsshServer(tmp_path / "server", root=Path("/"), sftp_factory=factory) as server:
+        tree = Tree(runner, server, is_upload=True)
+        make_tree(tree.source, "signal", entries=300)
+        playbook = runner.folder / "play.yaml"
+        playbook.write_text(json.dumps([tree.step()]))
+        process = subprocess.Popen([sys.executable, "-m", "runner", "play", str(playbook)], stdout=subprocess.DEVNULL)
+        while not any("a" in names for names in snapshot(runner.folder) if names.startswith("to/there/")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
+
+    assert [name for name in snapshot(tree.destination) if ".runner-" in name] == []
