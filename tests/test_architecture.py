@@ -23,7 +23,7 @@ DOORS = {
     "fabric": ["runner.ssh"],
     "invoke": ["runner.ssh"],
     "paramiko": ["runner.ssh"],
-    "cryptography": ["runner.ssh"],
+    "cryptography": ["runner.ssh", "runner.playbook.vault"],
     "rich": ["runner.report.live"],
     "pathspec": ["runner.transfer.filters"],
     "click": ["runner.cli"],
