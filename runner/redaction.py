@@ -2,36 +2,172 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
-from collections.abc import Iterable
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 MASK = "********"
 
+# Masking a shorter one would show more than it hides: the mask in the middle of a known word tells what stands there.
+MIN_SECRET_LENGTH = 3
 # A line of a longer secret (a private key) is masked on its own as well, unless it is so short that it says nothing.
-MIN_LINE_LENGTH = 16
+MIN_LINE_LENGTH = 6
+# What has to be there of a secret's encoded, broken or shortened form before we take it for one.
+MIN_BASE64_LENGTH = 4
+MIN_BROKEN_LENGTH = 8
+MIN_CUT_LENGTH = 6
+MAX_CUT_LENGTH = 200
+
+_CUT = "…"
+_LINE_ENDS = re.compile(r"\r\n|\n|\r|\\r\\n|\\n")
+_BREAK = re.compile(r"(?:\r?\n|(?:\\r)?\\n)[ \t]*")
+# Where the secret ends inside a group of three bytes, the last character also depends on what follows.
+_BASE64_REST = r"[A-Za-z0-9+/_-]?={0,2}"
 
 
 class Redactor:
-    """Replaces every known secret in a text, also where it is escaped as in JSON or split into its lines."""
+    """Replaces every secret it knows of: also where it is escaped, encoded, split over lines or cut off by '…'.
+
+    A text that holds no secret costs one search for each form of each secret, which for short lines is next to nothing;
+    one large regular expression with as many branches takes longer on long texts, and long to compile.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms: set[str] = set()
+        self._secrets: set[str] = set()
+        self._patterns: dict[str, str] = {}
+        self._forms: list[str] | None = None
         for secret in secrets:
-            forms |= _forms(secret)
-        # Longest first, so that a secret which contains another one is masked whole.
-        self._forms = sorted(forms, key=len, reverse=True)
+            self.add(secret)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What `add` was told."""
+        return frozenset(self._secrets)
+
+    def add(self, secret: str) -> None:
+        """Mask this secret from now on."""
+        if secret.strip() and secret not in self._secrets:
+            self._secrets.add(secret)
+            self._patterns |= _find_forms(secret)
+            self._forms = None
 
     def redact(self, text: str) -> str:
         """`text` without any secret in it."""
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, MASK)
-        return text
+        if not self._patterns:
+            return text
+        # Longest first, so that a secret which contains another one is masked whole.
+        forms = self._forms or sorted(self._patterns, key=len, reverse=True)
+        self._forms = forms
+        # Put together first: once a line of it is masked, the whole is no longer found.
+        if breaks := list(_BREAK.finditer(text)):
+            text = self._redact_broken(text, breaks, forms)
+        if pattern := self._pattern_of(form for form in forms if form in text):
+            text = pattern.sub(MASK, text)
+        return self._redact_cut(text, forms) if _CUT in text else text
+
+    def _pattern_of(self, forms: Iterable[str]) -> re.Pattern[str] | None:
+        branches = "|".join(self._patterns[form] for form in forms)
+        return re.compile(branches) if branches else None
+
+    def _redact_broken(self, text: str, breaks: list[re.Match[str]], forms: list[str]) -> str:
+        """Mask what is found when the lines are put together."""
+        pieces, starts, shifts = [], [], []
+        end = length = 0
+        for gap in [*breaks, None]:
+            # `starts` are positions in the joined text, `shifts` what leads back from there to the text.
+            starts.append(length)
+            shifts.append(end - length)
+            pieces.append(text[end : gap.start() if gap else None].rstrip(" \t"))
+            length += len(pieces[-1])
+            end = gap.end() if gap else end
+        joined = "".join(pieces)
+        pattern = self._pattern_of(form for form in forms if len(form) >= MIN_BROKEN_LENGTH and form in joined)
+        if pattern is None:
+            return text
+
+        def position_of(index: int) -> int:
+            return index + shifts[bisect_right(starts, index) - 1]
+
+        spans = [(position_of(found.start()), position_of(found.end() - 1) + 1) for found in pattern.finditer(joined)]
+        return _mask_spans(text, spans)
+
+    def _redact_cut(self, text: str, forms: list[str]) -> str:
+        """Mask the beginning of a secret whose end was cut off to save room."""
+        spans = []
+        for found in re.finditer(_CUT, text):
+            end = found.start()
+            window = text[max(0, end - MAX_CUT_LENGTH) : end]
+            length = max((_overlap(window, form) for form in forms), default=0)
+            if length:
+                spans.append((end - length, end))
+        return _mask_spans(text, spans)
 
 
-def _forms(secret: str) -> set[str]:
-    whole = {secret, secret.strip()}
-    lines = {line.strip() for line in secret.splitlines() if len(line.strip()) >= MIN_LINE_LENGTH}
-    lines = {line for line in lines if not line.startswith("-----")}
-    plain = {text for text in whole | lines if text.strip()}
-    return plain | {json.dumps(text)[1:-1] for text in plain} | {repr(text)[1:-1] for text in plain}
+def _overlap(text: str, form: str) -> int:
+    """How many characters at the end of `text` are the beginning of `form`; 0 if too few to mean anything."""
+    if form[:MIN_CUT_LENGTH] not in text:
+        return 0
+    lengths = range(min(len(form), len(text)), MIN_CUT_LENGTH - 1, -1)
+    return next((length for length in lengths if text.endswith(form[:length])), 0)
+
+
+def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:
+    for start, end in reversed(spans):
+        text = text[:start] + MASK + text[end:]
+    return text
+
+
+def _find_forms(secret: str) -> dict[str, str]:
+    """Every text that gives the secret, or a line of it, away; and the regular expression for each."""
+    patterns: dict[str, str] = {}
+    for piece in _split(secret):
+        patterns |= {form: re.escape(form) for form in _escape(piece)}
+        for core, rest in _encode_base64(piece):
+            patterns.setdefault(core, re.escape(core) + rest)
+    return patterns
+
+
+def _split(secret: str) -> set[str]:
+    """The secret with and without white space around it and line ends in it, and its longer lines.
+
+    What frames a key is no secret.
+    """
+    lines = [line.strip() for line in _LINE_ENDS.split(secret)]
+    long_lines = {line for line in lines if len(line) >= MIN_LINE_LENGTH and not line.startswith("-----")}
+    pieces = {secret, secret.strip(), "".join(lines)} | long_lines
+    # What looks like a part of the mask cannot be told from it.
+    return {piece for piece in pieces if len(piece.strip()) >= MIN_SECRET_LENGTH and piece not in MASK}
+
+
+def _escape(piece: str) -> set[str]:
+    """As it stands, and as JSON, Python, URLs and HTML write it."""
+    raw = piece.encode("utf-8", "surrogatepass")
+    in_url = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    in_url |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in in_url}
+    return in_url | {
+        piece,
+        json.dumps(piece)[1:-1],
+        json.dumps(piece, ensure_ascii=False)[1:-1],
+        repr(piece)[1:-1],
+        ascii(piece)[1:-1],
+        repr(raw)[2:-1],
+        html.escape(piece),
+        html.escape(piece, quote=False),
+    }
+
+
+def _encode_base64(piece: str) -> Iterator[tuple[str, str]]:
+    """In both alphabets, and wherever in a longer text it begins: only characters that depend on nothing else."""
+    raw = piece.encode("utf-8", "surrogatepass")
+    for offset in range(3):
+        bits = (offset + len(raw)) * 8
+        first, last = (offset * 8 + 5) // 6, bits // 6
+        rest = _BASE64_REST if bits % 6 else ""
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            core = encode(bytes(offset) + raw).decode("ascii")[first:last]
+            if len(core) >= MIN_BASE64_LENGTH:
+                yield core, rest

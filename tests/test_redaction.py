@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -70,3 +76,121 @@ def test_masking_many_secrets_in_a_long_text_is_quick() -> None:
     text = "x" * 100_000 + " ".join(secrets[:100])
 
     assert "secret-number" not in Redactor(secrets).redact(text)
+
+
+def wrap(text: str, width: int, line_end: str = "\n") -> str:
+    return line_end.join(text[start : start + width] for start in range(0, len(text), width))
+
+
+SECRETS = ["correct horse", "p&ss<w>ör?d/+=%", "t0ken" * 20, KEY, "six666"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("after", ["", "x", "xyz"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_secret_is_masked_in_base64_wherever_in_the_text_it_begins(
+    secret: str, before: str, after: str, encode: Callable[[bytes], bytes]
+) -> None:
+    encoded = encode((before + secret + after).encode()).decode()
+
+    redacted = Redactor([secret]).redact(f"Authorization: Basic {encoded}.")
+
+    assert MASK in redacted
+    # At most the characters that also depend on what stands beside the secret are left.
+    left = redacted.removeprefix("Authorization: Basic ").removesuffix(".").replace(MASK, "")
+    frame = KEY.splitlines()[0] if secret is KEY else ""
+    assert len(left) <= 10 + len(base64.b64encode(frame.encode())) * 2
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_masked_as_urls_and_html_and_bytes_write_it(secret: str) -> None:
+    redact = Redactor([secret]).redact
+    forms = [
+        quote(secret),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        html.escape(secret),
+        repr(secret.encode())[2:-1],
+    ]
+    forms += [re.sub("%..", lambda found: found[0].lower(), form) for form in forms[:3]]
+
+    for form in forms:
+        redacted = redact(f"sftp://u:{form}@host/")
+        assert MASK in redacted
+        assert form not in redacted
+        assert "horse" not in redacted and "secretsecret" not in redacted and "t0ken" not in redacted
+
+
+@pytest.mark.parametrize("secret", [SECRETS[2], "a-password-of-some-length", base64.b64encode(KEY.encode()).decode()])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "  \n    ", "\\n"])
+@pytest.mark.parametrize("width", [5, 20])
+def test_a_secret_that_is_split_over_lines_is_masked(secret: str, line_end: str, width: int) -> None:
+    redact = Redactor([secret]).redact
+
+    for text in (secret, base64.b64encode(secret.encode()).decode()):
+        assert redact(f"before\n{wrap(text, width, line_end)}, after\nlast") == f"before\n{MASK}, after\nlast"
+
+
+def test_base64_of_a_key_in_lines_is_masked() -> None:
+    redacted = Redactor([KEY]).redact(wrap(base64.b64encode(KEY.encode()).decode(), 76))
+
+    for line in KEY.splitlines()[1:3]:
+        assert base64.b64encode(line.encode()).decode()[4:20] not in redacted.replace("\n", "")
+    assert redacted == MASK
+
+
+def test_what_was_cut_off_is_masked() -> None:
+    secret = "t0ken-" * 30
+    redact = Redactor([secret]).redact
+
+    assert redact(f"not '{secret[:50]}…") == f"not '{MASK}…"
+    assert redact(f"not '{secret[:50]}") == f"not '{secret[:50]}"  # nothing says that it goes on
+    assert redact(f"{secret}…") == f"{MASK}…"
+    assert redact("t0k…, known: a, b, …") == "t0k…, known: a, b, …"
+
+
+def test_a_secret_of_one_or_two_characters_is_left_alone() -> None:
+    """Its mask in the middle of a known word would tell it."""
+    assert Redactor(["a", "ab", " b "]).redact("a label") == "a label"
+    assert Redactor(["abc"]).redact("label abc") == f"label {MASK}"
+
+
+def test_a_secret_may_become_known_later() -> None:
+    redactor = Redactor()
+    assert redactor.redact("hunter22") == "hunter22"
+
+    redactor.add("hunter22")
+
+    assert redactor.redact("hunter22") == MASK
+    assert redactor.secrets == {"hunter22"}
+
+
+def test_a_mask_is_not_masked_again() -> None:
+    redact = Redactor(["***", "hunter22"]).redact
+
+    assert redact(redact(redact("hunter22"))) == MASK
+
+
+def test_a_key_on_one_line_is_masked_in_its_lines() -> None:
+    """CI systems keep line ends as two characters; the key that is made of it has real ones."""
+    assert "secretsecret" not in Redactor([KEY.replace("\n", "\\n")]).redact(KEY)
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "x\n" * 500_000, " " * 1_000_000, "…" * 20_000, "x …\n" * 20_000])
+def test_long_output_is_quick(text: str) -> None:
+    redactor = Redactor([KEY, *SECRETS])
+    started = time.process_time()
+
+    assert redactor.redact(text) == text
+    assert time.process_time() - started < 3
+
+
+def test_many_secrets_in_many_lines_are_masked_quickly() -> None:
+    redactor = Redactor([*SECRETS, KEY])
+    started = time.process_time()
+
+    text = redactor.redact("the password is correct horse\n" * 10_000)
+
+    assert text == f"the password is {MASK}\n" * 10_000
+    assert time.process_time() - started < 3
