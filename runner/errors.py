@@ -179,10 +179,6 @@ class FileRefused(FileError):
     """Any other refusal of one path: name too long, read-only file system, a bare FAILURE."""
 
 
-class Bug(Exception):
-    """A fault of the runner's own, with its traceback as text from which the secrets have been taken out."""
-
-
 class Interrupted(BaseException):
     """The play was asked to end. Not an `Exception`, so that no ordinary handler swallows it."""
 

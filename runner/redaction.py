@@ -148,9 +148,12 @@ def _escape(piece: str) -> set[str]:
     raw = piece.encode("utf-8", "surrogatepass")
     in_url = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
     in_url |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in in_url}
+    in_json = json.dumps(piece)[1:-1]
     return in_url | {
         piece,
-        json.dumps(piece)[1:-1],
+        in_json,
+        # Jinja's `tojson` writes what could be pasted into HTML.
+        in_json.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}),
         json.dumps(piece, ensure_ascii=False)[1:-1],
         repr(piece)[1:-1],
         ascii(piece)[1:-1],

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from runner.cli.main import run
+from runner.playbook.vault_password import ENVIRONMENT_NAMES
 from tests.servers.accounts import PasswordServer, can_make_accounts
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.servers.openssh import OpenSSHServer, find_sshd
+
+OUTSIDE_NAMES = ("SSH_AUTH_SOCK", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS")
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +26,7 @@ def _isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     """No test reads or writes the user's ~/.ssh, talks to the user's agent, or depends on the shell it runs in."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
-    for name in ("SSH_AUTH_SOCK", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS"):
+    for name in (*OUTSIDE_NAMES, *ENVIRONMENT_NAMES):
         monkeypatch.delenv(name, raising=False)
 
 

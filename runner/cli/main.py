@@ -11,7 +11,9 @@ import traceback
 import click
 
 from runner._version import VERSION
-from runner.errors import Bug, PlaybookInvalid, RunnerError
+from runner.errors import PlaybookInvalid, RunnerError
+from runner.problems import Problem
+from runner.redaction import Redactor
 from runner.report.console import format_problem, print_error
 
 EXIT_BUG = 1
@@ -85,29 +87,31 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(arguments: list[str] | None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code. The commands tell the redactor of every secret that they come to know."""
+    redactor = Redactor()
+    redact = redactor.redact
     try:
-        result = cli.main(args=arguments, prog_name="runner", standalone_mode=False)
+        result = cli.main(args=arguments, prog_name="runner", standalone_mode=False, obj=redactor)
         return result if isinstance(result, int) else 0
     except PlaybookInvalid as error:
-        _print_problems(error)
+        _print_problems(error, redactor)
         return error.exit_code
     except RunnerError as error:
-        print_error(error.message, error.hint)
+        print_error(redact(error.message), redact(error.hint))
         return error.exit_code
     except click.ClickException as error:
         hint = ""
         if isinstance(error, click.UsageError) and error.ctx is not None:
             hint = f"`{error.ctx.command_path} --help` shows how it is used."
-        print_error(error.format_message(), hint)
+        print_error(redact(error.format_message()), hint)
         return EXIT_USAGE
     except (click.exceptions.Abort, KeyboardInterrupt):
         return EXIT_SIGINT
     except SystemExit:
         # click's answer when whoever read our output has had enough (`| head`).
         return 0
-    except Exception as error:
-        click.echo(str(error) if isinstance(error, Bug) else traceback.format_exc(), err=True)
+    except Exception:
+        click.echo(redact(traceback.format_exc()), err=True)
         print_error(
             f"this is a bug in runner {VERSION}",
             "Please report it with the lines above and the playbook, secrets removed.",
@@ -115,10 +119,12 @@ def run(arguments: list[str] | None) -> int:
         return EXIT_BUG
 
 
-def _print_problems(error: PlaybookInvalid) -> None:
+def _print_problems(error: PlaybookInvalid, redactor: Redactor) -> None:
+    redact = redactor.redact
     try:
         for problem in error.problems:
-            click.echo(format_problem(problem), err=True)
+            told = Problem(problem.location, redact(problem.message), redact(problem.hint))
+            click.echo(format_problem(told), err=True)
         click.echo(f"{error.message}; nothing was contacted", err=True)
     except BrokenPipeError:
         pass  # the exit code still tells

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from runner.errors import PlaybookInvalid, UsageError
 from runner.plan import Play
+from runner.playbook.vault_password import ENVIRONMENT_NAMES, OPTION, Vault
 from runner.problems import Problem
+from runner.redaction import Redactor
+from runner.report.text import printable
+
+_VAULT = "runner.vault"
+
+Value = TypeVar("Value")
 
 
 class _ExtraVars(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -19,38 +27,49 @@ class _ExtraVars(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         if not isinstance(value, str):
             return dict(value)
+        # The vault's option is eager: it is there already, wherever on the command line it stands.
+        vault = ctx.meta.get(_VAULT) if ctx else None
+        redactor = ctx.obj if ctx and isinstance(ctx.obj, Redactor) else Redactor()
+        vault = vault or Vault(None, redactor)
         if value.startswith("@"):
-            return self._read_mapping(_read(value[1:]), value)
+            return _read_file(value[1:], vault, redactor)
         if value.lstrip().startswith("{"):
-            return self._read_mapping(value, "--extra-vars")
+            return _read_mapping(value, "--extra-vars", vault)
         name, equals, text = value.partition("=")
         if not equals or not name.isidentifier():
             self.fail(f"{value!r} is not name=value, a mapping or @file", param, ctx)
         return {name: text}
 
-    def _read_mapping(self, text: str, shown_as: str) -> dict[str, Any]:
-        from runner.playbook.document import PositionedMap, parse
 
-        try:
-            data = parse(text, shown_as)
-        except PlaybookInvalid as error:
-            raise _not_a_mapping(error) from error
-        if not isinstance(data, PositionedMap):
-            raise UsageError(f"{shown_as}: extra vars must be a mapping of names to values")
-        return data
+def _read_mapping(text: str, shown_as: str, vault: Vault) -> dict[str, Any]:
+    from runner.playbook.document import PositionedMap, parse
+
+    try:
+        data = parse(text, shown_as, vault)
+    except PlaybookInvalid as error:
+        raise _not_a_mapping(error) from error
+    if not isinstance(data, PositionedMap):
+        raise UsageError(f"{shown_as}: extra vars must be a mapping of names to values")
+    return data
 
 
-def _read(path: str) -> str:
+def _read_file(path: str, vault: Vault, redactor: Redactor) -> dict[str, Any]:
+    """The mapping in a file. What stands in one that is encrypted as a whole is secret."""
     from pathlib import Path
 
+    from runner.playbook.build import note_values
     from runner.playbook.document import read_text
 
     try:
-        return read_text(Path(path), path)
+        text, was_encrypted = read_text(Path(path), path, vault)
     except PlaybookInvalid as error:
         raise _not_a_mapping(error) from error
     except OSError as error:
         raise UsageError(f"cannot read the extra vars file {path}: {error.strerror}") from error
+    mapping = _read_mapping(text, f"@{path}", vault)
+    if was_encrypted:
+        note_values(mapping, redactor)
+    return mapping
 
 
 def _not_a_mapping(error: PlaybookInvalid) -> UsageError:
@@ -66,6 +85,12 @@ def _merge(ctx: click.Context, param: click.Parameter, values: tuple[dict[str, A
     return merged
 
 
+def _make_vault(ctx: click.Context, param: click.Parameter, path: str | None) -> Vault:
+    vault = Vault(path or None, ctx.ensure_object(Redactor))
+    ctx.meta[_VAULT] = vault
+    return vault
+
+
 playbook_arguments = click.argument("playbooks", metavar="FILE...", nargs=-1, required=True)
 extra_vars_option = click.option(
     "-e",
@@ -79,19 +104,57 @@ extra_vars_option = click.option(
 workdir_option = click.option(
     "--workdir", metavar="DIR", help="The folder that local paths are relative to. Default: the playbook's own."
 )
+vault_option = click.option(
+    OPTION,
+    "vault",
+    metavar="FILE",
+    envvar=ENVIRONMENT_NAMES,
+    show_envvar=True,
+    is_eager=True,
+    callback=_make_vault,
+    help="The file that holds the vault password; one that is executable is run, and prints it.",
+)
 
 
-def load_all(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None) -> list[Play]:
+def load_all(
+    playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault, redactor: Redactor
+) -> list[Play]:
     """Every playbook, loaded. Raises `PlaybookInvalid` with the problems of all of them together."""
     from runner.playbook.build import load_play
 
-    plays: list[Play] = []
+    return _for_each(
+        playbooks,
+        lambda path: load_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, redactor=redactor),
+    )
+
+
+def check_all(
+    playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault, redactor: Redactor
+) -> None:
+    """Every playbook, validated without running a command, and a line about each. Raises as `load_all` does."""
+    from runner.playbook.build import check_play
+
+    counts = _for_each(
+        playbooks,
+        lambda path: check_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, redactor=redactor),
+    )
+    for path, count in zip(playbooks, counts, strict=True):
+        click.echo(tell_valid(path, count))
+
+
+def tell_valid(path: str, step_count: int) -> str:
+    """`transfers.yaml: valid, 2 steps`."""
+    return f"{printable(path)}: valid, {step_count} step{'s' if step_count != 1 else ''}"
+
+
+def _for_each(playbooks: tuple[str, ...], load: Callable[[str], Value]) -> list[Value]:
+    values: list[Value] = []
     problems: list[Problem] = []
     for path in playbooks:
         try:
-            plays.append(load_play(path, extra_vars=extra_vars, workdir=workdir))
+            values.append(load(path))
         except PlaybookInvalid as error:
             problems += error.problems
     if problems:
         raise PlaybookInvalid(problems)
-    return plays
+    return values

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -16,10 +15,19 @@ from typing import Any
 import click
 
 from runner.cancellation import Cancellation
-from runner.cli.options import extra_vars_option, load_all, playbook_arguments, workdir_option
-from runner.errors import Bug, PlaybookInvalid, RunnerError, UsageError
+from runner.cli.options import (
+    check_all,
+    extra_vars_option,
+    load_all,
+    playbook_arguments,
+    tell_valid,
+    vault_option,
+    workdir_option,
+)
+from runner.errors import PlaybookInvalid, RunnerError, UsageError
 from runner.plan import Play
 from runner.play import play, select_steps
+from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
 from runner.report.console import Console, ConsoleOptions, ProgressMode
 from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
@@ -48,8 +56,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     help="How a long copy shows that it goes on.",
 )
 @click.option("--json", "json_path", metavar="FILE", help="Write a report; '-' is standard output.")
+@vault_option
 @workdir_option
+@click.pass_obj
 def command(
+    redactor: Redactor,
     playbooks: tuple[str, ...],
     is_check: bool,
     extra_vars: dict[str, Any],
@@ -62,6 +73,7 @@ def command(
     quiet: bool,
     progress: ProgressMode,
     json_path: str | None,
+    vault: Vault,
     workdir: str | None,
 ) -> int:
     """Carry out the steps of a playbook, in order.
@@ -77,31 +89,29 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
-    reporter = _JsonReporter(json_path, is_check, is_list=len(playbooks) > 1)
+    reporter = _JsonReporter(json_path, is_check, redactor, is_list=len(playbooks) > 1)
     try:
-        plans = load_all(playbooks, extra_vars, workdir)
+        if syntax_check and not (list_steps or list_hosts):
+            check_all(playbooks, extra_vars, workdir, vault, redactor)
+            return 0
+        plans = load_all(playbooks, extra_vars, workdir, vault, redactor)
         names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
         plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
     except RunnerError as error:
         reporter.report_error(playbooks[0], error)
         raise
-    if syntax_check or list_steps or list_hosts:
-        _list(plans, with_steps=list_steps, with_hosts=list_hosts)
+    if list_steps or list_hosts:
+        _list(plans, redactor, with_steps=list_steps, with_hosts=list_hosts)
         return 0
     stream = sys.stderr if json_path == "-" else sys.stdout
     options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
-    try:
-        return _play_all(plans, options, is_check, reporter)
-    except RunnerError:
-        raise
-    except Exception as error:
-        secrets = Redactor(secret for plan in plans for secret in plan.secrets)
-        raise Bug(secrets.redact(traceback.format_exc())) from error
+    return _play_all(plans, options, is_check, reporter, redactor)
 
 
-def _play_all(plans: list[Play], options: ConsoleOptions, is_check: bool, reporter: _JsonReporter) -> int:
+def _play_all(
+    plans: list[Play], options: ConsoleOptions, is_check: bool, reporter: _JsonReporter, redactor: Redactor
+) -> int:
     cancellation = Cancellation()
-    redactor = Redactor(secret for plan in plans for secret in plan.secrets)
     results: list[PlayResult] = []
     log = _logging_ssh(redactor) if options.verbosity >= 3 else nullcontext()
     with log, _cancelling_on_signals(cancellation):
@@ -112,7 +122,7 @@ def _play_all(plans: list[Play], options: ConsoleOptions, is_check: bool, report
                 if cancellation.is_requested:
                     break
         finally:
-            reporter.report_plays(results, redactor)
+            reporter.report_plays(results)
     codes = {result.exit_code for result in results if result.exit_code}
     if cancellation.is_requested or len(codes) == 1:
         return results[-1].exit_code or max(codes, default=0)
@@ -137,8 +147,9 @@ def _cancelling_on_signals(cancellation: Cancellation) -> Iterator[None]:
 class _JsonReporter:
     """Writes the report of `--json`, in every ending."""
 
-    def __init__(self, path: str | None, is_check: bool, *, is_list: bool) -> None:
+    def __init__(self, path: str | None, is_check: bool, redactor: Redactor, *, is_list: bool) -> None:
         self._path = path
+        self._redactor = redactor
         self._is_list = is_list
         self._is_check = is_check
         folder = os.path.dirname(path or "") or "."
@@ -146,9 +157,9 @@ class _JsonReporter:
         if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
             raise UsageError(f"cannot write the report {path}: {folder} is not a folder that can be written to")
 
-    def report_plays(self, results: list[PlayResult], redactor: Redactor) -> None:
+    def report_plays(self, results: list[PlayResult]) -> None:
         """One object for one playbook, a list of objects for several."""
-        self._write([describe_play(result, redactor.redact) for result in results], redactor)
+        self._write([describe_play(result, self._redactor.redact) for result in results])
 
     def report_error(self, file: str, error: RunnerError) -> None:
         """The report on a playbook that is not played."""
@@ -158,12 +169,12 @@ class _JsonReporter:
             file = error.problems[0].location.file
         now = datetime.now(UTC)
         report = describe_failure(file, is_check=self._is_check, at=now, exit_code=error.exit_code, error=told)
-        self._write([report], Redactor())
+        self._write([report])
 
-    def _write(self, reports: list[dict[str, Any]], redactor: Redactor) -> None:
+    def _write(self, reports: list[dict[str, Any]]) -> None:
         if self._path is None or not reports:
             return
-        text = to_json(reports if self._is_list else reports[0], redactor)
+        text = to_json(reports if self._is_list else reports[0], self._redactor)
         if self._path == "-":
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -176,20 +187,18 @@ class _JsonReporter:
             raise UsageError(f"cannot write the report {self._path}: {error.strerror}") from error
 
 
-def _list(plans: list[Play], *, with_steps: bool, with_hosts: bool) -> None:
+def _list(plans: list[Play], redactor: Redactor, *, with_steps: bool, with_hosts: bool) -> None:
     for plan in plans:
-        redact = Redactor(plan.secrets).redact
-        click.echo(f"{printable(plan.file)}: valid, {len(plan.steps)} step{'s' if len(plan.steps) != 1 else ''}")
+        click.echo(tell_valid(plan.file, len(plan.steps)))
         if with_hosts:
             hosts = dict.fromkeys((step.host_label, str(step.endpoint)) for step in plan.steps)
             for label, endpoint in hosts:
-                click.echo(
-                    f"  {printable(label)}  {printable(endpoint)}" if label != endpoint else f"  {printable(label)}"
-                )
+                line = f"  {label}  {endpoint}" if label != endpoint else f"  {label}"
+                click.echo(redactor.redact(printable(line)))
         if with_steps:
             for step in plan.steps:
                 line = f"  {step.index}  {step.name} [{step.host_label}]  {step.mode.mode_name}"
-                click.echo(redact(printable(line)))
+                click.echo(redactor.redact(printable(line)))
 
 
 @contextmanager

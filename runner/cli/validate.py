@@ -6,25 +6,29 @@ from typing import Any
 
 import click
 
-from runner.cli.options import extra_vars_option, load_all, playbook_arguments, workdir_option
-from runner.report.text import printable
+from runner.cli.options import check_all, extra_vars_option, playbook_arguments, vault_option, workdir_option
+from runner.playbook.vault_password import Vault
+from runner.redaction import Redactor
 
 
 @click.command("validate", short_help="Check playbooks without contacting anything.")
 @playbook_arguments
 @extra_vars_option
+@vault_option
 @workdir_option
-def command(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None) -> int:
+@click.pass_obj
+def command(
+    redactor: Redactor, playbooks: tuple[str, ...], extra_vars: dict[str, Any], vault: Vault, workdir: str | None
+) -> int:
     """Check playbooks without contacting anything.
 
-    Reports all problems of all files as FILE:LINE:COLUMN: message, and exits with 3 if there is one.
+    Reports all problems of all files as FILE:LINE:COLUMN: message, and exits with 3 if there is one. Runs none of the
+    commands that a playbook looks up: what depends on their output is checked as far as it can be.
 
     \b
     Examples:
       runner validate transfers.yaml
       runner validate playbooks/*.yaml
     """
-    for play in load_all(playbooks, extra_vars, workdir):
-        count = len(play.steps)
-        click.echo(f"{printable(play.file)}: valid, {count} step{'s' if count != 1 else ''}")
+    check_all(playbooks, extra_vars, workdir, vault, redactor)
     return 0

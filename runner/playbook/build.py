@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runner.errors import PlaybookInvalid, UsageError
 from runner.plan import ConnectorType, Play, Step
-from runner.playbook.document import PositionedList, PositionedMap, parse, read_text
+from runner.playbook.document import Decrypted, PositionedList, PositionedMap, parse, read_text
 from runner.playbook.inputs import InputProblem, read_endpoint, read_mode, read_seconds, read_workdir
-from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates
+from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates, ValueUnknown
 from runner.playbook.validation import (
     connector_keys,
     is_template,
@@ -22,6 +22,7 @@ from runner.playbook.validation import (
     validate_connector,
     validate_playbook,
 )
+from runner.playbook.vault_password import Vault
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 from runner.redaction import Redactor
 
@@ -41,38 +42,120 @@ _NUMBER_INPUTS = (
 )
 _BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "delete")
 _MAX_DIGITS = 20
+# A shorter number in an encrypted file (a port, a count) is no secret, and would be masked in every line.
+MIN_SECRET_NUMBER = 100_000
 
 Value = TypeVar("Value")
 
 
-def load_play(path: str, *, extra_vars: Mapping[str, Any] | None = None, workdir: str | None = None) -> Play:
+def load_play(
+    path: str,
+    *,
+    extra_vars: Mapping[str, Any] | None = None,
+    workdir: str | None = None,
+    vault: Vault | None = None,
+    redactor: Redactor | None = None,
+) -> Play:
     """Read, validate and build the playbook at `path`; no network.
 
     `extra_vars` win over every variable of the playbook; `workdir` replaces the playbook's own and is relative to the
-    current folder.
+    current folder; `vault` decrypts. The redactor is told of every secret as soon as it is known.
 
     Raises `PlaybookInvalid` with all problems, `UsageError` when the file cannot be read at all.
     """
+    redactor = redactor or Redactor()
+    return _start(path, extra_vars, workdir, vault, redactor, runs_commands=True).build()
+
+
+def check_play(
+    path: str,
+    *,
+    extra_vars: Mapping[str, Any] | None = None,
+    workdir: str | None = None,
+    vault: Vault | None = None,
+    redactor: Redactor | None = None,
+) -> int:
+    """Validate the playbook as `load_play` does, but run no command that it looks up. The number of its steps.
+
+    What depends on a command's output is checked as far as it can be without it. Raises as `load_play` does.
+    """
+    redactor = redactor or Redactor()
+    return _start(path, extra_vars, workdir, vault, redactor, runs_commands=False).check()
+
+
+def _start(
+    path: str,
+    extra_vars: Mapping[str, Any] | None,
+    workdir: str | None,
+    vault: Vault | None,
+    redactor: Redactor,
+    *,
+    runs_commands: bool,
+) -> _Builder:
+    """The playbook, read and parsed."""
+    vault = vault or Vault(None, redactor)
     try:
-        text = read_text(Path(path), path)
+        text, was_encrypted = read_text(Path(path), path, vault)
+        data = parse(text, path, vault)
     except OSError as error:
         raise UsageError(f"cannot read the playbook {path}: {error.strerror}", hint="Check the path.") from error
-    data = parse(text, path)
-    builder = _Builder(path, data, extra_vars or {}, workdir)
-    return builder.build()
+    except PlaybookInvalid as error:
+        raise PlaybookInvalid(_redact_problems(error.problems, redactor)) from error
+    if was_encrypted:
+        for section in _find_vars(data):
+            note_values(section, redactor)
+    return _Builder(path, data, extra_vars or {}, workdir, vault, redactor, runs_commands=runs_commands)
+
+
+def note_values(value: Any, redactor: Redactor) -> None:
+    """Tell the redactor of every text in a value, and of the numbers that are long enough to be a secret."""
+    match value:
+        case dict():
+            for item in value.values():
+                note_values(item, redactor)
+        case list():
+            for item in value:
+                note_values(item, redactor)
+        case str():
+            redactor.add(value)
+        case int() if abs(value) >= MIN_SECRET_NUMBER:
+            redactor.add(str(value))
+
+
+def _find_vars(data: PositionedMap | PositionedList) -> Iterator[Any]:
+    """The variables of a playbook, its connections and its steps."""
+    sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
+    steps = data if isinstance(data, PositionedList) else _list(sections.get("steps"))
+    for owner in (sections, *(_map(sections.get("connections")) or {}).values(), *(steps or [])):
+        if isinstance(owner, PositionedMap) and "vars" in owner:
+            yield owner["vars"]
+
+
+def _redact_problems(problems: Iterable[Problem], redactor: Redactor) -> list[Problem]:
+    redact = redactor.redact
+    return [Problem(one.location, redact(one.message), redact(one.hint)) for one in problems]
 
 
 class _Builder:
     """One playbook on its way to a `Play`; lives as long as its problems are being collected."""
 
     def __init__(
-        self, path: str, data: PositionedMap | PositionedList, extra_vars: Mapping[str, Any], workdir: str | None
+        self,
+        path: str,
+        data: PositionedMap | PositionedList,
+        extra_vars: Mapping[str, Any],
+        workdir: str | None,
+        vault: Vault,
+        redactor: Redactor,
+        *,
+        runs_commands: bool,
     ) -> None:
         self._path = path
         self._folder = Path(path).absolute().parent
         self._problems = validate_playbook(data)
-        self._secrets: set[str] = set()
-        self._templates = Templates(self._folder)
+        self._redactor = redactor
+        self._templates = Templates(self._folder, vault, redactor, runs_commands=runs_commands)
+        self._unknown_count = 0
         self._start = Location(path, 1, 1)
         sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
         self._sections = sections
@@ -88,6 +171,19 @@ class _Builder:
 
     def build(self) -> Play:
         """The play, or `PlaybookInvalid` with everything that is wrong."""
+        steps = self._build_steps()
+        name = self._render_key(self._sections, "name", {**self._play_scope, **self._extra_vars})
+        if self._problems:
+            raise PlaybookInvalid(_redact_problems(collect_problems(self._problems), self._redactor))
+        shown_name = name if isinstance(name, str) else Path(self._path).name
+        return Play(self._path, shown_name, self._workdir, tuple(steps), self._redactor.secrets)
+
+    def check(self) -> int:
+        """The number of steps, or `PlaybookInvalid` with everything that is wrong."""
+        self.build()
+        return len(self._steps or [])
+
+    def _build_steps(self) -> list[Step]:
         steps = []
         for index, item in enumerate(self._steps or [], start=1):
             if isinstance(item, PositionedMap) and (step := self._build_step(index, item)):
@@ -97,16 +193,7 @@ class _Builder:
                 self._problems = list(dict.fromkeys(self._problems))
             if len(self._problems) > MAX_PROBLEMS:
                 break
-        name = self._render_key(self._sections, "name", {**self._play_scope, **self._extra_vars})
-        if self._problems:
-            raise PlaybookInvalid(self._redacted_problems())
-        shown_name = name if isinstance(name, str) else Path(self._path).name
-        return Play(self._path, shown_name, self._workdir, tuple(steps), frozenset(self._secrets))
-
-    def _redacted_problems(self) -> list[Problem]:
-        redact = Redactor(self._secrets).redact
-        problems = collect_problems(self._problems)
-        return [Problem(one.location, redact(one.message), redact(one.hint)) for one in problems]
+        return steps
 
     def _resolve_workdir(self, sections: PositionedMap, option: str | None) -> str:
         if option is not None:
@@ -115,13 +202,15 @@ class _Builder:
             return str(self._folder)
         try:
             value = self._render_key(sections, "workdir", {**self._play_scope, **self._extra_vars})
+            if self._unknown_count:
+                return str(self._folder)
             return read_workdir(value, sections.value_locations["workdir"], str(self._folder))
         except InputProblem as error:
             self._problems.append(error.problem)
             return str(self._folder)
 
     def _build_step(self, index: int, item: PositionedMap) -> Step | None:
-        before = len(self._problems)
+        before, unknown_before = len(self._problems), self._unknown_count
         connection_name, connection = self._find_connection(item)
         if len(self._problems) > before:
             return None
@@ -135,7 +224,7 @@ class _Builder:
         name = self._render_key(item, "name", scope)
         retries = self._read_number(item, "retries", scope, 0)
         delay_seconds = self._read_number(item, "delay", scope, DEFAULT_DELAY_SECONDS)
-        if len(self._problems) > before:
+        if len(self._problems) > before or self._unknown_count > unknown_before:
             # What can be said without the values that could not be filled in.
             self._problems += validate_connector(merged, item.location, templates_allowed=True)
             return None
@@ -150,7 +239,10 @@ class _Builder:
         if key not in item:
             return default
         location = item.value_locations[key]
+        unknown_before = self._unknown_count
         value = self._render_input(key, item[key], location, scope)
+        if self._unknown_count > unknown_before:
+            return default
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
         if not is_number or (key == "retries" and value != int(value)):
             kind = "a whole number" if key == "retries" else "a number"
@@ -227,9 +319,11 @@ class _Builder:
                 rendered.put(inner, self._render_input(inner, item, place, scope), value.key_locations[inner], place)
             return rendered
         if not isinstance(value, PositionedList) and not is_template(value) and key not in secret_keys():
-            return value
-        with self._templates.watching_environment() as environment_names:
-            result = self._render(value, location, scope)
+            return _coerce(key, value) if isinstance(value, Decrypted) else value
+        with self._templates.watching_lookups() as lookups:
+            hidden = lookups.values if key in secret_keys() or key == "authentication" else set[str]()
+            result = self._render(value, location, scope, hidden)
+        environment_names = lookups.environment_names
         if key in secret_keys() and isinstance(result, str):
             self._note_secret(key, result, location, environment_names)
         if key == "authentication" and isinstance(result, PositionedMap):
@@ -240,7 +334,7 @@ class _Builder:
 
     def _note_secret(self, key: str, secret: str, location: Location, environment_names: set[str]) -> None:
         if secret.strip():
-            self._secrets.add(secret)
+            self._redactor.add(secret)
             return
         source = ""
         if environment_names:
@@ -251,12 +345,16 @@ class _Builder:
     def _render_key(self, section: PositionedMap, key: str, scope: Scope) -> Any:
         return self._render(section[key], section.value_locations[key], scope) if key in section else None
 
-    def _render(self, value: Any, location: Location, scope: Scope) -> Any:
+    def _render(self, value: Any, location: Location, scope: Scope, hidden: Collection[str] = ()) -> Any:
+        """The value filled in; None if that is not possible. `hidden` fills up with what an error may not quote."""
         try:
             return self._templates.render(value, location, scope)
+        except ValueUnknown:
+            self._unknown_count += 1
         except TemplateProblem as error:
-            self._problems.append(error.problem)
-            return None
+            # What was looked up for a secret on the way to a mistake is as secret.
+            self._problems += _redact_problems([error.problem], Redactor(hidden))
+        return None
 
 
 def _variables(section: PositionedMap | None) -> dict[str, tuple[Any, Location]]:
@@ -272,7 +370,7 @@ def _list(value: Any) -> PositionedList | None:
 
 
 def _coerce(key: str, value: Any) -> Any:
-    """What a template gives for a number or a switch is often text: environment variables and `-e` have no types."""
+    """What a template gives for a number or a switch is often text: environment variables, `-e` and vaults have no types."""
     if isinstance(value, str) and key in _NUMBER_INPUTS and value.strip().isdecimal() and len(value) <= _MAX_DIGITS:
         return int(value)
     if isinstance(value, str) and key in _BOOLEAN_INPUTS and value.strip().lower() in ("true", "false"):

@@ -7,10 +7,7 @@ unknown tags, duplicate keys, YAML 1.1) before it costs anything.
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,9 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from runner.errors import PlaybookInvalid
+from runner.playbook.files import read_bytes
+from runner.playbook.vault import CHARACTERS_PER_BYTE, VaultProblem, is_encrypted
+from runner.playbook.vault_password import NoPassword, Vault
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 
 # A playbook of 2,000 steps has some 30,000 values in 400 KiB. The limits leave room for half as much again and more, and
@@ -38,6 +38,9 @@ MAX_NODES = 50_000
 MAX_DEPTH = 50
 MAX_NUMBER_LENGTH = 40
 MAX_SHOWN_CHARACTERS = 60
+MAX_ENCRYPTED_FILE_BYTES = int(MAX_FILE_BYTES * CHARACTERS_PER_BYTE)
+# Each takes some 7 ms: the format wants it to be slow.
+MAX_ENCRYPTED_VALUES = 500
 
 # YAML 1.2.2, section 10.3.2, the core schema: what an unquoted scalar means. Dates stay strings.
 _NULL = re.compile(r"null|Null|NULL|~|")
@@ -54,7 +57,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONG_TAG = re.compile(r"(?<![^\s\[\]{},])!\S{1000}")
 _TAG_HINT = "Remove the '!…', or put the value in quotes if it is text."
 
+_VAULT_TAG = "!vault"
 _STANDARD_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+
+
+class Decrypted(str):
+    """Text that was encrypted. It is data: whatever it looks like, it is no template."""
+
+    __slots__ = ()
 
 
 class PositionedMap(dict[str, Any]):
@@ -108,18 +118,32 @@ def locate(data: PositionedMap | PositionedList, path: list[str | int]) -> Locat
     return location
 
 
-def read_text(path: Path, shown_as: str) -> str:
-    """The playbook's text, decoded strictly as UTF-8 and bounded in size.
+def read_text(path: Path, shown_as: str, vault: Vault) -> tuple[str, bool]:
+    """The playbook's text, bounded in size; and whether the whole file was encrypted.
 
-    Raises `PlaybookInvalid` when it is too large or not UTF-8, `OSError` when it cannot be read.
+    Raises `PlaybookInvalid` when it is too large, not UTF-8 or cannot be decrypted, `OSError` when it cannot be read.
     """
     raw = read_bytes(path, MAX_FILE_BYTES + 1)
-    start = Location(shown_as, 1, 1)
-    if len(raw) > MAX_FILE_BYTES:
+    was_encrypted = is_encrypted(raw)
+    if was_encrypted:
+        raw = read_bytes(path, MAX_ENCRYPTED_FILE_BYTES + 1)
+    if len(raw) > (MAX_ENCRYPTED_FILE_BYTES if was_encrypted else MAX_FILE_BYTES):
         limit = f"{MAX_FILE_BYTES // (1024 * 1024)} MiB"
+        start = Location(shown_as, 1, 1)
         raise PlaybookInvalid(
             [Problem(start, f"the file is larger than {limit}", "Is this really a playbook? Split it if it is.")]
         )
+    text = _decode(raw, shown_as)
+    if not was_encrypted:
+        return text, False
+    try:
+        return vault.decrypt_quietly(text), True
+    except VaultProblem as error:
+        raise PlaybookInvalid([Problem(Location(shown_as, 1, 1), error.message, error.hint)]) from error
+
+
+def _decode(raw: bytes, shown_as: str) -> str:
+    """The bytes as strict UTF-8."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -135,28 +159,13 @@ def read_text(path: Path, shown_as: str) -> str:
         ) from error
 
 
-def read_bytes(path: str | Path, limit_bytes: int) -> bytes:
-    """The first `limit_bytes` of a regular file. Raises `OSError`, also for a pipe or a device: these need not end."""
-    # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
-        with open(descriptor, "rb", closefd=False) as stream:
-            return stream.read(limit_bytes)
-    finally:
-        os.close(descriptor)
-
-
-def parse(text: str, shown_as: str) -> PositionedMap | PositionedList:
+def parse(text: str, shown_as: str, vault: Vault | None = None) -> PositionedMap | PositionedList:
     """The one document in `text`, as positioned maps and lists over str, int, float, bool and None.
 
-    Raises `PlaybookInvalid` with every problem up to the first that ends the parse.
+    Raises `PlaybookInvalid` with every problem up to the first that ends the parse, `UsageError` if there is something to
+    decrypt and the vault's password file is of no use.
     """
-    composer = _Composer(shown_as)
+    composer = _Composer(shown_as, vault)
     try:
         if tag := _LONG_TAG.search(text):
             location = _locate_offset(text, tag.start(), shown_as)
@@ -201,8 +210,11 @@ _MERGE_KEY = "<<"
 class _Composer:
     """Builds the document from events, without recursion, counting what aliases expand to."""
 
-    def __init__(self, shown_as: str) -> None:
+    def __init__(self, shown_as: str, vault: Vault | None) -> None:
         self._file = shown_as
+        self._vault = vault
+        self._encrypted_count = 0
+        self._misses_password = False
         self._problems: list[Problem] = []
         self._frames: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -308,8 +320,10 @@ class _Composer:
 
     def _start_pair(self, frame: _Frame, container: PositionedMap, key: Any, location: Location) -> None:
         frame.key_location = location
-        frame.key = key if isinstance(key, str) else None
-        if frame.key is None:
+        frame.key = key if isinstance(key, str) and not isinstance(key, Decrypted) else None
+        if isinstance(key, Decrypted):
+            self.report(location, "a key cannot be encrypted", "Encrypt the value.")
+        elif frame.key is None:
             hint = 'Put it in quotes; a value that begins with {{ as well: "{{ … }}".'
             self.report(location, f"a key must be a string, not {describe_type(key)}", hint)
         elif frame.key in container:
@@ -352,11 +366,34 @@ class _Composer:
         tag = None if event.tag is None else str(event.tag)
         if tag is None or tag == "!" or tag in _STANDARD_TAGS:
             return tag
+        if tag == _VAULT_TAG:
+            hint = "Encrypt each value of it, or the whole file."
+            self.report(location, "'!vault' stands before an encrypted text, not a mapping or a list", hint)
+            return None
         # The tag is not shown: it may be a password that begins with '!' and stands without quotes.
         self.report(location, "unknown tag", _TAG_HINT)
         return None
 
+    def _decrypt(self, text: str, location: Location) -> Decrypted | None:
+        self._encrypted_count += 1
+        if self._encrypted_count > MAX_ENCRYPTED_VALUES:
+            hint = "Encrypt the whole file instead."
+            self.report(location, f"more than {MAX_ENCRYPTED_VALUES} encrypted values", hint)
+            raise _TooMuch
+        try:
+            if self._vault is None:
+                raise NoPassword
+            return Decrypted(self._vault.decrypt(text))
+        except VaultProblem as error:
+            # Where the password is missing, it is missing for all of them: the first one says so.
+            if not (isinstance(error, NoPassword) and self._misses_password):
+                self.report(location, error.message, error.hint)
+            self._misses_password |= isinstance(error, NoPassword)
+            return None
+
     def _scalar(self, event: ScalarEvent, location: Location) -> Any:
+        if str(event.tag) == _VAULT_TAG:
+            return self._decrypt(event.value, location)
         tag = self._check_tag(event, location)
         text: str = self._join_surrogates(event.value, location)
         is_plain = event.style is None or event.style == ""

@@ -31,6 +31,22 @@ def bounded_resources() -> Iterator[None]:
         yield
 
 
+def memory_limit_bytes() -> int:
+    """How much memory the process may have."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
+
+
+@contextmanager
+def memory_limited_to(limit_bytes: int) -> Iterator[None]:
+    """Inside the block another limit holds than `bounded_resources` has set: a program that is started takes it over."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 @contextmanager
 def _bounded_time() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():

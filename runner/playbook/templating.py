@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.playbook.document import PositionedList, PositionedMap, is_encodable, read_bytes
-from runner.playbook.limits import MAX_SECONDS, TimeIsUp, bounded_resources
+from runner.errors import RunnerError
+from runner.playbook.document import PositionedList, PositionedMap, is_encodable
+from runner.playbook.limits import (
+    MAX_SECONDS,
+    TimeIsUp,
+    bounded_resources,
+    memory_limit_bytes,
+    memory_limited_to,
+)
+from runner.playbook.lookups import (
+    MAX_RESULT_LENGTH,
+    LookupFailed,
+    Sources,
+    find_files,
+    read_command,
+    read_environment,
+    read_file,
+)
 from runner.playbook.validation import is_template, nearest
+from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
+from runner.redaction import Redactor
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-MAX_RESULT_LENGTH = 1024 * 1024
 MAX_NUMBER_BITS = 4096
+
+# Every kind of lookup, and the option it takes.
+LOOKUP_OPTIONS = {"env": "default", "file": "rstrip", "fileglob": "wantlist", "pipe": None}
 
 # Where the variables of `--extra-vars` stand.
 COMMAND_LINE = Location("--extra-vars", 1, 1)
@@ -36,40 +57,49 @@ class TemplateProblem(Exception):
         self.problem = problem
 
 
-class _LookupFailed(Exception):
-    """A lookup found nothing."""
+class ValueUnknown(Exception):
+    """A value depends on the output of a command that is not to be run."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """What templates have looked up: the names of environment variables, and every text that came of it."""
+
+    environment_names: set[str] = field(default_factory=set)
+    values: set[str] = field(default_factory=set)
 
 
 class Templates:
     """Renders values of one playbook.
 
     Variables may refer to each other in any order; each is rendered when it is first needed. `now()` is the moment the
-    playbook was loaded, so that all steps of a play agree about the day.
+    playbook was loaded, so that all steps of a play agree about the day. A command is run once, for the same reason.
     """
 
-    def __init__(self, playbook_folder: Path) -> None:
-        self._folder = playbook_folder
+    def __init__(self, playbook_folder: Path, vault: Vault, redactor: Redactor, *, runs_commands: bool) -> None:
+        self._sources = Sources(playbook_folder, vault, redactor)
+        self._runs_commands = runs_commands
+        self._outputs: dict[str, str] = {}
+        self._memory_limit_bytes = memory_limit_bytes()
         self._now = datetime.now().astimezone()
         self._compiled: dict[str, tuple[Callable[[dict[str, Any]], Any], frozenset[str]]] = {}
         self._being_rendered: list[str] = []
         self._overrun: Problem | None = None
-        self.environment_names: set[str] = set()
+        self._lookups = Lookups()
 
     @contextmanager
-    def watching_environment(self) -> Iterator[set[str]]:
-        """The names of the environment variables that are looked up inside the block, for messages about them."""
-        outer, self.environment_names = self.environment_names, set()
+    def watching_lookups(self) -> Iterator[Lookups]:
+        """What is looked up inside the block, for messages about it."""
+        outer, self._lookups = self._lookups, Lookups()
         try:
-            yield self.environment_names
+            yield self._lookups
         finally:
-            self.environment_names = outer | self.environment_names
+            outer.environment_names.update(self._lookups.environment_names)
+            outer.values.update(self._lookups.values)
+            self._lookups = outer
 
     def render(self, value: Any, location: Location, scope: Scope) -> Any:
-        """`value` with every template in it filled in; positions are kept. Raises `TemplateProblem`."""
+        """`value` with every template in it filled in; positions are kept. Raises `TemplateProblem`, `ValueUnknown`."""
         if isinstance(value, PositionedMap):
             rendered = PositionedMap(value.location)
             for key, item in value.items():
@@ -106,9 +136,9 @@ class Templates:
                 str(result)  # StrictUndefined raises here, and says what is undefined
             # A variable may be anything on the way; what comes out in the end is plain data.
             return result if self._being_rendered else _to_plain(result, location)
-        except TemplateProblem:
+        except (TemplateProblem, ValueUnknown, RunnerError):
             raise
-        except _LookupFailed as error:
+        except LookupFailed as error:
             raise TemplateProblem(Problem(location, str(error), error.hint)) from error
         except TemplateError as error:
             raise TemplateProblem(_explain(error, location, scope)) from error
@@ -169,49 +199,42 @@ class Templates:
 
         environment = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
         environment.globals.update(now=self._get_now, lookup=self._lookup)
+        # For `lookup('pipe', …)`: what a variable holds must not become a command of its own. Ansible calls it so.
+        environment.filters["quote"] = lambda value: shlex.quote(str(value))
         return environment
 
     def _get_now(self, utc: bool = False, fmt: str = "") -> Any:
         moment = self._now.astimezone(UTC) if utc else self._now
         return moment.strftime(fmt) if fmt else moment
 
-    def _lookup(self, kind: str, *terms: str, **options: Any) -> str:
-        """`lookup('env', NAME, default=…)` or `lookup('file', PATH)`; several terms are joined by commas, as in Ansible."""
-        lookups = {"env": self._look_up_environment, "file": self._look_up_file}
-        if kind not in lookups:
-            raise _LookupFailed(f"unknown lookup '{kind}'", f"Known: {', '.join(sorted(lookups))}.")
+    def _lookup(self, kind: str, *terms: str, **options: Any) -> Any:
+        """What `lookup(kind, …)` gives; several terms are joined by commas, as in Ansible, but file names are a list."""
+        if kind not in LOOKUP_OPTIONS:
+            raise LookupFailed(f"unknown lookup '{kind}'", f"Known: {', '.join(sorted(LOOKUP_OPTIONS))}.")
         if not terms:
-            raise _LookupFailed(f"lookup('{kind}') needs a name", f"Write lookup('{kind}', '…').")
-        unknown = set(options) - ({"default"} if kind == "env" else {"rstrip"})
+            raise LookupFailed(f"lookup('{kind}') needs a name", f"Write lookup('{kind}', '…').")
+        unknown = sorted(set(options) - {LOOKUP_OPTIONS[kind]})
         if unknown:
-            raise _LookupFailed(f"lookup('{kind}') has no option '{sorted(unknown)[0]}'")
-        return ",".join(lookups[kind](str(term), options) for term in terms)
+            raise LookupFailed(f"lookup('{kind}') has no option '{unknown[0]}'")
+        if kind == "pipe" and not self._runs_commands:
+            raise ValueUnknown
+        if kind == "fileglob":
+            names = [name for term in terms for name in find_files(str(term), self._sources.folder)]
+            return names if options.get("wantlist", True) else ",".join(names)
+        values = [self._look_up(kind, str(term), options) for term in terms]
+        self._lookups.values.update(values)
+        return ",".join(values)
 
-    def _look_up_environment(self, name: str, options: dict[str, Any]) -> str:
-        self.environment_names.add(name)
-        value = os.environ.get(name)
-        if value is None and "default" in options:
-            return str(options["default"])
-        if value is None:
-            hint = f"Set it in the environment of this command (export {name}=…), or in the CI job's variables."
-            raise _LookupFailed(f"the environment variable {name} is not set", hint)
-        return value
-
-    def _look_up_file(self, name: str, options: dict[str, Any]) -> str:
-        path = self._folder / os.path.expanduser(name)
-        try:
-            raw = read_bytes(path, MAX_RESULT_LENGTH + 1)
-            text = raw.decode("utf-8")
-        except OSError as error:
-            raise _LookupFailed(
-                f"lookup('file') cannot read {name!r}: {error.strerror}",
-                f"The path is relative to the playbook's folder: {path}.",
-            ) from error
-        except UnicodeDecodeError as error:
-            raise _LookupFailed(f"lookup('file'): {name!r} is not UTF-8 text") from error
-        if len(raw) > MAX_RESULT_LENGTH:
-            raise _LookupFailed(f"lookup('file'): {name!r} is larger than 1 MiB")
-        return text.rstrip() if options.get("rstrip", True) else text
+    def _look_up(self, kind: str, term: str, options: dict[str, Any]) -> str:
+        if kind == "env":
+            self._lookups.environment_names.add(term)
+            return read_environment(term, options.get("default"))
+        if kind == "file":
+            return read_file(term, self._sources, is_stripped=options.get("rstrip", True))
+        if term not in self._outputs:
+            with memory_limited_to(self._memory_limit_bytes):
+                self._outputs[term] = read_command(term, self._sources)
+        return self._outputs[term]
 
 
 def _to_plain(result: Any, location: Location) -> Any:

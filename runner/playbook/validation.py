@@ -17,7 +17,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from runner.playbook.document import PositionedList, PositionedMap, describe_type, locate, shorten
+from runner.playbook.document import Decrypted, PositionedList, PositionedMap, describe_type, locate, shorten
 from runner.problems import MAX_PROBLEMS, Location, Problem
 from runner.resources import SCHEMA_NAMES, schema_text
 
@@ -110,8 +110,12 @@ def validate_connector(
 
 
 def is_template(value: object) -> bool:
-    """Whether a value is text that Jinja2 would change."""
-    return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
+    """Whether a value is text that Jinja2 would change. What was encrypted is taken as it is."""
+    return (
+        isinstance(value, str)
+        and not isinstance(value, Decrypted)
+        and ("{{" in value or "{%" in value or "{#" in value)
+    )
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -131,7 +135,7 @@ def show(value: object) -> str:
 
 def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> Iterator[Problem]:
     """Turn one jsonschema error into the problems a reader can act on."""
-    if templates_allowed and is_template(error.instance):
+    if templates_allowed and (is_template(error.instance) or isinstance(error.instance, Decrypted)):
         return
     location = locate(data, list(error.absolute_path))
     if "propertyNames" in error.absolute_schema_path:
@@ -173,7 +177,7 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
         case "pattern" if name == "'permissions'":
             message = f"'permissions' must be three octal digits such as \"0640\", not {show(value)}"
             return Problem(location, message, "Set-uid, set-gid and sticky bits are never set.")
-    return Problem(location, f"{name}: {error.message[:200]}", "")
+    return Problem(location, f"{name}: {shorten(error.message)}", "")
 
 
 def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:

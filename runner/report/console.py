@@ -175,7 +175,7 @@ class Console:
             return None
         from runner.report.live import LiveProgress
 
-        return LiveProgress(self._options.stream)
+        return LiveProgress(self._options.stream, self._redactor)
 
     def _paint(self, text: str, colour: str) -> str:
         return paint(text, colour, is_coloured=self._options.is_coloured)

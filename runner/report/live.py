@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from runner.events import TransferProgress
+from runner.redaction import Redactor
 from runner.report.text import format_rate, printable
 
 
@@ -30,7 +31,8 @@ class _RateColumn(ProgressColumn):
 class LiveProgress:
     """One line that shows bytes, rate and time left of the copy under way, and leaves no trace."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, redactor: Redactor) -> None:
+        self._redactor = redactor
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -50,7 +52,9 @@ class LiveProgress:
         if self._step_index != event.step.index:
             self.clear()
             self._step_index = event.step.index
-            label = Text(f"{printable(event.step.name)[:40]} [{printable(event.step.host_label)[:20]}]").plain
+            # Masked before they are cut: what is left of a secret would not be found.
+            name, host = (self._redactor.redact(printable(text)) for text in (event.step.name, event.step.host_label))
+            label = Text(f"{name[:40]} [{host[:20]}]").plain
             self._progress.add_task(label, total=event.total_bytes)
             self._progress.start()
         self._progress.update(

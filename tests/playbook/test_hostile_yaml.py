@@ -197,7 +197,7 @@ ESCAPES = {
     "a global's module": "{{ cycler.__init__.__globals__ }}",
     "the template": "{{ self._TemplateReference__context }}",
     "another file": "{% include '/etc/passwd' %}",
-    "another lookup": "{{ lookup('pipe', 'id') }}",
+    "another lookup": "{{ lookup('url', 'file:///etc/passwd') }}",
     "a change of a variable": "{{ items.append(1) }}",
 }
 

@@ -133,7 +133,7 @@ def test_a_variable_may_have_any_name(load: Loader, name: str) -> None:
         ("{{ none }}", "'destination_file_name' must be a string, not null", ""),
         ("{{ 2024 }}", "'destination_file_name' must be a string, not an integer", "in a template, add '| string'"),
         ("{{ [1] }}", "'destination_file_name' must be a string, not a list", ""),
-        ("{{ lookup('pipe', 'id') }}", "unknown lookup 'pipe'", "Known: env, file."),
+        ("{{ lookup('url', 'x') }}", "unknown lookup 'url'", "Known: env, file, fileglob, pipe."),
         ("{{ lookup() }}", "the template cannot be filled in: TypeError", ""),
         ("{{ lookup('env') }}", "lookup('env') needs a name", "Write lookup('env', '…')."),
         ("{{ lookup('env', 'X', defualt='') }}", "lookup('env') has no option 'defualt'", ""),
