@@ -26,6 +26,7 @@ COMMANDS = {
     "validate": "Check playbooks without contacting anything.",
     "schema": "Print a JSON Schema.",
     "hostkey": "Print a server's host keys, ready to be checked and pinned.",
+    "vault": "Encrypt and decrypt secrets in Ansible Vault's format.",
     "demo": "Play a playbook against an SSH server on this machine.",
 }
 
