@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Runner
+from tests.playbook import vaults
 from tests.playbook.bounded_process import run_bounded
 from tests.playbook.examples import STEP, step
 
@@ -220,6 +221,19 @@ def test_validating_imports_nothing_that_connects(tmp_path: Path) -> None:
     assert (valid_code, invalid_code) == (0, 3)
     assert valid_output.endswith("valid, 1 step\nimported:\n"), valid_output
     assert "imported:\n" in invalid_output
+
+
+def test_validating_runs_no_command_and_decrypts_only_what_is_encrypted(tmp_path: Path) -> None:
+    option = ("--vault-password-file", str(vaults.PASSWORD_FILE))
+    (tmp_path / "commands.yaml").write_text(step(name="\"{{ lookup('pipe', 'touch ran') }}\""))
+    (tmp_path / "vault.yaml").write_text(
+        "vars:\n  " + vaults.read("string.yaml").replace("\n", "\n  ") + f"\nsteps:\n{STEP}"
+    )
+
+    assert watch("validate", str(tmp_path / "commands.yaml"), *option)[1].endswith("valid, 1 step\nimported:\n")
+    assert watch("play", "--syntax-check", str(tmp_path / "commands.yaml"))[1].endswith("valid, 1 step\nimported:\n")
+    assert watch("validate", str(tmp_path / "vault.yaml"), *option)[1].endswith("1 step\nimported: cryptography\n")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_two_thousand_steps_are_validated_in_three_seconds(tmp_path: Path) -> None:

@@ -31,8 +31,10 @@ from runner.cli.main import COMMANDS, EXIT_BUG, EXIT_USAGE, cli
 from runner.cli.play import SIGNALS
 from runner.errors import PlaybookInvalid, RunnerError
 from runner.playbook import document
-from runner.playbook.build import DEFAULT_CONNECT_TIMEOUT_SECONDS, DEFAULT_STALL_TIMEOUT_SECONDS, load_play
+from runner.playbook.build import DEFAULT_CONNECT_TIMEOUT_SECONDS, DEFAULT_STALL_TIMEOUT_SECONDS, check_play
+from runner.playbook.commands import MAX_OUTPUT_BYTES, TIMEOUT_SECONDS
 from runner.playbook.document import PositionedList, PositionedMap
+from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text
 
 ROOT = Path(__file__).parent.parent.parent
@@ -180,6 +182,10 @@ def test_limits_are_the_code_s() -> None:
     text = " ".join(text.split())
     assert f"at most {document.MAX_FILE_BYTES // 2**20} MiB, about {document.MAX_NODES:,} values" in text
     assert f"and {document.MAX_DEPTH} levels" in text
+    assert f"at most {document.MAX_ENCRYPTED_VALUES} encrypted values" in text
+    assert f"It has {TIMEOUT_SECONDS:g} seconds, {MAX_OUTPUT_BYTES // 2**20} MiB for its output" in text
+    assert f"those with fewer than {MIN_LINE_LENGTH} characters" in text
+    assert MIN_SECRET_LENGTH == 3 and "of one or two characters is not masked" in text
 
 
 def _table_rows(text: str) -> Iterator[list[str]]:
@@ -197,9 +203,15 @@ def click_command(name: str) -> click.Command:
     return command
 
 
+def params_of(command: click.Command) -> list[click.Parameter]:
+    """The parameters of a command and of the commands below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*command.params, *(param for one in below for param in params_of(one))]
+
+
 def options_of(command: click.Command) -> set[str]:
     help_names = {"-h", "--help"}
-    return help_names | {name for option in command.params if isinstance(option, click.Option) for name in option.opts}
+    return help_names | {name for one in params_of(command) if isinstance(one, click.Option) for name in one.opts}
 
 
 def section(page: Path, heading: str) -> str:
@@ -217,7 +229,9 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
     for option in options_of(command):
         assert re.search(rf"`{option}[` ]", text), option
-    for parameter in command.params:
+    for name_below in command.commands if isinstance(command, click.Group) else ():
+        assert re.search(rf"`{name_below}[` ]", text), name_below
+    for parameter in params_of(command):
         if isinstance(parameter.type, click.Choice):
             for choice in parameter.type.choices:
                 assert re.search(rf"\b{choice}\b", text), choice
@@ -258,6 +272,9 @@ def test_every_command_line_can_be_typed() -> None:
             options_of(cli) if name.startswith("-") else options_of(click_command(name)) if name in COMMANDS else set()
         )
         assert known, f"{where}: runner {words}"
+        command = click_command(name) if name in COMMANDS else None
+        if isinstance(command, click.Group) and len(words.split()) > 1:
+            known = options_of(command.commands[words.split()[1].partition("|")[0]])
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", words):
             assert option in known or set(option[1:]) == {"v"}, f"{where}: runner {words}: {option}"
 
@@ -316,10 +333,9 @@ def test_every_playbook_is_valid(block: Block, tmp_path: Path, monkeypatch: pyte
     path.write_text(text, encoding="utf-8")
 
     try:
-        play = load_play(str(path))
+        assert check_play(str(path))
     except PlaybookInvalid as error:
         pytest.fail("\n".join(f"{block}: {one.location.line}: {one.message}" for one in error.problems))
-    assert play.steps
 
 
 def test_every_report_is_valid() -> None:
