@@ -29,10 +29,9 @@ class _ExtraVars(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return dict(value)
         # The vault's option is eager: it is there already, wherever on the command line it stands.
         vault = ctx.meta.get(_VAULT) if ctx else None
-        redactor = ctx.obj if ctx and isinstance(ctx.obj, Redactor) else Redactor()
-        vault = vault or Vault(None, redactor)
+        vault = vault or Vault(None, Redactor())
         if value.startswith("@"):
-            return _read_file(value[1:], vault, redactor)
+            return _read_file(value[1:], vault)
         if value.lstrip().startswith("{"):
             return _read_mapping(value, "--extra-vars", vault)
         name, equals, text = value.partition("=")
@@ -53,12 +52,12 @@ def _read_mapping(text: str, shown_as: str, vault: Vault) -> dict[str, Any]:
     return data
 
 
-def _read_file(path: str, vault: Vault, redactor: Redactor) -> dict[str, Any]:
+def _read_file(path: str, vault: Vault) -> dict[str, Any]:
     """The mapping in a file. What stands in one that is encrypted as a whole is secret."""
     from pathlib import Path
 
-    from runner.playbook.build import note_values
     from runner.playbook.document import read_text
+    from runner.playbook.secrets import note_values
 
     try:
         text, was_encrypted = read_text(Path(path), path, vault)
@@ -68,7 +67,7 @@ def _read_file(path: str, vault: Vault, redactor: Redactor) -> dict[str, Any]:
         raise UsageError(f"cannot read the extra vars file {path}: {error.strerror}") from error
     mapping = _read_mapping(text, f"@{path}", vault)
     if was_encrypted:
-        note_values(mapping, redactor)
+        note_values(mapping, vault.redactor)
     return mapping
 
 
@@ -116,27 +115,23 @@ vault_option = click.option(
 )
 
 
-def load_all(
-    playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault, redactor: Redactor
-) -> list[Play]:
+def load_all(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault) -> list[Play]:
     """Every playbook, loaded. Raises `PlaybookInvalid` with the problems of all of them together."""
     from runner.playbook.build import load_play
 
     return _for_each(
         playbooks,
-        lambda path: load_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, redactor=redactor),
+        lambda path: load_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault),
     )
 
 
-def check_all(
-    playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault, redactor: Redactor
-) -> None:
+def check_all(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault) -> None:
     """Every playbook, validated without running a command, and a line about each. Raises as `load_all` does."""
     from runner.playbook.build import check_play
 
     counts = _for_each(
         playbooks,
-        lambda path: check_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, redactor=redactor),
+        lambda path: check_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault),
     )
     for path, count in zip(playbooks, counts, strict=True):
         click.echo(tell_valid(path, count))

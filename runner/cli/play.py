@@ -92,9 +92,9 @@ def command(
     reporter = _JsonReporter(json_path, is_check, redactor, is_list=len(playbooks) > 1)
     try:
         if syntax_check and not (list_steps or list_hosts):
-            check_all(playbooks, extra_vars, workdir, vault, redactor)
+            check_all(playbooks, extra_vars, workdir, vault)
             return 0
-        plans = load_all(playbooks, extra_vars, workdir, vault, redactor)
+        plans = load_all(playbooks, extra_vars, workdir, vault)
         names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
         plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
     except RunnerError as error:

@@ -8,7 +8,6 @@ import click
 
 from runner.cli.options import check_all, extra_vars_option, playbook_arguments, vault_option, workdir_option
 from runner.playbook.vault_password import Vault
-from runner.redaction import Redactor
 
 
 @click.command("validate", short_help="Check playbooks without contacting anything.")
@@ -16,10 +15,7 @@ from runner.redaction import Redactor
 @extra_vars_option
 @vault_option
 @workdir_option
-@click.pass_obj
-def command(
-    redactor: Redactor, playbooks: tuple[str, ...], extra_vars: dict[str, Any], vault: Vault, workdir: str | None
-) -> int:
+def command(playbooks: tuple[str, ...], extra_vars: dict[str, Any], vault: Vault, workdir: str | None) -> int:
     """Check playbooks without contacting anything.
 
     Reports all problems of all files as FILE:LINE:COLUMN: message, and exits with 3 if there is one. Runs none of the
@@ -30,5 +26,5 @@ def command(
       runner validate transfers.yaml
       runner validate playbooks/*.yaml
     """
-    check_all(playbooks, extra_vars, workdir, vault, redactor)
+    check_all(playbooks, extra_vars, workdir, vault)
     return 0

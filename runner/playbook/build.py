@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from runner.errors import PlaybookInvalid, UsageError
 from runner.plan import ConnectorType, Play, Step
 from runner.playbook.document import Decrypted, PositionedList, PositionedMap, parse, read_text
 from runner.playbook.inputs import InputProblem, read_endpoint, read_mode, read_seconds, read_workdir
+from runner.playbook.secrets import note_variables, redact_problems
 from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates, ValueUnknown
 from runner.playbook.validation import (
     connector_keys,
@@ -42,8 +43,6 @@ _NUMBER_INPUTS = (
 )
 _BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "delete")
 _MAX_DIGITS = 20
-# A shorter number in an encrypted file (a port, a count) is no secret, and would be masked in every line.
-MIN_SECRET_NUMBER = 100_000
 
 Value = TypeVar("Value")
 
@@ -54,17 +53,15 @@ def load_play(
     extra_vars: Mapping[str, Any] | None = None,
     workdir: str | None = None,
     vault: Vault | None = None,
-    redactor: Redactor | None = None,
 ) -> Play:
     """Read, validate and build the playbook at `path`; no network.
 
     `extra_vars` win over every variable of the playbook; `workdir` replaces the playbook's own and is relative to the
-    current folder; `vault` decrypts. The redactor is told of every secret as soon as it is known.
+    current folder; `vault` decrypts, and its redactor is told of every secret as soon as it is known.
 
     Raises `PlaybookInvalid` with all problems, `UsageError` when the file cannot be read at all.
     """
-    redactor = redactor or Redactor()
-    return _start(path, extra_vars, workdir, vault, redactor, runs_commands=True).build()
+    return _start(path, extra_vars, workdir, vault, runs_commands=True).build()
 
 
 def check_play(
@@ -73,67 +70,29 @@ def check_play(
     extra_vars: Mapping[str, Any] | None = None,
     workdir: str | None = None,
     vault: Vault | None = None,
-    redactor: Redactor | None = None,
 ) -> int:
     """Validate the playbook as `load_play` does, but run no command that it looks up. The number of its steps.
 
     What depends on a command's output is checked as far as it can be without it. Raises as `load_play` does.
     """
-    redactor = redactor or Redactor()
-    return _start(path, extra_vars, workdir, vault, redactor, runs_commands=False).check()
+    return _start(path, extra_vars, workdir, vault, runs_commands=False).check()
 
 
 def _start(
-    path: str,
-    extra_vars: Mapping[str, Any] | None,
-    workdir: str | None,
-    vault: Vault | None,
-    redactor: Redactor,
-    *,
-    runs_commands: bool,
+    path: str, extra_vars: Mapping[str, Any] | None, workdir: str | None, vault: Vault | None, *, runs_commands: bool
 ) -> _Builder:
     """The playbook, read and parsed."""
-    vault = vault or Vault(None, redactor)
+    vault = vault or Vault(None, Redactor())
     try:
         text, was_encrypted = read_text(Path(path), path, vault)
         data = parse(text, path, vault)
     except OSError as error:
         raise UsageError(f"cannot read the playbook {path}: {error.strerror}", hint="Check the path.") from error
     except PlaybookInvalid as error:
-        raise PlaybookInvalid(_redact_problems(error.problems, redactor)) from error
+        raise PlaybookInvalid(redact_problems(error.problems, vault.redactor)) from error
     if was_encrypted:
-        for section in _find_vars(data):
-            note_values(section, redactor)
-    return _Builder(path, data, extra_vars or {}, workdir, vault, redactor, runs_commands=runs_commands)
-
-
-def note_values(value: Any, redactor: Redactor) -> None:
-    """Tell the redactor of every text in a value, and of the numbers that are long enough to be a secret."""
-    match value:
-        case dict():
-            for item in value.values():
-                note_values(item, redactor)
-        case list():
-            for item in value:
-                note_values(item, redactor)
-        case str():
-            redactor.add(value)
-        case int() if abs(value) >= MIN_SECRET_NUMBER:
-            redactor.add(str(value))
-
-
-def _find_vars(data: PositionedMap | PositionedList) -> Iterator[Any]:
-    """The variables of a playbook, its connections and its steps."""
-    sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
-    steps = data if isinstance(data, PositionedList) else _list(sections.get("steps"))
-    for owner in (sections, *(_map(sections.get("connections")) or {}).values(), *(steps or [])):
-        if isinstance(owner, PositionedMap) and "vars" in owner:
-            yield owner["vars"]
-
-
-def _redact_problems(problems: Iterable[Problem], redactor: Redactor) -> list[Problem]:
-    redact = redactor.redact
-    return [Problem(one.location, redact(one.message), redact(one.hint)) for one in problems]
+        note_variables(data, vault.redactor)
+    return _Builder(path, data, extra_vars or {}, workdir, vault, runs_commands=runs_commands)
 
 
 class _Builder:
@@ -146,15 +105,14 @@ class _Builder:
         extra_vars: Mapping[str, Any],
         workdir: str | None,
         vault: Vault,
-        redactor: Redactor,
         *,
         runs_commands: bool,
     ) -> None:
         self._path = path
         self._folder = Path(path).absolute().parent
         self._problems = validate_playbook(data)
-        self._redactor = redactor
-        self._templates = Templates(self._folder, vault, redactor, runs_commands=runs_commands)
+        self._redactor = vault.redactor
+        self._templates = Templates(self._folder, vault, runs_commands=runs_commands)
         self._unknown_count = 0
         self._start = Location(path, 1, 1)
         sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
@@ -174,7 +132,7 @@ class _Builder:
         steps = self._build_steps()
         name = self._render_key(self._sections, "name", {**self._play_scope, **self._extra_vars})
         if self._problems:
-            raise PlaybookInvalid(_redact_problems(collect_problems(self._problems), self._redactor))
+            raise PlaybookInvalid(redact_problems(collect_problems(self._problems), self._redactor))
         shown_name = name if isinstance(name, str) else Path(self._path).name
         return Play(self._path, shown_name, self._workdir, tuple(steps), self._redactor.secrets)
 
@@ -353,7 +311,7 @@ class _Builder:
             self._unknown_count += 1
         except TemplateProblem as error:
             # What was looked up for a secret on the way to a mistake is as secret.
-            self._problems += _redact_problems([error.problem], Redactor(hidden))
+            self._problems += redact_problems([error.problem], Redactor(hidden))
         return None
 
 

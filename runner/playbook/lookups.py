@@ -12,7 +12,6 @@ from runner.playbook.document import MAX_ENCRYPTED_FILE_BYTES, shorten
 from runner.playbook.files import read_bytes
 from runner.playbook.vault import VaultProblem, is_encrypted
 from runner.playbook.vault_password import Vault
-from runner.redaction import Redactor
 
 MAX_RESULT_LENGTH = 1024 * 1024
 MAX_FILE_NAMES = 10_000
@@ -28,11 +27,10 @@ class LookupFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where lookups start, what decrypts the files they find, and what must not get out on the way."""
+    """Where lookups start, and what decrypts the files they find and knows what must not get out."""
 
     folder: Path
     vault: Vault
-    redactor: Redactor
 
 
 def read_environment(name: str, default: object = None) -> str:
@@ -92,10 +90,11 @@ def read_command(command: str, sources: Sources) -> str:
 
     if "\0" in command or not command.strip():
         raise LookupFailed("lookup('pipe') needs a command")
-    if sources.redactor.redact(command) != command:
+    redactor = sources.vault.redactor
+    if redactor.redact(command) != command:
         hint = "Let the command read it from a file or from its own store."
         raise LookupFailed("lookup('pipe'): the command holds a secret, which the process list would show", hint)
-    secrets = sources.redactor.secrets
+    secrets = redactor.secrets
     environment = {name: value for name, value in os.environ.items() if value not in secrets}
     shown = f"lookup('pipe', {shorten(repr(command))})"
     try:

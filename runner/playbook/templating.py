@@ -33,7 +33,6 @@ from runner.playbook.lookups import (
 from runner.playbook.validation import is_template, nearest
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
-from runner.redaction import Redactor
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -76,8 +75,8 @@ class Templates:
     playbook was loaded, so that all steps of a play agree about the day. A command is run once, for the same reason.
     """
 
-    def __init__(self, playbook_folder: Path, vault: Vault, redactor: Redactor, *, runs_commands: bool) -> None:
-        self._sources = Sources(playbook_folder, vault, redactor)
+    def __init__(self, playbook_folder: Path, vault: Vault, *, runs_commands: bool) -> None:
+        self._sources = Sources(playbook_folder, vault)
         self._runs_commands = runs_commands
         self._outputs: dict[str, str] = {}
         self._memory_limit_bytes = memory_limit_bytes()

@@ -34,7 +34,7 @@ class Vault:
 
     def __init__(self, password_file: str | None, redactor: Redactor) -> None:
         self._password_file = password_file
-        self._redactor = redactor
+        self.redactor = redactor
         self._password: bytes | None = None
 
     @property
@@ -49,13 +49,13 @@ class Vault:
             if self._password_file is None:
                 raise NoPassword
             self._password = read_password(self._password_file)
-            self._redactor.add(self._password.decode("utf-8", "replace"))
+            self.redactor.add(self._password.decode("utf-8", "replace"))
         return self._password
 
     def decrypt(self, text: str) -> str:
         """The text that was encrypted. Raises `VaultProblem`, or `UsageError` if the password file is of no use."""
         plain = self.decrypt_quietly(text)
-        self._redactor.add(plain)
+        self.redactor.add(plain)
         return plain
 
     def decrypt_quietly(self, text: str) -> str:

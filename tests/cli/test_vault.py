@@ -220,7 +220,7 @@ class TestEncryptString:
         path = runner.folder / "play.yaml"
         path.write_text(play(f"vars:\n  {printed}name: '{{{{ token }}}}'\n"))
         redactor = Redactor()
-        loaded = load_play(str(path), vault=Vault(str(PASSWORD_FILE), redactor), redactor=redactor)
+        loaded = load_play(str(path), vault=Vault(str(PASSWORD_FILE), redactor))
         assert loaded.name == "t0ken-t0ken"
 
     @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from runner.errors import PlaybookInvalid
 from runner.playbook.build import check_play
 from runner.playbook.commands import CommandFailed, run_command
 from runner.problems import Problem
-from runner.redaction import Redactor
 from tests.playbook.bounded_process import is_gone
 from tests.playbook.conftest import Loader, tell
 from tests.playbook.examples import HOST_KEY, mode, play, step
@@ -146,7 +145,7 @@ class TestChecking:
     def check(self, folder: Path, text: str) -> int:
         path = folder / "play.yaml"
         path.write_text(text, encoding="utf-8")
-        return check_play(str(path), redactor=Redactor())
+        return check_play(str(path))
 
     def find_problems(self, folder: Path, text: str) -> list[Problem]:
         with pytest.raises(PlaybookInvalid) as caught:

@@ -40,7 +40,7 @@ class VaultLoader:
     def __call__(self, text: str, password_file: str | None = str(PASSWORD_FILE)) -> Play:
         path = self.folder / "play.yaml"
         path.write_text(text, encoding="utf-8")
-        return load_play(str(path), vault=Vault(password_file, self.redactor), redactor=self.redactor)
+        return load_play(str(path), vault=Vault(password_file, self.redactor))
 
     def find_problems(self, text: str, password_file: str | None = str(PASSWORD_FILE)) -> list[Problem]:
         with pytest.raises(PlaybookInvalid) as caught:
