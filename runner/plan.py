@@ -61,7 +61,10 @@ Authentication = UsernamePassword | SshKey | SshKeyFile | SshAgent
 
 @dataclass(frozen=True, slots=True)
 class PinnedKeys:
-    """The host must show one of these public keys, given as `<type> <base64>` lines or known_hosts lines."""
+    """The host must show one of these public keys, given as `<type> <base64>` lines or known_hosts lines.
+
+    A line that begins with `@cert-authority` allows the host's certificates of that authority.
+    """
 
     lines: tuple[str, ...]
 
@@ -90,13 +93,17 @@ def format_address(host: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server and how to become its user. Steps with equal endpoints share one connection."""
+    """A server and how to become its user. Steps with equal endpoints share one connection.
+
+    `host_key_alias` is the name that is looked up in known_hosts and in host certificates, instead of host and port.
+    """
 
     host: str
     port: int
     authentication: Authentication
     host_key_policy: HostKeyPolicy
     keepalive_interval_seconds: int = 15
+    host_key_alias: str | None = None
 
     def __str__(self) -> str:
         return format_address(self.host, self.port)

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 KEY_TYPES = (
@@ -16,8 +17,14 @@ KEY_TYPES = (
     "ssh-rsa",
 )
 
+CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
+AUTHORITY_MARKER = "@cert-authority"
+
+# OpenSSH refuses shorter ones (SSH_RSA_MINIMUM_MODULUS_SIZE).
+MIN_RSA_BITS = 1024
+
 # RFC 4253 section 6.6: type, e, n; RFC 5656 section 3.1: type, curve, point; RFC 8709 section 4: type, point.
-_FIELD_COUNTS = dict.fromkeys(KEY_TYPES, 3) | {"ssh-ed25519": 2}
+FIELD_COUNTS = dict.fromkeys(KEY_TYPES, 3) | {"ssh-ed25519": 2}
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
@@ -39,27 +46,62 @@ class PublicKey:
         return f"{self.type} {base64.b64encode(self.blob).decode()}"
 
 
+@dataclass(frozen=True, slots=True)
+class PinnedKey:
+    """A key that is pinned for a host: the host's own, or that of an authority that signs the host's certificate."""
+
+    key: PublicKey
+    is_authority: bool
+
+
 def parse_public_key(type_name: str, encoded: str) -> PublicKey:
     """The key of `<type> <base64>`. Raises `ValueError` saying what is wrong with it."""
+    return read_public_key(type_name, decode_key_text(type_name, encoded))
+
+
+def read_public_key(type_name: str, blob: bytes) -> PublicKey:
+    """The key of that type that a blob holds. Raises `ValueError` saying what is wrong with it."""
+    fields = _split_fields(blob)
+    if not fields or fields[0] != type_name.encode():
+        raise ValueError(f"the text after {type_name} is not a key of that type (cut off while copying?)")
+    if None in fields or len(fields) != FIELD_COUNTS[type_name]:
+        raise ValueError(f"the {type_name} key is cut off or damaged")
+    return make_public_key(type_name, [field for field in fields[1:] if field is not None])
+
+
+def decode_key_text(type_name: str, encoded: str) -> bytes:
+    """The blob that a key's text stands for. Raises `ValueError`."""
     try:
         blob = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"the {type_name} key's text is not base64 (cut off while copying?)") from error
-    fields = _split_fields(blob)
-    if not fields or fields[0] != type_name.encode():
-        raise ValueError(f"the text after {type_name} is not a key of that type (cut off while copying?)")
-    if fields[-1] is None or len(fields) != _FIELD_COUNTS[type_name]:
-        raise ValueError(f"the {type_name} key is cut off or damaged")
-    return PublicKey(type_name, blob)
+    if base64.b64encode(blob).decode() != encoded:
+        # The last character holds bits that no byte takes up; OpenSSH accepts none either.
+        raise ValueError(f"the {type_name} key's text is not base64 (damaged at its end?)")
+    return blob
 
 
-def _is_whole(blob: bytes) -> bool:
-    """Whether the blob is a sequence of length-prefixed strings (RFC 4251 section 5), at least two, and nothing else."""
-    offset = count = 0
-    while offset + 4 <= len(blob):
-        offset += 4 + int.from_bytes(blob[offset : offset + 4], "big")
-        count += 1
-    return offset == len(blob) and count >= 2
+def make_public_key(type_name: str, fields: list[bytes]) -> PublicKey:
+    """The key with these fields after its type, each number in its one normal form. Raises `ValueError`."""
+    if type_name == "ssh-rsa":
+        exponent, modulus = (_normalise_number(field) for field in fields)
+        if int.from_bytes(modulus, "big").bit_length() < MIN_RSA_BITS:
+            raise ValueError(f"the ssh-rsa key has less than {MIN_RSA_BITS} bits")
+        fields = [exponent, modulus]
+    return PublicKey(type_name, join_fields([type_name.encode(), *fields]))
+
+
+def join_fields(fields: Iterable[bytes]) -> bytes:
+    """Length-prefixed strings, one after the other (RFC 4251 section 5)."""
+    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+
+
+def _normalise_number(field: bytes) -> bytes:
+    """An mpint without needless zeros (RFC 4251 section 5): OpenSSH takes a key for the same with and without them."""
+    if field[:1] >= b"\x80":
+        raise ValueError("the ssh-rsa key is cut off or damaged")
+    digits = field.lstrip(b"\0")
+    return b"\0" + digits if digits[:1] >= b"\x80" else digits
 
 
 def _split_fields(blob: bytes) -> list[bytes | None]:
@@ -83,12 +125,28 @@ def find_public_key(line: str) -> PublicKey:
     words = line.split()
     if words and words[0].startswith("@"):
         raise ValueError(f"a pinned host key takes no {words[0]} marker; use hostkey_mode: known_hosts_file for that")
+    if any(word.endswith(CERTIFICATE_SUFFIX) for word in words[:2]):
+        raise ValueError(
+            f"this is a certificate; expected the plain key, or '{AUTHORITY_MARKER} <hosts> <type> <base64>' with the key "
+            "of the authority that signed it"
+        )
     for position in (0, 1):
         if len(words) > position + 1 and words[position] in KEY_TYPES:
             return parse_public_key(words[position], words[position + 1])
     if any("PRIVATE KEY" in word for word in words) or "PRIVATE KEY" in line:
         raise ValueError("this is a private key; a host is pinned by its public key")
     raise ValueError("not a public key: expected '<type> <base64>', with a type such as ssh-ed25519")
+
+
+def parse_pinned_key(line: str) -> PinnedKey:
+    """The key in a line that is pinned for a host: as for `find_public_key`, or after `@cert-authority`.
+
+    Raises `ValueError` saying what is wrong.
+    """
+    words = line.split(maxsplit=1)
+    if len(words) > 1 and words[0] == AUTHORITY_MARKER:
+        return PinnedKey(find_public_key(words[1]), is_authority=True)
+    return PinnedKey(find_public_key(line), is_authority=False)
 
 
 def is_fingerprint(text: str) -> bool:

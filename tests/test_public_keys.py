@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.public_keys import KEY_TYPES, find_public_key, is_fingerprint, parse_public_key
+from runner.public_keys import KEY_TYPES, find_public_key, is_fingerprint, parse_pinned_key, parse_public_key
 
 
 def blob(*strings: bytes) -> str:
@@ -65,6 +65,45 @@ def test_what_is_no_key_is_told_why(line: str, message: str) -> None:
         find_public_key(line)
 
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("line", [f"@cert-authority {ED25519}", f" @cert-authority\t*.example  {ED25519} ours\r"])
+def test_an_authority_is_pinned_by_its_marker(line: str) -> None:
+    pinned = parse_pinned_key(line)
+
+    assert (str(pinned.key), pinned.is_authority) == (ED25519, True)
+
+
+@pytest.mark.parametrize("line", [ED25519, f"host {ED25519} comment"])
+def test_a_key_without_a_marker_is_the_hosts_own(line: str) -> None:
+    pinned = parse_pinned_key(line)
+
+    assert (str(pinned.key), pinned.is_authority) == (ED25519, False)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"@revoked host {ED25519}", "takes no @revoked marker"),
+        (f"@cert-authority @revoked {ED25519}", "takes no @revoked marker"),
+        ("@cert-authority host", "not a public key"),
+        ("ssh-ed25519-cert-v01@openssh.com AAAA", "this is a certificate; expected the plain key"),
+        ("host ssh-ed25519-cert-v01@openssh.com AAAA", "this is a certificate"),
+    ],
+)
+def test_what_cannot_be_pinned_is_told_why(line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_pinned_key(line)
+
+
+def test_a_number_of_an_rsa_key_has_one_form_whatever_zeros_stand_before_it() -> None:
+    modulus = bytes([200]) * 256
+    padded = blob(b"ssh-rsa", bytes([0, 1, 0, 1]), bytes(3) + modulus)
+
+    assert str(parse_public_key("ssh-rsa", padded)) == RSA
+
+    with pytest.raises(ValueError, match="damaged"):
+        parse_public_key("ssh-rsa", blob(b"ssh-rsa", bytes([1, 0, 1]), modulus))
 
 
 @pytest.mark.parametrize("key_type", ["ed25519", "ecdsa", "rsa"])

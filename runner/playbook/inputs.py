@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from runner.plan import (
@@ -26,7 +27,7 @@ from runner.plan import (
 from runner.playbook.document import PositionedList, PositionedMap, is_encodable
 from runner.playbook.validation import show
 from runner.problems import Location, Problem
-from runner.public_keys import find_public_key, is_fingerprint
+from runner.public_keys import find_public_key, is_fingerprint, parse_pinned_key
 
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
@@ -142,7 +143,7 @@ def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:
             public_key = given.get("public_key")
             if public_key:
                 hint = "Expected what stands in the key's .pub file; `ssh-add -L` prints the agent's."
-                _check_public_key(public_key, given.value_locations["public_key"], hint)
+                _check_key(find_public_key, public_key, given.value_locations["public_key"], hint)
             return SshAgent(username, public_key)
 
 
@@ -164,7 +165,7 @@ def _read_pinned_lines(given: PositionedMap) -> tuple[str, ...]:
     for text, location in _strings(given, "known_host"):
         for line in text.splitlines():
             if line.strip() and not line.strip().startswith("#"):
-                _check_public_key(line, location, _HOSTKEY_HINT)
+                _check_key(parse_pinned_key, line, location, _HOSTKEY_HINT)
                 lines.append(line.strip())
     if not lines:
         raise InputProblem(given.value_locations["known_host"], "'known_host' holds no key", _HOSTKEY_HINT)
@@ -184,9 +185,9 @@ def _read_fingerprints(given: PositionedMap) -> tuple[str, ...]:
 _HOSTKEY_HINT = "`runner hostkey HOST:PORT` prints the lines of a server, to be checked before they are pinned."
 
 
-def _check_public_key(line: str, location: Location, hint: str) -> None:
+def _check_key(parse: Callable[[str], object], line: str, location: Location, hint: str) -> None:
     try:
-        find_public_key(line)
+        parse(line)
     except ValueError as error:
         raise InputProblem(location, str(error), hint) from error
 

@@ -27,7 +27,8 @@ from runner.ssh.agent import AGENT_HINT, AgentFailure
 from runner.ssh.authentication import ExplicitAuthentication
 from runner.ssh.channel import Channel
 from runner.ssh.dial import dial
-from runner.ssh.host_keys import ALGORITHMS, ALL_ALGORITHMS, HostKeyCheck
+from runner.ssh.host_certificates import ALGORITHMS
+from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
 from runner.ssh.transport import StrictTransport
 
 # paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
@@ -42,6 +43,7 @@ class Connection:
         self.endpoint = endpoint
         self.authentication_method = method
         self.trusted_by = check.trusted_by
+        self.known_hosts_warnings = check.warnings
         self._client = client
         self._sock: socket.socket = client.transport.sock
 

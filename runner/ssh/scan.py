@@ -8,7 +8,7 @@ from runner.cancellation import Cancellation, Deadline
 from runner.errors import ConnectFailed, ConnectTimedOut
 from runner.public_keys import KEY_TYPES, PublicKey
 from runner.ssh.dial import dial
-from runner.ssh.host_keys import ALGORITHMS
+from runner.ssh.host_certificates import ALGORITHMS
 from runner.ssh.transport import StrictTransport
 
 

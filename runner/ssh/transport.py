@@ -9,6 +9,7 @@ from typing import Any
 
 import paramiko
 
+from runner.public_keys import CERTIFICATE_SUFFIX
 from runner.ssh.packetizer import BulkPacketizer
 
 # AES-GCM first: it is both the safest and, by a factor of two, the fastest that paramiko has. No CBC, no 3DES.
@@ -60,9 +61,19 @@ class StrictTransport(paramiko.Transport):
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
-        """The host key algorithms to offer. paramiko adds certificate variants, which it cannot verify."""
+        """The host key algorithms to offer. paramiko adds certificate variants to all of them, and puts them last."""
         names: tuple[str, ...] = self.get_security_options().key_types
         return names
+
+    def _verify_key(self, host_key: bytes, sig: bytes) -> None:
+        # paramiko takes a certificate where a plain key was agreed on, and the other way round; OpenSSH does not
+        # (kexgen.c, input_kex_gen_reply).
+        type_name = paramiko.Message(host_key).get_text()
+        if type_name.endswith(CERTIFICATE_SUFFIX) != self.host_key_type.endswith(CERTIFICATE_SUFFIX):
+            raise paramiko.SSHException(
+                f"the server sent a host key of type {type_name[:60]}, not {self.host_key_type}"
+            )
+        super()._verify_key(host_key, sig)
 
     @property
     def stage(self) -> str:

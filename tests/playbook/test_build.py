@@ -220,6 +220,10 @@ class TestHostKeys:
             (f"known_host, known_host: '[h]:22 {HOST_KEY}'", PinnedKeys((f"[h]:22 {HOST_KEY}",))),
             (f"known_host, known_host: [{HOST_KEY}, {OTHER_HOST_KEY}]", PinnedKeys((HOST_KEY, OTHER_HOST_KEY))),
             (
+                f"known_host, known_host: '@cert-authority *.example {HOST_KEY}'",
+                PinnedKeys((f"@cert-authority *.example {HOST_KEY}",)),
+            ),
+            (
                 f'known_host, known_host: "# old\\r\\n{HOST_KEY}\\r\\n\\n# new\\n{OTHER_HOST_KEY}\\n"',
                 PinnedKeys((HOST_KEY, OTHER_HOST_KEY)),
             ),

@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,31 @@ def generate_key_pair(path: Path, key_type: str = "ed25519", *, comment: str = "
         command += ["-a", "1"]  # one KDF round: the file need not resist anybody
     subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     return KeyPair(path, passphrase)
+
+
+def sign_host_key(
+    authority: KeyPair,
+    key: KeyPair,
+    path: Path,
+    principals: Sequence[str],
+    *,
+    validity: str = "-1h:+1h",
+    options: Sequence[str] = (),
+    is_for_users: bool = False,
+    algorithm: str = "",
+) -> Path:
+    """Make a certificate for a key: a copy of its public half at `path`, the certificate beside it. Gives its path.
+
+    `algorithm` is the signature's, for RSA authorities. Every argument but the first four takes a word of `ssh-keygen`.
+    """
+    path.write_text(key.public_line + "\n", encoding="ascii")
+    command = ["ssh-keygen", "-q", "-s", str(authority.path), "-I", path.name, "-V", validity]
+    command += [] if is_for_users else ["-h"]
+    command += ["-n", ",".join(principals)] if principals else []
+    command += ["-t", algorithm] if algorithm else []
+    command += [word for option in options for word in ("-O", option)]
+    subprocess.run([*command, str(path)], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=10)
+    return path.with_name(f"{path.name}-cert.pub")
 
 
 def shared_key_pair(key_type: str = "ed25519", *, passphrase: str = "") -> KeyPair:
