@@ -71,6 +71,7 @@ def read_endpoint(inputs: PositionedMap, workdir: str) -> Endpoint:
         authentication=_read_authentication(inputs["authentication"], workdir),
         host_key_policy=_read_host_key_policy(inputs.get("hostkey"), workdir),
         keepalive_interval_seconds=read_seconds(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
+        host_key_alias=_read_host_key_alias(inputs),
     )
 
 
@@ -118,6 +119,16 @@ def _read_port(inputs: PositionedMap) -> int:
     if isinstance(port, PositionedMap):
         port = port.get("port_number", DEFAULT_PORT)
     return int(port)
+
+
+def _read_host_key_alias(inputs: PositionedMap) -> str | None:
+    alias: str | None = inputs.get("host_key_alias")
+    if alias is None:
+        return None
+    if any(character.isspace() or not character.isprintable() or character == "," for character in alias):
+        hint = "Expected one name, as it stands in known_hosts or in the host's certificate."
+        raise InputProblem(inputs.value_locations["host_key_alias"], f"{show(alias)} is not a host's name", hint)
+    return alias
 
 
 def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:

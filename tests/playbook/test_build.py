@@ -236,6 +236,21 @@ class TestHostKeys:
     def test_every_variant_is_read(self, load: Loader, written: str, meant: object) -> None:
         assert endpoint_of(load, hostkey=f"{{hostkey_mode: {written}}}").host_key_policy == meant
 
+    def test_an_alias_is_read_from_wherever_inputs_stand(self, load: Loader) -> None:
+        assert endpoint_of(load).host_key_alias is None
+        assert endpoint_of(load, host_key_alias="bank").host_key_alias == "bank"
+        assert endpoint_of(load, host_key_alias='"{{ host }}.internal"').host_key_alias == "sftp.bank.example.internal"
+        head = "defaults:\n  host_key_alias: a\nconnections:\n  bank:\n    host_key_alias: b\n"
+        assert load(play(head)).steps[0].endpoint.host_key_alias == "a"
+        assert load(play(head, step(connection="bank"))).steps[0].endpoint.host_key_alias == "b"
+
+    @pytest.mark.parametrize("alias", ["a b", "a,b", '"a\\tb"', '"a\\e[1m"', '" "'])
+    def test_an_alias_is_one_name(self, load: Loader, alias: str) -> None:
+        problem = load.find_problem(step(host_key_alias=alias))
+
+        assert "is not a host's name" in problem.message
+        assert tell(problem).startswith("5:19 ")
+
     def test_without_hostkey_the_known_hosts_files_decide(self, load: Loader) -> None:
         text = STEP.replace(STEP.splitlines(keepends=True)[2], "")
 
