@@ -25,6 +25,18 @@ class StepStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class HostConnected:
+    """A connection to the step's host was opened. `trusted_by` says where its host key is known from.
+
+    `warnings` are about lines of known_hosts files that could not be read.
+    """
+
+    step: Step
+    trusted_by: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TransferProgress:
     """Bytes of the step's file that have been acknowledged so far."""
 
@@ -57,5 +69,5 @@ class PlayFinished:
     result: PlayResult
 
 
-Event = PlayStarted | StepStarted | TransferProgress | StepRetried | StepFinished | PlayFinished
+Event = PlayStarted | StepStarted | HostConnected | TransferProgress | StepRetried | StepFinished | PlayFinished
 Observer = Callable[[Event], None]

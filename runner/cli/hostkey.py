@@ -9,6 +9,7 @@ import sys
 import click
 
 from runner.errors import UsageError
+from runner.public_keys import AUTHORITY_MARKER
 
 DEFAULT_PORT = 22
 
@@ -18,8 +19,9 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 @click.command("hostkey", short_help="Print a server's host keys, ready to be checked and pinned.")
 @click.argument("host", metavar="HOST[:PORT]")
+@click.option("--host-key-alias", metavar="NAME", help="Print lines for this name instead of host and port.")
 @click.option("--connect-timeout", type=click.IntRange(1), default=30, show_default=True, help="Seconds for all of it.")
-def command(host: str, connect_timeout: int) -> int:
+def command(host: str, host_key_alias: str | None, connect_timeout: int) -> int:
     """Print the host keys of a server as lines ready to be pinned.
 
     The lines are UNVERIFIED: whoever sits between here and the server could have made them up. Compare the
@@ -36,12 +38,16 @@ def command(host: str, connect_timeout: int) -> int:
     # fabric's import is only paid for here, where something is contacted.
     from runner.ssh.scan import scan_host_keys
 
-    known_as = name if port == DEFAULT_PORT else f"[{name}]:{port}"
-    keys = scan_host_keys(name, port, connect_timeout)
+    known_as = host_key_alias or (name if port == DEFAULT_PORT else f"[{name}]:{port}")
+    found = scan_host_keys(name, port, connect_timeout)
     click.echo(f"# {known_as}: UNVERIFIED. Compare the fingerprints with the server's operator before you pin a line.")
-    for key in keys:
+    for key in found.keys:
         click.echo(f"# {key.type} {key.fingerprint}")
         click.echo(f"{known_as} {key}")
+    if found.authority is not None:
+        # A comment, so that `>> known_hosts` trusts no authority that nobody has looked at.
+        click.echo(f"# certificate signed by {found.authority.type} {found.authority.fingerprint}; its authority is")
+        click.echo(f"# {AUTHORITY_MARKER} {known_as} {found.authority}")
     if not sys.stdout.isatty():
         click.echo("warning: these keys are unverified; compare their fingerprints before you trust them", err=True)
     return 0

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import Interrupted, StepError, UnreachableError
 from runner.events import (
+    HostConnected,
     Observer,
     PlayFinished,
     PlayStarted,
@@ -21,6 +22,7 @@ from runner.events import (
 from runner.execution.sessions import Sessions
 from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, Mode, Play, Step
 from runner.results import CopyResult, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
+from runner.ssh.connection import Connection
 from runner.transfer.copy import Surroundings, copy_file
 from runner.transfer.tree import copy_tree
 
@@ -49,7 +51,11 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
     Never raises for what a step does wrong, nor on a signal: the result tells. All connections are closed in the end.
     """
     clock = _Clock.start()
-    sessions = Sessions(cancellation)
+
+    def tell_connected(step: Step, connection: Connection) -> None:
+        observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings))
+
+    sessions = Sessions(cancellation, tell_connected)
     results: list[StepResult] = []
     failed_hosts: dict[str, str] = {}
     interruption: Interrupted | None = None

@@ -28,8 +28,9 @@ class _Session:
 class Sessions:
     """All connections of a play. Steps with equal endpoints share one; a dead one is replaced."""
 
-    def __init__(self, cancellation: Cancellation) -> None:
+    def __init__(self, cancellation: Cancellation, tell_connected: Callable[[Step, Connection], None]) -> None:
         self._cancellation = cancellation
+        self._tell_connected = tell_connected
         self._sessions: dict[Endpoint, _Session] = {}
 
     def open(self, step: Step) -> RemoteFiles:
@@ -43,6 +44,7 @@ class Sessions:
             self.drop(step.endpoint)
             session = _Session(open_connection(step.endpoint, deadline, self._cancellation))
             self._sessions[step.endpoint] = session
+            self._tell_connected(step, session.connection)
         key = (step.connector_type, step.stall_timeout_seconds)
         if key not in session.files:
             open_files = self._open_sftp if step.connector_type == "SFTP" else self._open_scp

@@ -8,7 +8,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from runner.events import Event, PlayFinished, PlayStarted, StepFinished, StepRetried, StepStarted, TransferProgress
+from runner.events import (
+    Event,
+    HostConnected,
+    PlayFinished,
+    PlayStarted,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    TransferProgress,
+)
 from runner.plan import CopyDirectoryFromEngine, CopyFileFromEngine
 from runner.problems import Problem
 from runner.redaction import Redactor
@@ -22,6 +31,7 @@ ProgressMode = Literal["auto", "plain", "never"]
 
 PLAIN_PROGRESS_SECONDS = 10.0
 STATUS_WIDTH = 11
+MAX_WARNINGS = 10
 INDENT = " " * (STATUS_WIDTH + 2)
 
 
@@ -69,6 +79,8 @@ class Console:
                     )
             case StepStarted():
                 self._step_started = self._last_progress = time.monotonic()
+            case HostConnected():
+                self._tell_connection(event)
             case TransferProgress():
                 self._show_progress(event)
             case StepRetried():
@@ -77,6 +89,20 @@ class Console:
                 self._finish_step(result)
             case PlayFinished(result):
                 self._finish_play(result)
+
+    def _tell_connection(self, event: HostConnected) -> None:
+        if self._options.verbosity < 1:
+            return
+        if self._live:
+            self._live.clear()
+        host = f"{event.step.endpoint} [{event.step.host_label}]"
+        self._print(
+            f"{'connected':<{STATUS_WIDTH}}  {printable(host)}  host key known by {printable(event.trusted_by)}"
+        )
+        for warning in event.warnings[:MAX_WARNINGS]:
+            self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
+        if len(event.warnings) > MAX_WARNINGS:
+            self._print(f"{INDENT}and {len(event.warnings) - MAX_WARNINGS} more warnings")
 
     def _tell_retry(self, event: StepRetried) -> None:
         if self._live:

@@ -14,6 +14,7 @@ from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.listeners import GarbageServer, closed_port
 from tests.servers.mute import MuteServer, Stage
 from tests.servers.openssh import OpenSSHServer
+from tests.ssh.certified import CertifiedServer, generate_authorities
 
 ALL_TYPES = ("rsa", "ecdsa", "ed25519")
 
@@ -48,6 +49,24 @@ def test_the_keys_are_said_to_be_unverified_on_both_streams(runner: Runner, asyn
     assert outcome.stdout.startswith(f"# [{asyncssh_server.host}]:{asyncssh_server.port}: UNVERIFIED")
     assert "unverified" in outcome.stderr
     assert asyncssh_server.login_events == []
+
+
+def test_the_authority_of_a_certificate_is_printed_as_a_comment(runner: Runner, tmp_path: Path) -> None:
+    require_sshd()
+    (tmp_path / "sshd").mkdir()
+    with CertifiedServer(tmp_path / "sshd", "good", generate_authorities(tmp_path)) as server:
+        lines = runner("hostkey", f"{server.host}:{server.port}").stdout.splitlines()
+        authority = server.authority
+        assert f"# certificate signed by ssh-ed25519 {authority.fingerprint}; its authority is" in lines
+        assert f"# @cert-authority [{server.host}]:{server.port} {authority.public_line}" in lines
+        assert [line for line in lines if not line.startswith("#")] == [server.known_hosts_line()]
+        assert not server.wait_for_log("userauth", timeout_seconds=0.1)
+
+
+def test_the_lines_are_for_the_alias_if_there_is_one(runner: Runner, asyncssh_server: AsyncsshServer) -> None:
+    outcome = runner("hostkey", "--host-key-alias", "bank", f"{asyncssh_server.host}:{asyncssh_server.port}")
+    assert outcome.stdout.startswith("# bank: UNVERIFIED")
+    assert f"bank {asyncssh_server.known_host_line()}" in outcome.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.servers.keys import generate_key_pair, shared_key_pair
 from tests.servers.openssh import OpenSSHServer
+from tests.ssh.certified import CertifiedServer, generate_authorities
 
 WRONG = shared_key_pair("ed25519")
 WRONG_RSA = shared_key_pair("rsa")
@@ -226,6 +227,88 @@ def test_a_revoked_key_is_refused_although_another_line_knows_it(runner: Runner,
         assert outcome.exit_code == 5, outcome.output
         assert f"revoked host key: ssh-ed25519 {server.fingerprint()}" in outcome.output
         assert server.login_events == []
+
+
+def test_verbose_output_tells_where_the_key_is_known_from_and_which_lines_were_skipped(
+    runner: Runner, sshd: OpenSSHServer, remote: Path
+) -> None:
+    (runner.folder / "file").write_text("content")
+    file = runner.folder / "known_hosts"
+    hostkey = known_hosts(file, "junk", sshd.known_hosts_line(), *["h ssh-ed448 A"] * 12)
+    steps = [step(sshd, upload("file", remote / name), hostkey=hostkey) for name in ("a", "b")]
+    for arguments, is_told in ((["-v"], True), ([], False)):
+        outcome = runner.play(steps, *arguments)
+        assert outcome.exit_code == 0, outcome.output
+        told = f"connected    {sshd.host}:{sshd.port} [{sshd.host}:{sshd.port}]  host key known by {file}:2"
+        assert outcome.stdout.count(told) == is_told
+        assert outcome.stdout.count(f"warning: {file}:1: line skipped: expected hosts, key type and key") == is_told
+        assert outcome.stdout.count("and 3 more warnings") == is_told
+
+
+def test_a_key_under_an_alias_is_accepted_and_a_refusal_names_the_alias(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path
+) -> None:
+    (runner.folder / "file").write_text("content")
+    file = runner.folder / "known_hosts"
+    hostkey = known_hosts(file, f"bank.example {asyncssh_server.known_host_line()}")
+    mode = upload("file", remote / "file")
+    outcome = runner.play([step(asyncssh_server, mode, hostkey=hostkey, host_key_alias="other.example")])
+    assert outcome.exit_code == 5, outcome.output
+    address = f"{asyncssh_server.host}:{asyncssh_server.port}"
+    assert f"the host {address} (known as other.example) is not known" in outcome.output
+    assert f"`runner hostkey --host-key-alias other.example {address}`" in outcome.output
+    assert asyncssh_server.connection_count == 0
+    assert_accepted(runner.play([step(asyncssh_server, mode, hostkey=hostkey, host_key_alias="BANK.example")]), remote)
+
+
+# --- what a refused key looks like ---
+
+
+def test_a_key_that_is_known_for_another_host_looks_like_another_machine(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path
+) -> None:
+    file = runner.folder / "known_hosts"
+    name, shown = f"[{asyncssh_server.host}]:{asyncssh_server.port}", asyncssh_server.known_host_line()
+    lines = [f"{name} {WRONG.public_line}", f"old.example,10.0.0.1 {shown}"]
+    outcome = play(runner, asyncssh_server, remote, known_hosts(file, *lines))
+    looks = f"It looks like another machine: this key is known for old.example,10.0.0.1 ({file}:2)"
+    assert_refused(outcome, asyncssh_server, remote, looks)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "looks"),
+    [
+        (
+            [WRONG.public_line],
+            "like a rotated key, or another machine: the ssh-ed25519 key that is known is another one",
+        ),
+        (
+            [WRONG_RSA.public_line],
+            "like another type of key, or another machine: ssh-rsa is known, and ssh-ed25519 is not",
+        ),
+        ([f"@cert-authority {WRONG.public_line}"], "like a rotated key, or another machine"),
+    ],
+)
+def test_a_refusal_says_what_it_looks_like(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, pinned: list[str], looks: str
+) -> None:
+    outcome = play(runner, asyncssh_server, remote, pin(*pinned))
+    assert_refused(outcome, asyncssh_server, remote, f"It looks {looks}", asyncssh_server.fingerprint())
+    assert asyncssh_server.login_events == []
+
+
+def test_a_host_with_a_certificate_is_accepted_and_a_refused_one_sees_no_login(
+    runner: Runner, tmp_path: Path, remote: Path
+) -> None:
+    require_sshd()
+    authorities = generate_authorities(tmp_path)
+    for kind, exit_code in (("good", 0), ("expired", 5)):
+        (tmp_path / kind).mkdir()
+        with CertifiedServer(tmp_path / kind, kind, authorities) as server:
+            outcome = play(runner, server, remote, pin(f"@cert-authority * {server.authority.public_line}"))
+            assert outcome.exit_code == exit_code, outcome.output
+            assert server.wait_for_log("[preauth]")
+            assert server.wait_for_log("userauth", timeout_seconds=0.3) == (exit_code == 0)
 
 
 def test_a_missing_known_hosts_file_is_refused_by_name(
