@@ -51,17 +51,23 @@ class HostCertificate:
     valid_after: int
     valid_before: int
     critical_options: tuple[str, ...]
+    authority_type: str
     authority_blob: bytes
+    algorithm: str
     signed: bytes
     signature: bytes
 
     @property
-    def authority(self) -> PublicKey:
-        """The key that is said to have signed it. Raises `ValueError` if it is none that can be verified."""
-        type_name = _Reader(self.authority_blob).read_text()
-        if type_name not in KEY_TYPES:
-            raise ValueError(f"it is signed by a key of type {type_name[:40]}, which is not supported")
-        return read_public_key(type_name, self.authority_blob)
+    def authority(self) -> PublicKey | None:
+        """The key that is said to have signed it; None if it is of a type that cannot be verified."""
+        if self.authority_type not in KEY_TYPES:
+            return None
+        return PublicKey(self.authority_type, self.authority_blob)
+
+    @property
+    def is_verifiable(self) -> bool:
+        """Whether the signature is of a kind that can be verified and is accepted: SHA-1 is not."""
+        return self.algorithm in ALGORITHMS.get(self.authority_type, ())
 
     def find_fault(self, name: str, now: float) -> str:
         """Why this is no valid certificate for the host called `name`; empty if it is one. Its signature is not looked at.
@@ -84,15 +90,12 @@ class HostCertificate:
     def is_signed(self) -> bool:
         """Whether the authority has signed it, with an algorithm that is accepted."""
         try:
-            authority = self.authority
             # paramiko takes signatures that end too early or too late: their strings are counted here.
-            algorithm, inner = _Reader(self.signature).read_all_strings()
-            if algorithm.decode() not in ALGORITHMS[authority.type]:
+            _, inner = _Reader(self.signature).read_all_strings()
+            if self.authority_type.startswith("ecdsa-") and len(_Reader(inner).read_all_strings()) != ECDSA_NUMBERS:
                 return False
-            if authority.type.startswith("ecdsa-") and len(_Reader(inner).read_all_strings()) != ECDSA_NUMBERS:
-                return False
-            key = _KEY_CLASSES[authority.type](paramiko.Message(authority.blob))
-            return bool(key.verify_ssh_sig(self.signed, paramiko.Message(self.signature)))
+            key = _KEY_CLASSES[self.authority_type](paramiko.Message(self.authority_blob))
+            return self.is_verifiable and bool(key.verify_ssh_sig(self.signed, paramiko.Message(self.signature)))
         except (paramiko.SSHException, ValueError, LookupError, TypeError, OverflowError, UnsupportedAlgorithm):
             # Whatever the libraries think of a signature that is none.
             return False
@@ -109,30 +112,40 @@ def parse_certificate(blob: bytes) -> HostCertificate:
     key = _read_certified_key(reader)
     reader.skip(8)  # serial number
     type_number = reader.read_number(4)
-    reader.read_string()  # key id
+    key_id = reader.read_text()
     principals = _Reader(reader.read_string()).read_all_texts()
-    if len(principals) > MAX_PRINCIPALS:
-        raise ValueError("the certificate has too many principals")
     valid_after, valid_before = reader.read_number(8), reader.read_number(8)
     options = _Reader(reader.read_string()).read_all_texts()
-    reader.read_string()  # extensions: none is defined for hosts, and unknown ones are to be ignored
+    # None is defined for hosts, and unknown ones are to be ignored.
+    extensions = _Reader(reader.read_string()).read_all_strings()
     reader.read_string()  # reserved
     authority_blob = reader.read_string()
     signed = blob[: reader.offset]
     signature = reader.read_string()
-    if reader.offset != len(blob):
+    if reader.offset != len(blob) or len(options) % 2 or len(extensions) % 2:
         raise ValueError("the certificate is damaged")
+    if len(principals) > MAX_PRINCIPALS or any("\0" in text for text in (key_id, *principals)):
+        raise ValueError("the certificate has principals that no certificate has")
+    authority_type, authority_blob = _read_authority(authority_blob)
     return HostCertificate(
-        key,
-        type_number,
-        tuple(principals),
-        valid_after,
-        valid_before,
-        tuple(options[::2]),
-        authority_blob,
-        signed,
-        signature,
+        key=key,
+        type=type_number,
+        principals=tuple(principals),
+        valid_after=valid_after,
+        valid_before=valid_before,
+        critical_options=tuple(options[::2]),
+        authority_type=authority_type,
+        authority_blob=authority_blob,
+        algorithm=_Reader(signature).read_text(),
+        signed=signed,
+        signature=signature,
     )
+
+
+def _read_authority(blob: bytes) -> tuple[str, bytes]:
+    """The type of the authority's key, and its blob in its one normal form."""
+    type_name = _Reader(blob).read_text()
+    return type_name, read_public_key(type_name, blob).blob if type_name in KEY_TYPES else blob
 
 
 def parse_certified_key(blob: bytes) -> PublicKey:

@@ -77,21 +77,27 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
     def _look_at_certificate(self, blob: bytes, shown: PublicKey) -> CertificateFault | None:
         """What is wrong with the certificate that came with a key. If nothing is, `trusted_by` is set.
 
-        Raises `HostKeyRefused` if its authority is revoked.
+        Raises `HostKeyRefused` if it is damaged or forged, whatever key is in it, or if its authority is revoked.
         """
         try:
             certificate = parse_certificate(blob)
-            authority = certificate.authority
         except ValueError as error:
-            return CertificateFault(str(error))
+            raise self._refusals.broken_certificate(shown, str(error)) from error
+        # What was signed during the key exchange is the key as paramiko has read it: it must be what we have read.
+        if certificate.key != shown or (certificate.is_verifiable and not certificate.is_signed()):
+            raise self._refusals.broken_certificate(shown, "its signature is wrong")
+        authority = certificate.authority
+        if authority is None:
+            return CertificateFault(
+                f"its authority has a key of type {certificate.authority_type}, which is not supported"
+            )
         if self._trust.find_revocation(authority):
             raise self._refusals.revoked_authority(shown, authority)
         known = self._trust.find_authority(authority)
         if known is None:
             return CertificateFault(f"it is signed by {describe(authority)}, which is no known authority for this host")
-        # What was signed during the key exchange is the key as paramiko has read it: it must be what we have read.
-        if certificate.key != shown or not certificate.is_signed():
-            return CertificateFault("its signature is wrong, or made with an algorithm that is not accepted")
+        if not certificate.is_verifiable:
+            return CertificateFault(f"it is signed with {certificate.algorithm}, which is not accepted")
         fault = certificate.find_fault(self._name, time.time())
         if fault:
             return CertificateFault(fault, is_from_known_authority=True)

@@ -57,6 +57,13 @@ class Refusals:
             hint="The authority is marked @revoked in known_hosts: the host needs a certificate of another one.",
         )
 
+    def broken_certificate(self, shown: PublicKey, reason: str) -> HostKeyRefused:
+        return HostKeyRefused(
+            f"{self._host} showed {describe(shown)} (unverified) with a certificate that is damaged or forged: {reason}; "
+            "no credential was sent",
+            hint="Tell the server's operator: no server shows such a certificate by itself.",
+        )
+
     def no_common_type(self) -> HostKeyRefused:
         """The server has no key of a type that was asked for."""
         return HostKeyRefused(

@@ -76,5 +76,5 @@ def _find_authority(certified: paramiko.PKey) -> PublicKey | None:
     try:
         return parse_certificate(certified.public_blob.key_blob).authority
     except ValueError:
-        # Somebody signed the key with a kind of key that is not supported.
+        # It is damaged; `runner play` would refuse it.
         return None

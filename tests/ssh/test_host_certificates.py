@@ -17,6 +17,7 @@ from runner.errors import AuthenticationRefused, HostKeyRefused
 from runner.plan import Endpoint, KnownHosts, PinnedKeys, UsernamePassword
 from runner.ssh.connection import open_connection
 from runner.ssh.host_certificates import parse_certificate
+from runner.ssh.host_keys import HostKeyCheck
 from runner.ssh.transport import StrictTransport
 from tests.conftest import require_sshd
 from tests.servers.keys import KeyPair, generate_key_pair, sign_host_key
@@ -98,7 +99,7 @@ def test_an_authority_can_be_pinned_in_the_playbook(start_server: StartServer, h
         ("not yet valid", "it is not valid before "),
         ("for users", "it is a certificate for users"),
         ("with a critical option", "it has critical options, and none is defined for hosts: colour"),
-        ("signed with SHA-1", "its signature is wrong, or made with an algorithm that is not accepted"),
+        ("signed with SHA-1", "it is signed with ssh-rsa, which is not accepted"),
     ],
 )
 def test_a_certificate_that_does_not_count_is_refused_with_the_reason(
@@ -214,6 +215,30 @@ def test_a_certificate_that_is_cut_off_or_too_long_is_none(tmp_path: Path, autho
     for damaged in [*(blob[:length] for length in range(len(blob))), blob + b"\0"]:
         with pytest.raises(ValueError, match="certificate"):
             parse_certificate(damaged)
+
+
+@pytest.mark.parametrize("change", ["its signature", "a byte behind it", "its end", "a signature of nothing"])
+def test_a_damaged_certificate_is_refused_even_if_the_key_in_it_is_known(
+    start_server: StartServer, tmp_path: Path, change: str
+) -> None:
+    server = start_server("good")
+    blob = base64.b64decode(server.certificate_path.read_text().split()[1])
+    damaged = {
+        "its signature": blob[:-1] + bytes([blob[-1] ^ 1]),
+        "a byte behind it": blob + b"\0",
+        "its end": blob[:-1],
+        "a signature of nothing": blob[:-68] + bytes(68),
+    }[change]
+    policy = write(tmp_path, f"@cert-authority * {server.authority.public_line}", server.known_hosts_line("ed25519"))
+    endpoint = Endpoint(server.host, server.port, UsernamePassword("u", "p"), policy)
+    for certificate, is_refused in ((blob, False), (damaged, True)):
+        check = HostKeyCheck(endpoint)
+        try:
+            check.missing_host_key(None, "", paramiko.Ed25519Key(data=certificate))
+        except HostKeyRefused as error:
+            assert is_refused
+            assert "a certificate that is damaged or forged" in error.message
+        assert bool(check.trusted_by) != is_refused
 
 
 @pytest.mark.parametrize(
