@@ -43,7 +43,7 @@ def files_of(server: Server, folder: Path, cancellation: Cancellation | None = N
     endpoint = make_endpoint(server, KnownHosts(str(known_hosts)))
     mode = CopyFileFromEngine("", "")
     step = Step(1, "batch", "host", "SFTP", endpoint, mode, 10, 10, Location("play.yaml", 1, 1))
-    sessions = Sessions(cancellation)
+    sessions = Sessions(cancellation, lambda step, connection: None)
     try:
         remote: RemoteFiles = sessions.open(step)
         yield Surroundings(remote, str(endpoint), False, lambda done, total: None, cancellation)
