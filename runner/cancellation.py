@@ -2,6 +2,8 @@
 
 A signal handler calls `Cancellation.cancel`; every wait of the program polls it, so that the waiting code unwinds by an
 ordinary exception at a place where it can clean up. Clean-up itself runs inside `shield()`, under a deadline of its own.
+
+A `timeout` works the same way, but for one thread alone: inside `limited()` the same waits end when its time is up.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from runner.errors import Interrupted
+from runner.errors import Interrupted, StepError
 
 # How often a wait looks up to see whether it should end. Short enough to feel immediate, long enough to cost nothing.
 POLL_SECONDS = 0.1
@@ -45,15 +47,27 @@ class CleanUpAbandoned(Exception):
 
 @dataclass(slots=True)
 class _Shield:
-    """Holds off a signal in one thread, for a time that begins at once or, for a deferral, with the signal."""
+    """Holds off the end in one thread, for a time that begins at once or, for a deferral, when the end is due."""
 
     seconds: float
     is_deferral: bool
     deadline: Deadline | None = None
 
 
+@dataclass(slots=True)
+class _Limit:
+    """How long the work of one thread may take. Without a deadline it was kept, and nothing has to end any more."""
+
+    deadline: Deadline | None
+    make_error: Callable[[], StepError]
+
+    @property
+    def has_passed(self) -> bool:
+        return self.deadline is not None and self.deadline.has_passed
+
+
 class Cancellation:
-    """A one-way switch, thrown by a signal and seen by every wait in every thread."""
+    """A one-way switch, thrown by a signal and seen by every wait in every thread; and limits, each of one thread."""
 
     def __init__(self) -> None:
         self._signal_number: int | None = None
@@ -69,41 +83,93 @@ class Cancellation:
         """Whether a signal has come."""
         return self._signal_number is not None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a signal has come, or the time of this thread's limit is up; a shield only holds that off."""
+        return self._is_due(self._limit)
+
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come; inside `shield`, `CleanUpAbandoned` if its time is over."""
-        shield: _Shield | None = getattr(self._local, "shield", None)
-        if not self._is_over(shield):
+        """Raise `Interrupted` if a signal has come, the limit's error if its time is up.
+
+        Inside `shield` it raises only `CleanUpAbandoned`, once the shield's own time is over.
+        """
+        shield, limit = self._shield, self._limit
+        if not self._is_over(shield, limit):
             return
-        if self._signal_number is not None and (shield is None or shield.is_deferral):
+        if shield is not None and not shield.is_deferral:
+            raise CleanUpAbandoned
+        if self._signal_number is not None:
             raise Interrupted(self._signal_number)
-        raise CleanUpAbandoned
+        if limit is not None:
+            raise limit.make_error()
 
     def make_alarm(self) -> Callable[[], bool]:
         """A question that another thread may ask: must what the calling thread is doing be cut short by now?"""
-        shield: _Shield | None = getattr(self._local, "shield", None)
-        return lambda: self._is_over(shield)
+        shield, limit = self._shield, self._limit
+        return lambda: self._is_over(shield, limit)
 
-    def _is_over(self, shield: _Shield | None) -> bool:
+    @property
+    def _shield(self) -> _Shield | None:
+        return getattr(self._local, "shield", None)
+
+    @property
+    def _limit(self) -> _Limit | None:
+        return getattr(self._local, "limit", None)
+
+    def _is_due(self, limit: _Limit | None) -> bool:
+        return self.is_requested or (limit is not None and limit.has_passed)
+
+    def _is_over(self, shield: _Shield | None, limit: _Limit | None) -> bool:
+        is_due = self._is_due(limit)
         if shield is None:
-            return self.is_requested
-        if shield.is_deferral and not self.is_requested:
+            return is_due
+        if shield.is_deferral and not is_due:
             return False
         if shield.deadline is None:
             shield.deadline = Deadline.after(shield.seconds)
         return shield.deadline.has_passed
 
     @contextmanager
+    def limited(self, seconds: float | None, make_error: Callable[[], StepError]) -> Iterator[None]:
+        """Have this thread's waits raise the error once the block has taken `seconds`; None sets no limit."""
+        if seconds is None:
+            yield
+            return
+        limit = _Limit(Deadline.after(seconds), make_error)
+        with self._limit_by(limit):
+            yield
+        # Kept. An alarm that was made under it must not go off later.
+        limit.deadline = None
+
+    def lend_limit(self) -> Callable[[], AbstractContextManager[None]]:
+        """The calling thread's limit, for threads that work for it: what they do inside `with lent():` has to keep it."""
+        limit = self._limit
+        return lambda: self._limit_by(limit)
+
+    @contextmanager
+    def _limit_by(self, limit: _Limit | None) -> Iterator[None]:
+        self._local.limit = limit
+        try:
+            yield
+        finally:
+            self._local.limit = None
+
+    @contextmanager
     def shield(self, seconds: float) -> Iterator[None]:
-        """Let this thread's waits go on after a signal, but no longer than `seconds` in all: for clean-up."""
+        """Let this thread's waits go on when they should end, but no longer than `seconds` in all: for clean-up."""
         with self._hold_off(_Shield(seconds, False, Deadline.after(seconds))):
             yield
 
     @contextmanager
     def deferred(self, seconds: float) -> Iterator[None]:
-        """Obey a signal after the block, or `seconds` after it came: for what must not be torn apart."""
+        """Obey a signal after the block, or `seconds` after it came: for what must not be torn apart.
+
+        A limit that passes inside holds `seconds` later as well. A block that comes to its end by then is no failure.
+        """
         with self._hold_off(_Shield(seconds, True)):
             yield
-        self.check()
+        if self._signal_number is not None:
+            raise Interrupted(self._signal_number)
 
     @contextmanager
     def _hold_off(self, shield: _Shield) -> Iterator[None]:

@@ -9,7 +9,8 @@
         │   ├── ConnectTimedOut        `connect_timeout` passed before a session answered
         │   ├── AuthenticationRefused  the server accepted none of the step's credentials
         │   ├── ConnectionLost         the session broke off
-        │   └── Stalled                `stall_timeout` passed without one byte of progress
+        │   ├── Stalled                `stall_timeout` passed without one byte of progress
+        │   └── StepTimedOut           `timeout` passed before the step was done
         ├── HostKeyRefused ........ 5  the server's key is not the expected one; no credential was sent
         ├── VerificationFailed .... 6  the copy could not be proven right, so it was not published
         │   └── SourceChanged          the source was written to while it was read
@@ -103,6 +104,10 @@ class ConnectionLost(UnreachableError):
 
 class Stalled(UnreachableError):
     """`stall_timeout` passed without one byte of progress."""
+
+
+class StepTimedOut(UnreachableError):
+    """One attempt at the step took longer than its `timeout`."""
 
 
 class HostKeyRefused(StepError):

@@ -182,6 +182,7 @@ class Step:
     location: Location
     retries: int = 0
     delay_seconds: float = 5
+    timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def test_a_schema_is_valid_json_schema_2020_12(name: str) -> None:
 def test_no_keyword_is_misspelt() -> None:
     known = {
         *("$schema", "$id", "$ref", "$defs", "title", "description", "examples", "default", "writeOnly", "format"),
-        *("type", "enum", "const", "pattern", "minLength", "minimum", "maximum"),
+        *("type", "enum", "const", "pattern", "minLength", "minimum", "exclusiveMinimum", "maximum"),
         *(
             "properties",
             "required",
@@ -191,7 +191,14 @@ def test_every_input_of_the_connector_may_stand_in_defaults_a_connection_and_a_s
 
     assert set(definitions["defaults"]["properties"]) == inputs
     assert set(definitions["connection"]["properties"]) - inputs == {"vars"}
-    assert set(definitions["step"]["properties"]) - inputs == {"name", "connection", "vars", "retries", "delay"}
+    assert set(definitions["step"]["properties"]) - inputs == {
+        "name",
+        "connection",
+        "vars",
+        "retries",
+        "delay",
+        "timeout",
+    }
 
 
 # The documented examples, key for key; what stands as '...' there is filled in.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
-from runner.errors import Interrupted, StepError, UnreachableError
+from runner.errors import Interrupted, StepError, StepTimedOut, UnreachableError
 from runner.events import (
     HostConnected,
     Observer,
@@ -108,10 +108,11 @@ def _run_step(
         while True:
             attempts += 1
             try:
-                cancellation.check()
-                remote = sessions.open(step)
-                around = Surroundings(remote, str(step.endpoint), is_check, report, cancellation)
-                copy = carry_out(step.mode, around)
+                with cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
+                    cancellation.check()
+                    remote = sessions.open(step)
+                    around = Surroundings(remote, str(step.endpoint), is_check, report, cancellation)
+                    copy = carry_out(step.mode, around)
                 status = _status_of(copy)
                 break
             except StepError as error:
@@ -145,6 +146,14 @@ def carry_out(mode: Mode, around: Surroundings) -> CopyResult:
     if isinstance(mode, CopyDirectoryFromEngine | CopyDirectoryToEngine):
         return copy_tree(mode, around)
     return copy_file(mode, around)
+
+
+def _time_is_up(step: Step) -> StepTimedOut:
+    return StepTimedOut(
+        f"step {step.index} ({step.name}) took longer than its timeout of {step.timeout_seconds:g} s on {step.endpoint}",
+        hint="The line or the server is slower than expected. Raise 'timeout', or remove it: 'stall_timeout' alone ends a "
+        "transfer that makes no progress.",
+    )
 
 
 def choose_pause(delay_seconds: float, failed_attempts: int) -> float:

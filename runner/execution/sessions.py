@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from runner.cancellation import Cancellation, Deadline
@@ -19,9 +20,13 @@ from runner.ssh.connection import Connection, open_connection
 
 @dataclass(slots=True)
 class _Session:
-    """A connection and the views of the server's files that steps have asked for, by protocol and stall timeout."""
+    """A connection and the views of the server's files that steps have asked for, by protocol and stall timeout.
+
+    `limit` is that of the attempt it is used by, for the threads that open further channels for it.
+    """
 
     connection: Connection
+    limit: Callable[[], AbstractContextManager[None]] = nullcontext
     files: dict[tuple[str, int], RemoteFiles] = field(default_factory=dict)
 
 
@@ -45,10 +50,12 @@ class Sessions:
             session = _Session(open_connection(step.endpoint, deadline, self._cancellation))
             self._sessions[step.endpoint] = session
             self._tell_connected(step, session.connection)
+        session.limit = self._cancellation.lend_limit()
+        session.connection.end_with(self._cancellation.make_alarm())
         key = (step.connector_type, step.stall_timeout_seconds)
         if key not in session.files:
             open_files = self._open_sftp if step.connector_type == "SFTP" else self._open_scp
-            session.files[key] = open_files(session.connection, step, deadline)
+            session.files[key] = open_files(session, step, deadline)
         return session.files[key]
 
     def drop(self, endpoint: Endpoint) -> None:
@@ -62,22 +69,28 @@ class Sessions:
         for endpoint in list(self._sessions):
             self.drop(endpoint)
 
-    def _open_sftp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
+    def _open_sftp(self, session: _Session, step: Step, deadline: Deadline) -> RemoteFiles:
+        connection = session.connection
+
         def open_session(deadline: Deadline) -> SftpSession:
             channel = connection.open_channel(step.stall_timeout_seconds, deadline, self._cancellation)
-            session = SftpSession(channel, str(step.endpoint))
+            opened = SftpSession(channel, str(step.endpoint))
             connection.start_subsystem(channel, "sftp", deadline, self._cancellation)
-            session.negotiate(deadline)
-            return session
+            opened.negotiate(deadline)
+            return opened
+
+        def open_another() -> SftpSession:
+            with session.limit():
+                return open_session(Deadline.after(step.connect_timeout_seconds))
 
         return SftpFiles(
             open_session(deadline),
             Shell(self._command_starter(connection, step), str(step.endpoint)),
-            lambda: open_session(Deadline.after(step.connect_timeout_seconds)),
+            open_another,
         )
 
-    def _open_scp(self, connection: Connection, step: Step, deadline: Deadline) -> RemoteFiles:
-        return ScpFiles(self._command_starter(connection, step), str(step.endpoint))
+    def _open_scp(self, session: _Session, step: Step, deadline: Deadline) -> RemoteFiles:
+        return ScpFiles(self._command_starter(session.connection, step), str(step.endpoint))
 
     def _command_starter(self, connection: Connection, step: Step) -> StartCommand:
         def start(command: bytes, prepare: Callable[[CommandChannel], None]) -> Channel:

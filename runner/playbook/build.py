@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from runner.redaction import Redactor
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
 DEFAULT_STALL_TIMEOUT_SECONDS = 60
 DEFAULT_DELAY_SECONDS = 5.0
+MAX_TIMEOUT_SECONDS = 604_800
 
 _NUMBER_INPUTS = (
     "port",
@@ -38,11 +40,20 @@ _NUMBER_INPUTS = (
     "keepalive_interval",
     "stall_timeout",
     "retries",
-    "delay",
     "max_delete",
 )
+_DECIMAL_INPUTS = ("delay", "timeout")
+_DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "delete")
 _MAX_DIGITS = 20
+_NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "retries": ("a whole number from 0 to 1,000", lambda value: 0 <= value <= 1000 and value % 1 == 0),
+    "delay": ("a number of seconds from 0 to 86,400", lambda value: 0 <= value <= 86_400),
+    "timeout": (
+        f"a number of seconds above 0 and at most {MAX_TIMEOUT_SECONDS:,}",
+        lambda value: 0 < value <= MAX_TIMEOUT_SECONDS,
+    ),
+}
 
 Value = TypeVar("Value")
 
@@ -182,6 +193,7 @@ class _Builder:
         name = self._render_key(item, "name", scope)
         retries = self._read_number(item, "retries", scope, 0)
         delay_seconds = self._read_number(item, "delay", scope, DEFAULT_DELAY_SECONDS)
+        timeout_seconds = self._read_number(item, "timeout", scope, 0.0) if "timeout" in item else None
         if len(self._problems) > before or self._unknown_count > unknown_before:
             # What can be said without the values that could not be filled in.
             self._problems += validate_connector(merged, item.location, templates_allowed=True)
@@ -190,7 +202,9 @@ class _Builder:
         if len(self._problems) > before:
             return None
         step = self._make_step(index, item, name, connection_name, inputs)
-        return replace(step, retries=int(retries), delay_seconds=delay_seconds) if step else None
+        if step is None:
+            return None
+        return replace(step, retries=int(retries), delay_seconds=delay_seconds, timeout_seconds=timeout_seconds)
 
     def _read_number(self, item: PositionedMap, key: str, scope: Scope, default: float) -> float:
         """A step's keyword that is a number, checked again once it is filled in."""
@@ -201,12 +215,13 @@ class _Builder:
         value = self._render_input(key, item[key], location, scope)
         if self._unknown_count > unknown_before:
             return default
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-        if not is_number or (key == "retries" and value != int(value)):
-            kind = "a whole number" if key == "retries" else "a number"
-            self._problems.append(Problem(location, f"'{key}' must be {kind} of at least 0, not {show(value)}"))
-            return default
-        return float(value)
+        wanted, is_right = _NUMBER_RULES[key]
+        if isinstance(value, int | float) and not isinstance(value, bool) and is_right(value):
+            return float(value)
+        # What the schema has found already is not told twice.
+        if all(problem.location != location for problem in self._problems):
+            self._problems.append(Problem(location, f"'{key}' must be {wanted}, not {show(value)}"))
+        return default
 
     def _make_step(
         self, index: int, item: PositionedMap, name: Any, connection_name: str | None, inputs: PositionedMap
@@ -331,6 +346,8 @@ def _coerce(key: str, value: Any) -> Any:
     """What a template gives for a number or a switch is often text: environment variables, `-e` and vaults have no types."""
     if isinstance(value, str) and key in _NUMBER_INPUTS and value.strip().isdecimal() and len(value) <= _MAX_DIGITS:
         return int(value)
+    if isinstance(value, str) and key in _DECIMAL_INPUTS and _DECIMAL.fullmatch(value.strip()):
+        return float(value)
     if isinstance(value, str) and key in _BOOLEAN_INPUTS and value.strip().lower() in ("true", "false"):
         return value.strip().lower() == "true"
     return value

@@ -172,6 +172,8 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
         case "minimum" | "maximum":
             bound = "at least" if error.validator == "minimum" else "at most"
             return Problem(location, f"{name} must be {bound} {limit}, not {show(value)}", "")
+        case "exclusiveMinimum":
+            return Problem(location, f"{name} must be more than {limit}, not {show(value)}", "")
         case "uniqueItems":
             return Problem(location, f"{name} lists an entry twice", "Remove the second one.")
         case "pattern" if name == "'permissions'":
@@ -294,6 +296,7 @@ def _type_name(wanted: Any) -> str:
         "array": "a list",
         "string": "a string",
         "integer": "an integer",
+        "number": "a number",
         "boolean": "true or false",
     }
     return names.get(str(wanted), str(wanted))
@@ -326,8 +329,15 @@ def _discriminator(branch: dict[str, Any]) -> str | None:
 
 
 def _type_fits(branch: dict[str, Any], value: object) -> bool:
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "number": int | float,
+        "boolean": bool,
+    }
     wanted = kinds.get(str(branch.get("type")))
-    if wanted is None or (wanted is int and isinstance(value, bool)):
+    if wanted is None or (wanted is not bool and isinstance(value, bool)):
         return False
     return isinstance(value, wanted)

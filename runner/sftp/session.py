@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from runner.cancellation import Deadline
-from runner.errors import ConnectionLost, ServerLacksFeature, UnreachableError
+from runner.errors import ConnectionLost, ServerLacksFeature, StepTimedOut, UnreachableError
 from runner.sftp.packets import VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
 
 # OpenSSH sends 256 KiB at most; a server that announces more is broken or hostile.
@@ -252,6 +252,9 @@ class SftpSession:
             raise self._failure
         try:
             yield
+        except StepTimedOut:
+            # The step's time is up; the session is as good as before, and there is something to clean up.
+            raise
         except UnreachableError as error:
             self._failure = error
             raise

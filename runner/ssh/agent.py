@@ -97,12 +97,13 @@ class _PatientSocket:
     def __init__(self, inner: socket.socket, deadline: Deadline, cancellation: Cancellation) -> None:
         self._inner = inner
         self._deadline = deadline
-        self._cancellation = cancellation
+        # It is asked in the transport's thread as well.
+        self._must_end = cancellation.make_alarm()
         self.send = inner.sendall
         self.close = inner.close
 
     def recv(self, count_bytes: int) -> bytes:
-        while not self._deadline.has_passed and not self._cancellation.is_requested:
+        while not self._deadline.has_passed and not self._must_end():
             try:
                 return self._inner.recv(count_bytes)
             except TimeoutError:

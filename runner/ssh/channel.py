@@ -69,7 +69,6 @@ class Channel:
         # Set when the server has sent its last byte of output.
         self.has_ended = False
         raw.transport.packetizer.give_up_writing_after_seconds = stall_timeout_seconds
-        raw.transport.packetizer.is_ending = lambda: cancellation.is_requested
         self._raw.in_buffer = _Inbox(self._end)
         raw.transport.packetizer.divert(raw.chanid, self)
         self._raw.in_stderr_buffer = _Inbox(self._end, self._receive_stderr)
@@ -92,7 +91,7 @@ class Channel:
 
         `on_tick` is called about ten times a second meanwhile, in the waiting thread.
 
-        Raises `Stalled` after `stall_timeout` of silence and `Interrupted` on a signal; with a deadline,
+        Raises `Stalled` after `stall_timeout` of silence and what `Cancellation.check` raises; with a deadline,
         `ConnectTimedOut` then and not before, since a session that is being set up answers to `connect_timeout`.
         """
         started = time.monotonic()
@@ -100,9 +99,10 @@ class Channel:
             # Before every look, since what is waited for may be behind more data than the window has room for.
             self._replenish_window()
             with self._arrival:
+                # Before the look: a server that has always sent something more must not be listened to for ever.
+                self._cancellation.check()
                 if is_ready():
                     return
-                self._cancellation.check()
                 self._note_departures()
                 silent_since = max(started, self._last_progress)
                 if deadline is not None and deadline.has_passed:
@@ -133,10 +133,10 @@ class Channel:
         self._raw.exec_command(command)
 
     def send(self, data: bytes | memoryview, *, is_rest: bool = False) -> None:
-        """Send all of `data`. Raises `Stalled`, `ConnectionLost` or `Interrupted`.
+        """Send all of `data`. Raises `Stalled`, `ConnectionLost` and what `Cancellation.check` raises.
 
-        A signal is obeyed before the first byte. After it, and for the rest of what has been sent in part, a few seconds
-        are given: what the protocol above sends next, to clean up, would be unreadable behind half a request.
+        A signal or a limit is obeyed before the first byte. After it, and for the rest of what has been sent in part, a
+        few seconds are given: what the protocol above sends next, to clean up, would be unreadable behind half a request.
         """
         if not is_rest:
             self._cancellation.check()
@@ -144,19 +144,24 @@ class Channel:
         last_progress = time.monotonic()
         grace: Deadline | None = None
         while view:
-            sent_bytes = self.send_some(view)
+            try:
+                sent_bytes = self.send_some(view)
+            except ConnectionLost:
+                # It may have been cut because the end is due.
+                self._cancellation.check()
+                raise
+            view = view[sent_bytes:]
             if sent_bytes:
                 last_progress = time.monotonic()
-                view = view[sent_bytes:]
-                continue
-            if time.monotonic() - last_progress > self._stall_timeout_seconds:
+            elif time.monotonic() - last_progress > self._stall_timeout_seconds:
                 raise self.stalled()
-            if self._cancellation.is_requested:
+            if view and self._cancellation.is_due:
                 grace = grace or Deadline.after(FINISH_REQUEST_SECONDS)
                 if grace.has_passed:
                     self.close()
                     self._cancellation.check()
-            self._wait_for_room()
+            if not sent_bytes:
+                self._wait_for_room()
 
     def send_some(self, data: memoryview) -> int:
         """Send as much as can go at once, and return how much that was.

@@ -56,6 +56,10 @@ class Connection:
         """The server's software, as its banner tells it."""
         return str(self._client.transport.remote_version)
 
+    def end_with(self, alarm: Callable[[], bool]) -> None:
+        """Give up a write that the server does not take soon after `alarm` has gone off, in whichever thread it hangs."""
+        self._client.transport.packetizer.is_ending = alarm
+
     def open_channel(self, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation) -> Channel:
         """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`."""
         with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):

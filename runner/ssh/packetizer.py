@@ -177,19 +177,28 @@ class BulkPacketizer:
         """Send raw bytes. Raises `EOFError` when the connection is gone or takes nothing for too long."""
         view = memoryview(data)
         last_progress = time.monotonic()
+        ends_at: float | None = None
         while view:
+            if self.closed:
+                raise EOFError
             try:
                 sent = self._socket.send(view)
             except TimeoutError:
-                limit = FINISH_WRITING_SECONDS if self.is_ending() else self.give_up_writing_after_seconds
-                if self.closed or time.monotonic() - last_progress > limit:
-                    raise EOFError from None
-                continue
+                sent = 0
+                if time.monotonic() - last_progress > self.give_up_writing_after_seconds:
+                    # For good: what follows a part of a packet could not be read.
+                    self.closed = True
             except OSError as error:
                 raise EOFError from error
             view = view[sent:]
             self._written_bytes += sent
-            last_progress = time.monotonic()
+            if sent:
+                last_progress = time.monotonic()
+            if view and self.is_ending():
+                # A server that takes a byte now and then is waited for no longer than one that takes none.
+                ends_at = ends_at or time.monotonic() + FINISH_WRITING_SECONDS
+                if time.monotonic() > ends_at:
+                    self.closed = True
         self._last_sent = last_progress
 
     def send_message(self, message: Any) -> None:

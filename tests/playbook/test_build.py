@@ -290,6 +290,39 @@ class TestPorts:
         assert endpoint_of(load, host=f"'{host}'").host == host.strip("[]")
 
 
+class TestKeywords:
+    @pytest.mark.parametrize(
+        ("written", "seconds"),
+        [("90", 90), ("0.5", 0.5), ("'{{ 60 * 2 }}'", 120), ("'{{ slow }}'", 2.5), ("604800", 604800)],
+    )
+    def test_a_timeout_is_a_number_of_seconds(self, load: Loader, written: str, seconds: float) -> None:
+        loaded = load(play("vars: {slow: '2.5'}\n", step(timeout=written)), extra_vars={"slow": "2.5"})
+
+        assert loaded.steps[0].timeout_seconds == seconds
+
+    def test_without_timeout_there_is_none(self, load: Loader) -> None:
+        assert load(STEP).steps[0].timeout_seconds is None
+
+    @pytest.mark.parametrize(
+        ("key", "written", "message"),
+        [
+            ("timeout", "0", "must be more than 0, not 0"),
+            ("timeout", "-1", "must be more than 0, not -1"),
+            ("timeout", "604801", "must be at most 604800, not 604801"),
+            ("timeout", "soon", "must be a number, not a string"),
+            ("timeout", "true", "must be a number, not a boolean"),
+            ("timeout", ".nan", "must be a number of seconds above 0 and at most 604,800, not NaN"),
+            ("timeout", "'{{ 0 }}'", "must be a number of seconds above 0 and at most 604,800, not 0"),
+            ("timeout", "'{{ 700000 }}'", "must be a number of seconds above 0 and at most 604,800, not 700000"),
+            ("retries", "'{{ 1.5 }}'", "must be a whole number from 0 to 1,000, not 1.5"),
+            ("retries", "'{{ 10**400 }}'", "must be a whole number from 0 to 1,000, not 1000"),
+            ("delay", "'{{ 100000 }}'", "must be a number of seconds from 0 to 86,400, not 100000"),
+        ],
+    )
+    def test_nonsense_is_told_once(self, load: Loader, key: str, written: str, message: str) -> None:
+        assert tell(load.find_problem(step(**{key: written}))).startswith(f"5:{len(key) + 5} '{key}' {message}")
+
+
 class TestSecrets:
     TEXT = step(
         authentication=(
