@@ -93,7 +93,7 @@ def format_address(host: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server and how to become its user. Steps with equal endpoints share one connection.
+    """A server, how to become its user, and how fast. Steps with equal endpoints share one connection.
 
     `host_key_alias` is the name that is looked up in known_hosts and in host certificates, instead of host and port.
     """
@@ -104,6 +104,7 @@ class Endpoint:
     host_key_policy: HostKeyPolicy
     keepalive_interval_seconds: int = 15
     host_key_alias: str | None = None
+    bandwidth_limit_bytes_per_second: int | None = None
 
     def __str__(self) -> str:
         return format_address(self.host, self.port)

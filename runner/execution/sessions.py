@@ -77,6 +77,8 @@ class Sessions:
             opened = SftpSession(channel, str(step.endpoint))
             connection.start_subsystem(channel, "sftp", deadline, self._cancellation)
             opened.negotiate(deadline)
+            opened.read_bytes = min(opened.read_bytes, channel.piece_bytes)
+            opened.write_bytes = min(opened.write_bytes, channel.piece_bytes)
             return opened
 
         def open_another() -> SftpSession:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from runner.plan import (
@@ -25,12 +26,14 @@ from runner.plan import (
     UsernamePassword,
 )
 from runner.playbook.document import PositionedList, PositionedMap, is_encodable
-from runner.playbook.validation import show
+from runner.playbook.validation import BANDWIDTH_HINT, show
 from runner.problems import Location, Problem
 from runner.public_keys import find_public_key, is_fingerprint, parse_pinned_key
 
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
+MIN_BANDWIDTH_BYTES = 1024
+MAX_BANDWIDTH_BYTES = 1 << 40
 
 _MODES: dict[str, type[Mode]] = {
     kind.mode_name: kind
@@ -72,6 +75,7 @@ def read_endpoint(inputs: PositionedMap, workdir: str) -> Endpoint:
         host_key_policy=_read_host_key_policy(inputs.get("hostkey"), workdir),
         keepalive_interval_seconds=read_seconds(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
         host_key_alias=_read_host_key_alias(inputs),
+        bandwidth_limit_bytes_per_second=_read_bandwidth_limit(inputs),
     )
 
 
@@ -129,6 +133,20 @@ def _read_host_key_alias(inputs: PositionedMap) -> str | None:
         hint = "Expected one name, as it stands in known_hosts or in the host's certificate."
         raise InputProblem(inputs.value_locations["host_key_alias"], f"{show(alias)} is not a host's name", hint)
     return alias
+
+
+def _read_bandwidth_limit(inputs: PositionedMap) -> int | None:
+    """Bytes per second of a number, or of text such as `1.5M`, which the schema has found to be well formed."""
+    given = inputs.get("bandwidth_limit")
+    if not isinstance(given, str):
+        return None if given is None else int(given)
+    text = given.strip().upper()
+    number = text.rstrip("KMG")
+    rate = int(Decimal(number) * 1024 ** " KMG".index(text[len(number) :] or " "))
+    if not MIN_BANDWIDTH_BYTES <= rate <= MAX_BANDWIDTH_BYTES:
+        message = f"'bandwidth_limit' must be from 1K to 1024G bytes per second, not {show(given)}"
+        raise InputProblem(inputs.value_locations["bandwidth_limit"], message, BANDWIDTH_HINT)
+    return rate
 
 
 def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:

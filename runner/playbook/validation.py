@@ -26,6 +26,7 @@ _PLAYBOOK = "playbook.schema.json"
 _TEMPLATE_REF = "#/$defs/template"
 MAX_SUGGESTIONS = 20
 MAX_KEY_LENGTH = 40
+BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
 Data = PositionedMap | PositionedList
 
@@ -179,6 +180,9 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
         case "pattern" if name == "'permissions'":
             message = f"'permissions' must be three octal digits such as \"0640\", not {show(value)}"
             return Problem(location, message, "Set-uid, set-gid and sticky bits are never set.")
+        case "pattern" if name == "'bandwidth_limit'":
+            message = f"'bandwidth_limit' must be a rate such as 10M or 1.5M, not {show(value)}"
+            return Problem(location, message, BANDWIDTH_HINT)
     return Problem(location, f"{name}: {shorten(error.message)}", "")
 
 

@@ -48,9 +48,9 @@ def send_file(stream: Stream, source: Source, mode: int, modified_at_seconds: in
     # The name counts only when PATH is a directory, which the caller has ruled out as far as the server tells.
     _send(stream, b"C%04o %d file\n" % (mode, source.size_bytes))
     _expect_yes(stream)
-    offset = 0
+    offset, chunk_bytes = 0, min(CHUNK_BYTES, stream.channel.piece_bytes)
     while offset < source.size_bytes:
-        chunk = os.pread(source.fd, min(CHUNK_BYTES, source.size_bytes - offset), offset)
+        chunk = os.pread(source.fd, min(chunk_bytes, source.size_bytes - offset), offset)
         if not chunk:
             raise SourceChanged(
                 f"the source became shorter while it was read: {source.size_bytes:,} bytes expected, {offset:,} found",

@@ -17,11 +17,13 @@ import paramiko
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectionLost, ConnectTimedOut, Stalled
+from runner.ssh.pacing import LOOK_UP_SECONDS, Pace
 
 MAX_STDERR_BYTES = 4096
 FINISH_REQUEST_SECONDS = 2.0
 # The server is told to go on well before its window is used up.
 REPLENISH_BYTES = 4 * 1024 * 1024
+MAX_PIECE_BYTES = 1024 * 1024
 
 
 class _Inbox:
@@ -49,9 +51,16 @@ class Channel:
     """A byte stream to one program or subsystem on the server."""
 
     def __init__(
-        self, raw: paramiko.Channel, peer: str, stall_timeout_seconds: float, cancellation: Cancellation
+        self,
+        raw: paramiko.Channel,
+        peer: str,
+        stall_timeout_seconds: float,
+        cancellation: Cancellation,
+        pace: Pace | None = None,
     ) -> None:
         self._raw: Any = raw
+        self._pace = pace
+        self._poll_seconds = POLL_SECONDS if pace is None else LOOK_UP_SECONDS
         self._peer = peer
         self._stall_timeout_seconds = stall_timeout_seconds
         self._cancellation = cancellation
@@ -64,6 +73,8 @@ class Channel:
         self._stderr = bytearray()
         self._received_bytes = 0
         self._replenished_bytes = 0
+        self._window_bytes: int = self._raw.in_window_size
+        self._replenish_bytes = REPLENISH_BYTES
         self._departed_bytes = 0
         self._last_progress = time.monotonic()
         # Set when the server has sent its last byte of output.
@@ -72,6 +83,16 @@ class Channel:
         self._raw.in_buffer = _Inbox(self._end)
         raw.transport.packetizer.divert(raw.chanid, self)
         self._raw.in_stderr_buffer = _Inbox(self._end, self._receive_stderr)
+        if pace is not None:
+            self._replenish_bytes = min(REPLENISH_BYTES, self._window_bytes // 8)
+            # paramiko would hold back what is less than a tenth of the window.
+            self._raw.in_window_threshold = 0
+            pace.join(self._replenish_window)
+
+    @property
+    def piece_bytes(self) -> int:
+        """The most that a protocol should send or ask for in one request; little on a connection with a low limit."""
+        return MAX_PIECE_BYTES if self._pace is None else min(MAX_PIECE_BYTES, self._pace.piece_bytes)
 
     def listen(self, on_data: Callable[[memoryview], bool]) -> None:
         """Have the server's bytes handed to `on_data`. Call it before the program or subsystem is started.
@@ -89,7 +110,7 @@ class Channel:
     ) -> None:
         """Wait until something that arrives, or the channel's end, has made `is_ready` true.
 
-        `on_tick` is called about ten times a second meanwhile, in the waiting thread.
+        `on_tick` is called ten times a second or more meanwhile, in the waiting thread.
 
         Raises `Stalled` after `stall_timeout` of silence and what `Cancellation.check` raises; with a deadline,
         `ConnectTimedOut` then and not before, since a session that is being set up answers to `connect_timeout`.
@@ -97,7 +118,10 @@ class Channel:
         started = time.monotonic()
         while True:
             # Before every look, since what is waited for may be behind more data than the window has room for.
-            self._replenish_window()
+            if self._pace is None:
+                self._replenish_window()
+            else:
+                self._pace.open_windows()
             with self._arrival:
                 # Before the look: a server that has always sent something more must not be listened to for ever.
                 self._cancellation.check()
@@ -109,7 +133,7 @@ class Channel:
                     raise self._timed_out()
                 if deadline is None and time.monotonic() - silent_since > self._stall_timeout_seconds:
                     raise self.stalled()
-                self._arrival.wait(POLL_SECONDS)
+                self._arrival.wait(self._poll_seconds)
             on_tick()
 
     def _note_departures(self) -> None:
@@ -161,13 +185,13 @@ class Channel:
                     self.close()
                     self._cancellation.check()
             if not sent_bytes:
-                self._wait_for_room()
+                self._wait_for_room(len(view))
 
     def send_some(self, data: memoryview) -> int:
         """Send as much as can go at once, and return how much that was.
 
-        It is 0 while the server has no room, while keys are exchanged, when nothing else may be sent (RFC 4253 section
-        7.1), and while another thread sends. Raises `ConnectionLost`.
+        It is 0 while the server has no room, while the limit leaves none, while keys are exchanged, when nothing else may
+        be sent (RFC 4253 section 7.1), and while another thread sends. Raises `ConnectionLost`.
         """
         raw, transport = self._raw, self._raw.transport
         if not transport.active or raw.closed or raw.eof_sent:
@@ -179,6 +203,8 @@ class Channel:
                 return 0
             with raw.lock:
                 granted_bytes: int = min(len(data), raw.out_window_size)
+                if self._pace is not None:
+                    granted_bytes = self._pace.up.take(granted_bytes)
                 raw.out_window_size -= granted_bytes
             size = raw.out_max_packet_size
             pieces = [data[at : min(at + size, granted_bytes)] for at in range(0, granted_bytes, size)]
@@ -190,25 +216,30 @@ class Channel:
         finally:
             transport.clear_to_send_lock.release()
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_room(self, wanted_bytes: int) -> None:
         """Wait a moment for what kept `send_some` from sending."""
         raw = self._raw
+        if self._pace is not None:
+            self._pace.open_windows()
         with raw.lock:
             if raw.out_window_size == 0 and not raw.closed:
                 raw.out_buffer_cv.wait(POLL_SECONDS)
                 return
-        if raw.transport.clear_to_send.wait(POLL_SECONDS):
+        pause_seconds = self._pace.up.seconds_until(wanted_bytes) if self._pace is not None else 0.0
+        if pause_seconds:
+            time.sleep(min(pause_seconds, POLL_SECONDS))
+        elif raw.transport.clear_to_send.wait(POLL_SECONDS):
             # Another thread is sending; it will not take long.
             time.sleep(0.001)
 
     def _replenish_window(self) -> None:
-        """Let the server send as much again as has been received, as far as that can be said at once."""
-        count = self._received_bytes - self._replenished_bytes
+        """Let the server send as much again as has been received, as far as the limit allows and it can be said at once."""
         transport = self._raw.transport
-        if count == 0 or not transport.clear_to_send_lock.acquire(blocking=False):
+        if self._received_bytes == self._replenished_bytes or not transport.clear_to_send_lock.acquire(blocking=False):
             return
         try:
-            if not transport.clear_to_send.is_set() or not transport.active:
+            count = self._allowance()
+            if count == 0 or not transport.clear_to_send.is_set() or not transport.active:
                 return
             self._replenished_bytes += count
             acknowledged = self._raw._check_add_window(count)
@@ -222,6 +253,15 @@ class Channel:
             return  # whoever waits will find the connection dead
         finally:
             transport.clear_to_send_lock.release()
+
+    def _allowance(self) -> int:
+        """By how much the window may grow: by what has come, on a limited connection up to what its bucket holds."""
+        count = self._received_bytes - self._replenished_bytes
+        if self._pace is None:
+            return count
+        open_bytes = self._window_bytes - count
+        allowed = min(count, self._pace.down.level_bytes - open_bytes)
+        return allowed if allowed >= self._replenish_bytes else 0
 
     def finish_sending(self) -> None:
         """Tell the server that nothing more will come."""
@@ -255,6 +295,8 @@ class Channel:
     def close(self) -> None:
         """Close the channel; never raises."""
         self._raw.transport.packetizer.divert(self._raw.chanid, None)
+        if self._pace is not None:
+            self._pace.leave(self._replenish_window)
         try:
             self._raw.close()
         except (OSError, EOFError, paramiko.SSHException):
@@ -285,9 +327,9 @@ class Channel:
     def take_data(self, data: memoryview) -> None:
         """Called by the packetizer with the channel's next bytes."""
         self._last_progress = time.monotonic()
-        self._received_bytes += len(data)
+        self._note_received(len(data))
         is_news = self._on_data(data)
-        if self._received_bytes - self._replenished_bytes > REPLENISH_BYTES:
+        if self._received_bytes - self._replenished_bytes > self._replenish_bytes:
             self._replenish_window()
         if is_news:
             with self._arrival:
@@ -307,8 +349,13 @@ class Channel:
         if self.on_room is not None:
             self.on_room()
 
+    def _note_received(self, count_bytes: int) -> None:
+        self._received_bytes += count_bytes
+        if self._pace is not None:
+            self._pace.down.spend(count_bytes)
+
     def _receive_stderr(self, data: bytes) -> None:
-        self._received_bytes += len(data)
+        self._note_received(len(data))
         self._stderr += data[: MAX_STDERR_BYTES - len(self._stderr)]
 
     def _end(self) -> None:

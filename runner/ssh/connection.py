@@ -29,7 +29,8 @@ from runner.ssh.channel import Channel
 from runner.ssh.dial import dial
 from runner.ssh.host_certificates import ALGORITHMS
 from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
-from runner.ssh.transport import StrictTransport
+from runner.ssh.pacing import Pace
+from runner.ssh.transport import RECEIVE_WINDOW_BYTES, StrictTransport
 
 # paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -46,6 +47,8 @@ class Connection:
         self.known_hosts_warnings = check.warnings
         self._client = client
         self._sock: socket.socket = client.transport.sock
+        limit = endpoint.bandwidth_limit_bytes_per_second
+        self._pace = Pace(limit) if limit else None
 
     @property
     def is_alive(self) -> bool:
@@ -66,7 +69,10 @@ class Connection:
             try:
                 _acknowledge_at_once(self._sock)
                 # The deadline is kept by _watch; paramiko's own limit must only not be shorter.
-                raw = self._client.transport.open_session(timeout=deadline.remaining_seconds + 1)
+                raw = self._client.transport.open_session(
+                    window_size=min(RECEIVE_WINDOW_BYTES, self._pace.down.depth_bytes) if self._pace else None,
+                    timeout=deadline.remaining_seconds + 1,
+                )
             except paramiko.ChannelException as error:
                 raise ServerLacksFeature(
                     f"{self.endpoint} refuses to open a session: {error.text}",
@@ -74,7 +80,7 @@ class Connection:
                 ) from error
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise self._lost() from error
-        return Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation)
+        return Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
 
     def start_subsystem(self, channel: Channel, name: str, deadline: Deadline, cancellation: Cancellation) -> None:
         """Start a subsystem on a channel. Raises `ServerLacksFeature` if the server has none of that name."""

@@ -45,6 +45,10 @@ class StrictTransport(paramiko.Transport):
         supported.kex = tuple(name for name in KEX if name in supported.kex)
         supported.key_types = host_key_algorithms
 
+    def _sanitize_window_size(self, window_size: int | None) -> int:
+        """As given. paramiko makes it 32 KiB at least, which is half a minute's worth of a `bandwidth_limit` of 1K."""
+        return RECEIVE_WINDOW_BYTES if window_size is None else window_size
+
     @property
     def saved_exception(self) -> Exception | None:
         """What ended the transport's thread; `Transport` raises it in whichever thread waits."""

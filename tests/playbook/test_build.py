@@ -304,8 +304,47 @@ class TestKeywords:
         assert load(STEP).steps[0].timeout_seconds is None
 
     @pytest.mark.parametrize(
+        ("written", "rate"),
+        [
+            ("10M", 10 * 1024**2),
+            ("10m", 10 * 1024**2),
+            ("1K", 1024),
+            ("1.5M", 1536 * 1024),
+            ("0.25g", 256 * 1024**2),
+            ("1024G", 1024**4),
+            ("500000", 500_000),
+            ("'500000'", 500_000),
+            ("5e5", 500_000),
+            ("'{{ 3 * 1024 }}'", 3072),
+            ("'{{ 2 }}M'", 2 * 1024**2),
+            ("'{{ \"5M\\n\" }}'", 5 * 1024**2),
+        ],
+    )
+    def test_a_bandwidth_limit_is_a_number_of_bytes_per_second(self, load: Loader, written: str, rate: int) -> None:
+        assert endpoint_of(load, bandwidth_limit=written).bandwidth_limit_bytes_per_second == rate
+
+    def test_a_bandwidth_limit_may_come_from_anywhere_and_makes_another_endpoint(self, load: Loader) -> None:
+        head = "defaults: {bandwidth_limit: 1M}\nconnections: {bank: {bandwidth_limit: 2M}}\n"
+        steps = load(play(head, STEP + step(connection="bank") + step(connection="bank", bandwidth_limit="1M"))).steps
+
+        assert [one.endpoint.bandwidth_limit_bytes_per_second for one in steps] == [2**20, 2**21, 2**20]
+        assert steps[0].endpoint == steps[2].endpoint != steps[1].endpoint
+        assert load(STEP).steps[0].endpoint.bandwidth_limit_bytes_per_second is None
+
+    @pytest.mark.parametrize(
         ("key", "written", "message"),
         [
+            ("bandwidth_limit", "0", "must be at least 1024, not 0"),
+            ("bandwidth_limit", "1023", "must be at least 1024, not 1023"),
+            ("bandwidth_limit", "0.5K", "must be from 1K to 1024G bytes per second, not '0.5K'"),
+            ("bandwidth_limit", "2000G", "must be from 1K to 1024G bytes per second, not '2000G'"),
+            ("bandwidth_limit", "10MB", "must be a rate such as 10M or 1.5M, not '10MB'"),
+            ("bandwidth_limit", "-1M", "must be a rate such as 10M or 1.5M, not '-1M'"),
+            ("bandwidth_limit", "M", "must be a rate such as 10M or 1.5M, not 'M'"),
+            ("bandwidth_limit", "fast", "must be a rate such as 10M or 1.5M, not 'fast'"),
+            ("bandwidth_limit", "'{{ \"10 M\" }}'", "must be a rate such as 10M or 1.5M, not '10 M'"),
+            ("bandwidth_limit", "1.5", "must be an integer or a string, not a number"),
+            ("bandwidth_limit", "true", "must be an integer or a string, not a boolean"),
             ("timeout", "0", "must be more than 0, not 0"),
             ("timeout", "-1", "must be more than 0, not -1"),
             ("timeout", "604801", "must be at most 604800, not 604801"),

@@ -11,7 +11,7 @@ from tests.playbook.examples import FINGERPRINT, HOST_KEY, STEP, mode, play, ste
 MISTAKES = [
     # unknown and missing keys
     (step(hots="x"), "5:3 unknown key 'hots'", "Did you mean 'host'?"),
-    (step(zebra="x"), "5:3 unknown key 'zebra'", "Known: authentication, connect_timeout, connection"),
+    (step(zebra="x"), "5:3 unknown key 'zebra'", "Known: authentication, bandwidth_limit, connect_timeout"),
     (step(mode=mode(permision='"0640"')), "4:91 unknown key 'permision'", "Did you mean 'permissions'?"),
     (play("step: 1\n"), "1:1 unknown key 'step'", "Did you mean 'steps'?"),
     (play("defaults: {retries: 3}\n"), "1:12 unknown key 'retries'", "Known: "),
