@@ -166,13 +166,15 @@ class _Pump(ABC):
 
     def _take_reply(self, kind: int, body: memoryview, *request: int) -> bool:
         """One reply, in the transport's thread. True wakes the thread that waits."""
-        self._in_flight -= 1
         if self._is_stopped:
             return False
         try:
             self._digest(kind, body, *request)
         except Exception as error:
             self.failure = self.failure or error
+        # Not before: the thread that waits takes a pump with nothing in flight for one that is done.
+        with self._lock:
+            self._in_flight -= 1
         self.fill()
         if not self.is_over:
             return False
