@@ -181,6 +181,7 @@ class Step:
     connect_timeout_seconds: int
     stall_timeout_seconds: int
     location: Location
+    transfers: int = 256
     retries: int = 0
     delay_seconds: float = 5
     timeout_seconds: float | None = None

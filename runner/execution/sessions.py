@@ -20,14 +20,14 @@ from runner.ssh.connection import Connection, open_connection
 
 @dataclass(slots=True)
 class _Session:
-    """A connection and the views of the server's files that steps have asked for, by protocol and stall timeout.
+    """A connection and the views of the server's files that steps have asked for, by protocol and limits.
 
     `limit` is that of the attempt it is used by, for the threads that open further channels for it.
     """
 
     connection: Connection
     limit: Callable[[], AbstractContextManager[None]] = nullcontext
-    files: dict[tuple[str, int], RemoteFiles] = field(default_factory=dict)
+    files: dict[tuple[str, int, int], RemoteFiles] = field(default_factory=dict)
 
 
 class Sessions:
@@ -52,7 +52,7 @@ class Sessions:
             self._tell_connected(step, session.connection)
         session.limit = self._cancellation.lend_limit()
         session.connection.end_with(self._cancellation.make_alarm())
-        key = (step.connector_type, step.stall_timeout_seconds)
+        key = (step.connector_type, step.stall_timeout_seconds, step.transfers)
         if key not in session.files:
             open_files = self._open_sftp if step.connector_type == "SFTP" else self._open_scp
             session.files[key] = open_files(session, step, deadline)
@@ -89,6 +89,7 @@ class Sessions:
             open_session(deadline),
             Shell(self._command_starter(connection, step), str(step.endpoint)),
             open_another,
+            step.transfers,
         )
 
     def _open_scp(self, session: _Session, step: Step, deadline: Deadline) -> RemoteFiles:

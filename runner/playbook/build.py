@@ -31,6 +31,7 @@ from runner.redaction import Redactor
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
 DEFAULT_STALL_TIMEOUT_SECONDS = 60
 DEFAULT_DELAY_SECONDS = 5.0
+DEFAULT_TRANSFERS = 256
 MAX_TIMEOUT_SECONDS = 604_800
 
 _NUMBER_INPUTS = (
@@ -39,6 +40,7 @@ _NUMBER_INPUTS = (
     "connect_timeout",
     "keepalive_interval",
     "stall_timeout",
+    "transfers",
     "retries",
     "max_delete",
 )
@@ -240,6 +242,7 @@ class _Builder:
             mode=mode,
             connect_timeout_seconds=read_seconds(inputs, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS),
             stall_timeout_seconds=read_seconds(inputs, "stall_timeout", DEFAULT_STALL_TIMEOUT_SECONDS),
+            transfers=int(inputs.get("transfers", DEFAULT_TRANSFERS)),
             location=item.location,
         )
 

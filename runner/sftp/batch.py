@@ -23,7 +23,6 @@ from runner.sftp.packets import Type
 from runner.sftp.refusals import explain_refusal
 from runner.sftp.session import Refusal, SftpSession
 
-MAX_FILES_IN_FLIGHT = 256
 # Payload that has been sent and not yet acknowledged, or asked for and not yet received.
 MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024
 GATHERED_BYTES = 256 * 1024

@@ -13,7 +13,7 @@ from typing import TypeVar
 from runner.errors import SourceMissing, StepError
 from runner.remote_files import Digest, FileStatus, Progress, ReadFile, Source, StatusRefused, WantedAttributes, Written
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch import MAX_FILES_IN_FLIGHT, SftpBatch
+from runner.sftp.batch import SftpBatch
 from runner.sftp.packets import (
     Attributes,
     MalformedPacket,
@@ -44,8 +44,13 @@ class SftpFiles:
     """A server's files, over one SFTP session."""
 
     def __init__(
-        self, session: SftpSession, shell: Shell, open_session: Callable[[], SftpSession] | None = None
+        self,
+        session: SftpSession,
+        shell: Shell,
+        open_session: Callable[[], SftpSession] | None = None,
+        files_in_flight: int = 256,
     ) -> None:
+        self._files_in_flight = files_in_flight
         self._session = session
         self._shell = shell
         self._open_session = open_session
@@ -200,7 +205,7 @@ class SftpFiles:
         """A batch of copies; while it lives, nothing else may be asked of these files."""
         handles = self._session.max_open_handles
         # Half of what the server allows: it counts handles that it is about to close.
-        return SftpBatch(self._session, min(MAX_FILES_IN_FLIGHT, handles // 2 or MAX_FILES_IN_FLIGHT))
+        return SftpBatch(self._session, min(self._files_in_flight, handles // 2 or self._files_in_flight))
 
     def _publish_in_two_steps(self, temporary: str, path: str) -> bool:
         """Without posix-rename nothing replaces a file in one step: the old one steps aside, and comes back on failure."""

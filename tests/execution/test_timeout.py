@@ -42,7 +42,9 @@ def make_mode(runner: Runner, remote: Path, is_upload: bool, size: int = 20_000_
     source, target = (runner.folder, remote) if is_upload else (remote, local)
     (source / "source").write_bytes(os.urandom(size))
     (target / "a").write_bytes(b"older")
-    return upload("source", remote / "a") if is_upload else download(remote / "source", "local/a")
+    if is_upload:
+        return upload("source", remote / "a", resume=False)
+    return download(remote / "source", "local/a", resume=False)
 
 
 def written_to(runner: Runner, remote: Path, is_upload: bool) -> dict[str, bytes | None]:

@@ -19,6 +19,7 @@ from tests.conftest import Outcome, Runner, connection, snapshot
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
+from tests.servers.file_session import FileServer
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import FaultProxy, Trigger
 from tests.transfer.trees import change_tree, make_tree, picture
@@ -282,6 +283,32 @@ def test_a_destination_that_is_a_file(runner: Runner, sshd: OpenSSHServer, is_up
 
     assert "is no folder" in tree.play().step["error"]["message"]
     assert tree.destination.read_text() == "precious"
+
+
+@pytest.mark.parametrize("transfers", [1, 3])
+def test_no_more_files_are_open_at_once_than_asked_for(runner: Runner, tmp_path: Path, transfers: int) -> None:
+    open_now, most = 0, 0
+
+    class Counting(FileServer):
+        def open(self, path: bytes, pflags: int, attrs: object) -> object:
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            return super().open(path, pflags, attrs)  # type: ignore[arg-type]
+
+        def close(self, file_obj: object) -> None:
+            nonlocal open_now
+            open_now -= 1
+            super().close(file_obj)
+
+    with AsyncsshServer(tmp_path / "server", root=Path("/"), sftp_factory=Counting) as server:
+        tree = Tree(runner, server, is_upload=True)
+        make_tree(tree.source, "few", entries=60)
+        outcome = runner.play([{**tree.step(), "transfers": transfers}])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert picture(tree.destination) == picture(tree.source)
+    assert most <= transfers
 
 
 def test_scp_has_no_trees(runner: Runner, sshd: OpenSSHServer) -> None:
