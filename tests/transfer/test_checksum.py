@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Runner, download, snapshot, step, upload
+from tests.conftest import Runner, download, require_sshd, snapshot, step, upload
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.file_session import FileServer
+from tests.servers.openssh import OpenSSHServer
 
 
 @pytest.fixture(
@@ -42,6 +44,28 @@ def test_the_level_reached_is_told(runner: Runner, case: tuple[Any, str, str], r
     assert [result["verified"] for result in results] == [how, how]
     assert {result["sha256"] for result in results} == {hashlib.sha256(content).hexdigest()}
     assert (runner.folder / "down").read_bytes() == content
+
+
+@pytest.mark.parametrize(("program", "how"), [("openssl", "sha256"), ("sha256sum", "sha256"), ("cat", "readback")])
+def test_any_program_on_the_server_will_do(
+    runner: Runner, tmp_path: Path, remote: Path, program: str, how: str
+) -> None:
+    require_sshd()
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"no {program} on this machine")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / program).symlink_to(found)
+    content = os.urandom(1_000_000)
+    (runner.folder / "up").write_bytes(content)
+
+    with OpenSSHServer(tmp_path / "server", extra_config=(f"SetEnv PATH={programs}",)) as server:
+        outcome = runner.play([step(server, upload("up", remote / "a", verify="checksum"))])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.step["result"]["verified"] == how
+    assert outcome.step["result"]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 class _Corrupting(FileServer):
