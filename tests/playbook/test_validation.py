@@ -28,7 +28,8 @@ MISTAKES = [
     (step(mode="{mode_nam: copy_file_to_engine}"), "4:10 unknown key 'mode_nam'", "Did you mean 'mode_name'?"),
     (
         step(mode="{mode_name: copy_files_to_engine}"),
-        "4:21 'mode_name' must be copy_file_to_engine, copy_file_from_engine, copy_directory_to_engine or copy_directory_from_engine, not 'copy_files_to_engine'",
+        "4:21 'mode_name' must be copy_file_to_engine, copy_file_from_engine, copy_directory_to_engine or "
+        "copy_directory_from_engine, not 'copy_files_to_engine'",
         "Did you mean 'copy_file_to_engine'?",
     ),
     (step(mode="{mode_name: list, path: /}"), "4:21 'mode_name' must be", "Known: copy_file_from_engine"),
