@@ -32,7 +32,7 @@ MISTAKES = [
         "copy_directory_from_engine, not 'copy_files_to_engine'",
         "Did you mean 'copy_file_to_engine'?",
     ),
-    (step(mode="{mode_name: list, path: /}"), "4:21 'mode_name' must be", "Known: copy_file_from_engine"),
+    (step(mode="{mode_name: list, path: /}"), "4:21 'mode_name' must be", "Known: copy_directory_from_engine"),
     (step(mode="{mode_name: [a]}"), "4:21 'mode_name' must be", "Known: "),
     (step(mode="upload"), "4:9 'mode' must be a mapping with 'mode_name', not a string", ""),
     (step(mode=""), "4:3 'mode' must be a mapping with 'mode_name', not null", "Nothing is written after the ':'."),
