@@ -16,11 +16,15 @@ def encode_wanted(wanted: WantedAttributes) -> bytes:
 def to_status(attributes: Attributes) -> FileStatus:
     """What a server tells of a file. One that tells no mode is taken to speak of a plain file."""
     mode = attributes.mode
+    if mode is None:
+        return FileStatus(False, True, attributes.size_bytes, None, attributes.modified_at_seconds)
+    kind = stat.S_IFMT(mode)
+    # By position: this is made for every file of a tree.
     return FileStatus(
-        is_directory=mode is not None and stat.S_ISDIR(mode),
-        is_regular=mode is None or stat.S_ISREG(mode) or stat.S_IFMT(mode) == 0,
-        size_bytes=attributes.size_bytes,
-        permissions=None if mode is None else mode & 0o777,
-        modified_at_seconds=attributes.modified_at_seconds,
-        is_link=mode is not None and stat.S_ISLNK(mode),
+        kind == stat.S_IFDIR,
+        kind in (stat.S_IFREG, 0),
+        attributes.size_bytes,
+        mode & 0o777,
+        attributes.modified_at_seconds,
+        kind == stat.S_IFLNK,
     )

@@ -49,7 +49,7 @@ class BatchFile(Countdown):
         # Bytes that were sent and are not acknowledged.
         self._in_flight_bytes = 0
         self._takers: dict[int, Take] = {}
-        self._then: Callable[[], None] = lambda: None
+        self._then: Callable[[], None] = _nothing
         self.error: Exception | None = None
         self.doing = ""
 
@@ -122,7 +122,14 @@ class BatchFile(Countdown):
 
     def finish(self) -> None:
         """The file is over, well or not."""
+        # Its own methods, kept here, would keep it alive until the garbage collector comes round.
+        self._then = _nothing
+        self._takers.clear()
         self._engine.finish(self, self.error)
+
+
+def _nothing() -> None:
+    """No stage follows."""
 
 
 def ignore(kind: int, body: memoryview) -> None:

@@ -121,13 +121,17 @@ def look_at(path: str) -> FileStatus | None:
 
 
 def to_status(found: os.stat_result) -> FileStatus:
+    """What the system says of a file."""
+    mode = found.st_mode
+    kind = stat.S_IFMT(mode)
+    # By position: this is made for every file of a tree.
     return FileStatus(
-        is_directory=stat.S_ISDIR(found.st_mode),
-        is_regular=stat.S_ISREG(found.st_mode),
-        size_bytes=found.st_size,
-        permissions=stat.S_IMODE(found.st_mode) & 0o777,
-        modified_at_seconds=found.st_mtime_ns // 1_000_000_000,
-        is_link=stat.S_ISLNK(found.st_mode),
+        kind == stat.S_IFDIR,
+        kind == stat.S_IFREG,
+        found.st_size,
+        mode & 0o777,
+        found.st_mtime_ns // 1_000_000_000,
+        kind == stat.S_IFLNK,
     )
 
 

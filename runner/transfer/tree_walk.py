@@ -77,6 +77,7 @@ class TreeWalk(ABC):
         self.copy = copy
         self.around = around
         self.filter = Filter(copy.include, copy.exclude)
+        self._has_patterns = bool(copy.include or copy.exclude)
         self.counts = Counts()
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
@@ -225,7 +226,7 @@ class TreeWalk(ABC):
         path = folder.child(name)
         if not is_proper_name(name):
             self.fail(path, FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm."))
-        elif not self.filter.admits(path, is_folder=source.is_directory):
+        elif self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
             return
         elif source.is_link:
             self._look_at_link(folder, name, destination)
@@ -289,7 +290,14 @@ class TreeWalk(ABC):
         path = folder.child(name)
         self.counts.files += 1
         self.counts.bytes += source.size_bytes or 0
-        if destination is not None and destination.is_link:
+        # Of the many files of a tree nearly all are new or right already: for them nothing has to be weighed.
+        if destination is None:
+            self._begin_copy(folder, name, source, None)
+            return
+        if self._is_right(source, destination):
+            self.counts.files_right += 1
+            return
+        if destination.is_link:
             # It is the link that is replaced; its own permissions say nothing.
             destination = destination._replace(permissions=None)
         try:
@@ -313,6 +321,18 @@ class TreeWalk(ABC):
                 self._change_permissions(path, decision.wanted.permissions)
             case _:
                 self._begin_copy(folder, name, source, destination)
+
+    def _is_right(self, source: FileStatus, destination: FileStatus) -> bool:
+        """Whether size, time and permissions are what they shall be; False is no verdict."""
+        wanted = source.permissions if self.copy.permissions is None else self.copy.permissions
+        return (
+            destination.is_regular
+            and source.size_bytes == destination.size_bytes
+            and source.modified_at_seconds == destination.modified_at_seconds
+            and destination.permissions == wanted
+            and self.copy.compare == "size_mtime"
+            and None not in destination
+        )
 
     def _change_permissions(self, path: str, permissions: int | None) -> None:
         if permissions is None:
