@@ -149,19 +149,23 @@ class Listing(Protocol):
 
 
 ErrandKind = Literal[
-    "make folder", "set attributes", "remove", "remove folder", "make link", "read link", "resolve", "look", "rename"
+    "make folder", "set attributes", "remove", "remove folder", "make link", "read link", "resolve", "look"
 ]
 
 
 @dataclass(slots=True)
 class Errand:
-    """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then."""
+    """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
+
+    A link is made under its `temporary` name and renamed over what is there.
+    """
 
     what: ErrandKind
     path: str
     done: Callable[[Errand, StepError | None], None]
     wanted: WantedAttributes = NOTHING_WANTED
     target: str = ""
+    temporary: str = ""
     answer: str = ""
     status: FileStatus | None = None
 

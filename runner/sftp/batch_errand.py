@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.remote_files import Errand
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_file import BatchFile
+from runner.sftp.batch_file import BatchFile, ignore
 from runner.sftp.batch_upload import POSIX_RENAME
 from runner.sftp.packets import Attributes, MalformedPacket, Reader, StatusCode, Type, encode_path, encode_string
 from runner.sftp.session import Refusal
@@ -18,7 +18,6 @@ _DOING = {
     "read link": "cannot read the link",
     "resolve": "cannot resolve",
     "look": "cannot look at",
-    "rename": "cannot rename",
 }
 
 
@@ -35,8 +34,30 @@ class SingleRequest(BatchFile):
         return self.job.path
 
     def begin(self) -> None:
-        self._then = self.finish
+        self._then = self._publish_link if self.job.what == "make link" else self.finish
         self.ask(*self._make_request(), self._take_answer)
+
+    def _publish_link(self) -> None:
+        """The link is there, under its temporary name."""
+        if self.error is not None:
+            self._remove_link()
+            return
+        self._then = self._after_rename
+        temporary, path = encode_path(self.job.temporary), encode_path(self.job.path)
+        if POSIX_RENAME in self._engine.session.extensions:
+            self.ask(Type.EXTENDED, encode_string(POSIX_RENAME.encode()) + temporary + path, self._take_answer)
+        else:
+            self.ask(Type.RENAME, temporary + path, self._take_answer)
+
+    def _after_rename(self) -> None:
+        if self.error is not None:
+            self._remove_link()
+        else:
+            self.finish()
+
+    def _remove_link(self) -> None:
+        self._then = self.finish
+        self.ask(Type.REMOVE, encode_path(self.job.temporary), ignore)
 
     def _make_request(self) -> tuple[Type, bytes]:
         path = encode_path(self.job.path)
@@ -51,18 +72,13 @@ class SingleRequest(BatchFile):
                 return Type.RMDIR, path
             case "make link":
                 # OpenSSH, and everybody after it, takes target and link in the other order than the draft.
-                return Type.SYMLINK, encode_path(self.job.target) + path
+                return Type.SYMLINK, encode_path(self.job.target) + encode_path(self.job.temporary)
             case "read link":
                 return Type.READLINK, path
             case "resolve":
                 return Type.REALPATH, path
             case "look":
                 return Type.STAT, path
-            case "rename":
-                target = encode_path(self.job.target)
-                if POSIX_RENAME in self._engine.session.extensions:
-                    return Type.EXTENDED, encode_string(POSIX_RENAME.encode()) + path + target
-                return Type.RENAME, path + target
 
     def _take_answer(self, kind: int, body: memoryview) -> None:
         if kind == Type.NAME:

@@ -132,22 +132,14 @@ class TreeUp(TreeWalk):
             self.counts.links_changed += 1
             return
         place = self.destination_path(path)
-        temporary = self.names.path_beside(place)
 
-        def publish(errand: Errand, error: StepError | None) -> None:
-            if error is not None:
-                self.fail(path, error)
-                return
-            self.batch.run(Errand("rename", temporary, published, target=place))
-
-        def published(errand: Errand, error: StepError | None) -> None:
+        def made(errand: Errand, error: StepError | None) -> None:
             if error is None:
                 self.counts.links_changed += 1
             else:
                 self.fail(path, error)
-                self.batch.run(Errand("remove", temporary, lambda errand, error: None))
 
-        self.batch.run(Errand("make link", temporary, publish, target=target))
+        self.batch.run(Errand("make link", place, made, target=target, temporary=self.names.path_beside(place)))
 
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)
