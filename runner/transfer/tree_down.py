@@ -90,7 +90,7 @@ class TreeDown(TreeWalk):
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
         self.root.was_made = True
-        self.counts.folders_changed += 1
+        self.tally.folders_changed += 1
 
     def copy_all(self, batch: Batch) -> None:
         if self.copy.links == "follow":
@@ -139,12 +139,12 @@ class TreeDown(TreeWalk):
 
         def compare(errand: Errand, error: StepError | None) -> None:
             if error is not None:
-                self.fail(path, error)
+                self.tally.fail(path, error)
             elif destination is not None and destination.is_link and self._target_of(path) == errand.answer:
-                self.counts.files_right += 1
+                self.tally.files_right += 1
             elif destination is not None and destination.is_directory:
                 hint = "Remove or rename one of them."
-                self.fail(
+                self.tally.fail(
                     path, FileRefused(f"{path!r} is a folder on this machine, and a link in the source", hint=hint)
                 )
             else:
@@ -164,7 +164,7 @@ class TreeDown(TreeWalk):
             self._folders_open.leave(opened)
 
     def _make_link(self, path: str, target: str) -> None:
-        self.counts.links_changed += 1
+        self.tally.links_changed += 1
         if self.around.is_check:
             return
         folder, name = self._split(path)
@@ -181,23 +181,23 @@ class TreeDown(TreeWalk):
             finally:
                 self._folders_open.leave(opened)
         except (OSError, StepError) as error:
-            self.counts.links_changed -= 1
-            self.fail(path, self._explain(error, "cannot create the link", path))
+            self.tally.links_changed -= 1
+            self.tally.fail(path, self._explain(error, "cannot create the link", path))
 
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)
 
         def resolved(errand: Errand, error: StepError | None) -> None:
             if error is not None:
-                self.fail(path, error)
+                self.tally.fail(path, error)
             elif not is_inside(errand.answer, self.root.real_path):
-                self.fail(path, leads_out(path, errand.answer))
+                self.tally.fail(path, leads_out(path, errand.answer))
             else:
                 self.batch.run(Errand("look", errand.answer, looked, answer=errand.answer))
 
         def looked(errand: Errand, error: StepError | None) -> None:
             if error is not None or errand.status is None:
-                self.fail(path, error or FileRefused(f"the server does not tell what the link {path!r} leads to"))
+                self.tally.fail(path, error or FileRefused(f"the server does not tell what the link {path!r} leads to"))
             else:
                 see(errand.status, errand.path)
 
@@ -234,7 +234,7 @@ class TreeDown(TreeWalk):
         try:
             see(self.local_entries(Folder(path, self.root.source, self.root.source)))
         except StepError as error:
-            self.fail(path, error)
+            self.tally.fail(path, error)
 
     def remove(self, path: str, *, is_folder: bool) -> None:
         folder, name = self._split(path)
@@ -293,4 +293,4 @@ class _Listing:
                 raise error
             self._walk.see(self._folder, self._entries, self._walk.local_entries(self._folder))
         except StepError as failure:
-            self._walk.fail(self._folder.path or ".", failure)
+            self._walk.tally.fail(self._folder.path or ".", failure)

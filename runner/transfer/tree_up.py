@@ -73,7 +73,7 @@ class TreeUp(TreeWalk):
             )
         self.around.remote.create_parents(f"{self.destination_root}/x")
         self.root.was_made = True
-        self.counts.folders_changed += 1
+        self.tally.folders_changed += 1
 
     def enter(self, folder: Folder) -> None:
         if folder.destination is None:
@@ -108,7 +108,7 @@ class TreeUp(TreeWalk):
         try:
             target = os.readlink(self.source_path(path))
         except OSError as error:
-            self.fail(path, explain_os_error(error, "cannot read the link", self.source_path(path)))
+            self.tally.fail(path, explain_os_error(error, "cannot read the link", self.source_path(path)))
             return
         if destination is None or not destination.is_link:
             self._make_link(folder, path, target, destination)
@@ -116,7 +116,7 @@ class TreeUp(TreeWalk):
 
         def compare(errand: Errand, error: StepError | None) -> None:
             if error is None and errand.answer == target:
-                self.counts.files_right += 1
+                self.tally.files_right += 1
             else:
                 self._make_link(folder, path, target, destination)
 
@@ -125,19 +125,21 @@ class TreeUp(TreeWalk):
     def _make_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
         if destination is not None and destination.is_directory:
             hint = "Remove or rename one of them."
-            self.fail(path, FileRefused(f"{path!r} is a folder {self.where}, and a link in the source", hint=hint))
+            self.tally.fail(
+                path, FileRefused(f"{path!r} is a folder {self.where}, and a link in the source", hint=hint)
+            )
             return
         folder.is_touched = True
         if self.around.is_check:
-            self.counts.links_changed += 1
+            self.tally.links_changed += 1
             return
         place = self.destination_path(path)
 
         def made(errand: Errand, error: StepError | None) -> None:
             if error is None:
-                self.counts.links_changed += 1
+                self.tally.links_changed += 1
             else:
-                self.fail(path, error)
+                self.tally.fail(path, error)
 
         self.batch.run(Errand("make link", place, made, target=target, temporary=self.names.path_beside(place)))
 
@@ -148,10 +150,10 @@ class TreeUp(TreeWalk):
             real_path = os.path.realpath(place, strict=True)
             status = to_status(os.stat(real_path))
         except OSError as error:
-            self.fail(path, explain_os_error(error, "cannot follow the link", place))
+            self.tally.fail(path, explain_os_error(error, "cannot follow the link", place))
             return
         if not is_inside(real_path, self.root.real_path):
-            self.fail(path, leads_out(path, real_path))
+            self.tally.fail(path, leads_out(path, real_path))
             return
         see(status, real_path)
 
@@ -205,7 +207,7 @@ class _Listing:
         if error is None:
             self._walk.see(self._folder, None, self._entries)
         else:
-            self._walk.fail(self._folder.path or ".", error)
+            self._walk.tally.fail(self._folder.path or ".", error)
 
 
 class _ExtraListing:
@@ -225,7 +227,7 @@ class _ExtraListing:
         if error is None:
             self._see(self._entries)
         else:
-            self._walk.fail(self._relative_path, error)
+            self._walk.tally.fail(self._relative_path, error)
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -12,16 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from runner.errors import FileRefused, PermissionRefused, SafetyLimitHeld, ServerLacksFeature, StepError, TreeIncomplete
+from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
 from runner.plan import CopyDirectory, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import Batch, FileStatus, WantedAttributes
-from runner.results import CopyResult
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.copy import Surroundings, copy_file
 from runner.transfer.decision import decide
 from runner.transfer.filters import Filter
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import TemporaryNames
+from runner.transfer.tree_tally import Tally
 
 Entries = dict[str, FileStatus]
 
@@ -50,21 +49,6 @@ class Folder:
         return f"{self.path}/{name}" if self.path else name
 
 
-@dataclass(slots=True)
-class Counts:
-    """What the walk has found and done so far."""
-
-    files: int = 0
-    bytes: int = 0
-    files_changed: int = 0
-    files_right: int = 0
-    bytes_changed: int = 0
-    folders_changed: int = 0
-    links_changed: int = 0
-    left_alone: int = 0
-    removed: int = 0
-
-
 class TreeWalk(ABC):
     """A copy of one tree; lives as long as the step."""
 
@@ -78,17 +62,14 @@ class TreeWalk(ABC):
         self.around = around
         self.filter = Filter(copy.include, copy.exclude)
         self._has_patterns = bool(copy.include or copy.exclude)
-        self.counts = Counts()
+        self.tally = Tally(copy, around.is_check)
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
         self.names = TemporaryNames(f"{_owner(self.around.peer, copy)}.{os.getpid():x}.")
-        self.failures: list[tuple[str, StepError]] = []
-        self.failure_count = 0
-        self.warnings: list[str] = []
         self.extras: list[tuple[str, bool]] = []
         self.batch: Batch
         self.root: Folder
-        self._folders: list[Folder] = []
+        self.folders: list[Folder] = []
         self._ready: deque[tuple[Folder, Entries | None, Entries]] = deque()
         self._large: list[tuple[str, FileStatus]] = []
         self._stale = re.compile(
@@ -166,7 +147,7 @@ class TreeWalk(ABC):
 
     def report(self) -> None:
         """Tell how far it is; stop if the play is to end."""
-        self.around.on_progress(self.batch.done_bytes, max(self.counts.bytes_changed, self.batch.done_bytes))
+        self.around.on_progress(self.batch.done_bytes, max(self.tally.bytes_changed, self.batch.done_bytes))
 
     def see(self, folder: Folder, source: Entries | None, destination: Entries) -> None:
         """A folder's entries are there; without the source's, they are looked at when it is the folder's turn."""
@@ -176,15 +157,15 @@ class TreeWalk(ABC):
         try:
             entries = self.list_source_now(folder) if source is None else source
         except StepError as error:
-            self.fail(folder.path or ".", error)
+            self.tally.fail(folder.path or ".", error)
             return
         if not folder.is_there and not self.around.is_check and self._is_wanted(folder, entries):
             self._make_with_parents(folder, lambda: self.see(folder, entries, destination))
             return
         if folder.is_there or self._is_wanted(folder, entries):
-            self._folders.append(folder)
+            self.folders.append(folder)
             if not folder.is_there:
-                self.counts.folders_changed += 1
+                self.tally.folders_changed += 1
         for name in sorted(entries):
             self._look_at(folder, name, entries[name], destination.get(name))
         for name, status in destination.items():
@@ -213,10 +194,10 @@ class TreeWalk(ABC):
         """A folder was made, or could not be: then nothing in it is copied."""
         waiting, folder.waiting = folder.waiting, []
         if error is not None:
-            self.fail(folder.path or ".", error)
+            self.tally.fail(folder.path or ".", error)
             return
         folder.is_there = folder.was_made = True
-        self.counts.folders_changed += 1
+        self.tally.folders_changed += 1
         if folder.parent is not None:
             folder.parent.is_touched = True
         for then in waiting:
@@ -225,7 +206,9 @@ class TreeWalk(ABC):
     def _look_at(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
         path = folder.child(name)
         if not is_proper_name(name):
-            self.fail(path, FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm."))
+            self.tally.fail(
+                path, FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")
+            )
         elif self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
             return
         elif source.is_link:
@@ -235,13 +218,13 @@ class TreeWalk(ABC):
         elif source.is_regular:
             self._look_at_file(folder, name, source, destination)
         else:
-            self.warn(f"{path!r} is a device, pipe or socket, and was left out")
+            self.tally.warn(f"{path!r} is a device, pipe or socket, and was left out")
 
     def _look_at_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)
         match self.copy.links:
             case "preserve":
-                self.counts.files += 1
+                self.tally.files += 1
                 self.copy_link(folder, name, destination)
             case "follow":
                 self.follow_link(
@@ -250,7 +233,7 @@ class TreeWalk(ABC):
                     lambda status, real_path: self._see_target(folder, name, status, destination, real_path),
                 )
             case "error":
-                self.fail(
+                self.tally.fail(
                     path,
                     FileRefused(f"{path!r} is a symbolic link", hint="'links: error' is set; 'preserve' copies links."),
                 )
@@ -263,20 +246,22 @@ class TreeWalk(ABC):
             return
         if target.is_directory and f"{folder.real_path}/".startswith(f"{real_path}/"):
             path = folder.child(name)
-            self.fail(path, FileRefused(f"the link {path!r} leads back to a folder that it is in", hint="Exclude it."))
+            self.tally.fail(
+                path, FileRefused(f"the link {path!r} leads back to a folder that it is in", hint="Exclude it.")
+            )
         elif target.is_directory:
             self._look_at_folder(folder, name, target, destination, real_path)
         elif target.is_regular:
             self._look_at_file(folder, name, target, destination)
         else:
-            self.warn(f"{folder.child(name)!r} leads to a device, pipe or socket, and was left out")
+            self.tally.warn(f"{folder.child(name)!r} leads to a device, pipe or socket, and was left out")
 
     def _look_at_folder(
         self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None, real_path: str
     ) -> None:
         path = folder.child(name)
         if destination is not None and not destination.is_directory:
-            self.fail(
+            self.tally.fail(
                 path,
                 FileRefused(
                     f"{self.destination_path(path)!r} {self.where} is no folder, and the source has one there",
@@ -288,14 +273,14 @@ class TreeWalk(ABC):
 
     def _look_at_file(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
         path = folder.child(name)
-        self.counts.files += 1
-        self.counts.bytes += source.size_bytes or 0
+        self.tally.files += 1
+        self.tally.bytes += source.size_bytes or 0
         # Of the many files of a tree nearly all are new or right already: for them nothing has to be weighed.
         if destination is None:
             self._begin_copy(folder, name, source, None)
             return
         if self._is_right(source, destination):
-            self.counts.files_right += 1
+            self.tally.files_right += 1
             return
         if destination.is_link:
             # It is the link that is replaced; its own permissions say nothing.
@@ -310,13 +295,13 @@ class TreeWalk(ABC):
                 path=self.destination_path(path),
             )
         except StepError as error:
-            self.fail(path, error)
+            self.tally.fail(path, error)
             return
         match decision.action:
             case "nothing":
-                self.counts.files_right += 1
+                self.tally.files_right += 1
             case "leave":
-                self.counts.left_alone += 1
+                self.tally.left_alone += 1
             case "chmod":
                 self._change_permissions(path, decision.wanted.permissions)
             case _:
@@ -338,26 +323,26 @@ class TreeWalk(ABC):
         if permissions is None:
             return
         if self.around.is_check:
-            self.counts.files_changed += 1
+            self.tally.files_changed += 1
         else:
             self.change_permissions(path, permissions)
 
     def permissions_changed(self, path: str, error: StepError | None) -> None:
         """A file whose content was right has its permissions, or the server refuses."""
         if error is None:
-            self.counts.files_changed += 1
+            self.tally.files_changed += 1
         elif self.copy.permissions is None and isinstance(error, PermissionRefused | ServerLacksFeature | FileRefused):
-            self.counts.files_right += 1
-            self.warn(f"the server refused to preserve permissions: {error}")
+            self.tally.files_right += 1
+            self.tally.warn(f"the server refused to preserve permissions: {error}")
         else:
-            self.fail(path, error)
+            self.tally.fail(path, error)
 
     def _begin_copy(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
         path = folder.child(name)
         folder.is_touched = True
-        self.counts.bytes_changed += source.size_bytes or 0
+        self.tally.bytes_changed += source.size_bytes or 0
         if self.around.is_check:
-            self.counts.files_changed += 1
+            self.tally.files_changed += 1
         elif (
             (source.size_bytes or 0) >= RESUME_FROM_BYTES or self.copy.verify == "checksum" or source.size_bytes is None
         ):
@@ -369,11 +354,11 @@ class TreeWalk(ABC):
         """A file of the batch is over."""
         if outcome.error is not None:
             root = self.destination_root
-            self.fail(outcome.file.destination_path[len(root) :].lstrip("/"), outcome.error)
+            self.tally.fail(outcome.file.destination_path[len(root) :].lstrip("/"), outcome.error)
             return
-        self.counts.files_changed += 1
+        self.tally.files_changed += 1
         for warning in outcome.warnings:
-            self.warn(warning)
+            self.tally.warn(warning)
 
     def copy_large_files(self) -> None:
         """Large files go one after the other, each with all that one file can have: several channels, resuming."""
@@ -388,20 +373,20 @@ class TreeWalk(ABC):
             done = self.batch.done_bytes
 
             def report(done_bytes: int, total_bytes: int, before: int = done) -> None:
-                self.around.on_progress(before + done_bytes, max(self.counts.bytes_changed, before + done_bytes))
+                self.around.on_progress(before + done_bytes, max(self.tally.bytes_changed, before + done_bytes))
 
             try:
                 result = copy_file(copy, replace(self.around, on_progress=report))
             except StepError as error:
                 if error.exit_code == 4:
                     raise
-                self.fail(path, error)
+                self.tally.fail(path, error)
                 continue
-            self.counts.files_changed += result.files_changed
+            self.tally.files_changed += result.files_changed
             for warning in result.warnings:
-                self.warn(warning)
+                self.tally.warn(warning)
 
-    # Stage two: remove what the source lacks.
+    # What the source lacks; `tree_extras.py` removes it.
 
     def _find_extra(self, folder: Folder, name: str, status: FileStatus, source: Entries) -> None:
         path = folder.child(name)
@@ -422,155 +407,18 @@ class TreeWalk(ABC):
         if not self.around.is_check:
             self.remove(path, is_folder=False)
 
-    def remove_extras(self, batch: Batch) -> SafetyLimitHeld | None:
-        """Remove what the source lacks, or nothing of it if that is too much."""
-        self.batch = batch
-        wanted = self._list_extras()
-        limit = self.copy.max_delete
-        if len(wanted) > limit:
-            return SafetyLimitHeld(
-                f"more than {limit:,} files and folders would be removed from {self.destination_root!r} {self.where}, "
-                "so none was",
-                hint=f"'max_delete' is {limit}. Check the source, or raise it.",
-            )
-        self.counts.removed = len(wanted)
-        if self.around.is_check:
-            return None
-        for path, is_folder in wanted:
-            if not is_folder:
-                self.remove(path, is_folder=False)
-        self.work()
-        # A folder goes when everything in it has gone.
-        folders = sorted((path for path, is_folder in wanted if is_folder), key=lambda path: -path.count("/"))
-        for depth in sorted({path.count("/") for path in folders}, reverse=True):
-            for path in folders:
-                if path.count("/") == depth:
-                    self.remove(path, is_folder=True)
-            self.work()
-        return None
-
-    def _list_extras(self) -> list[tuple[str, bool]]:
-        """Everything that would be removed, no more than one beyond the limit."""
-        found: list[tuple[str, bool]] = []
-        kept: set[str] = set()
-        waiting = deque(self.extras)
-        while waiting and len(found) <= self.copy.max_delete:
-            path, is_folder = waiting.popleft()
-            found.append((path, is_folder))
-            if is_folder:
-                self.list_extra(path, functools.partial(_spread, path, waiting, kept, self.filter))
-                self.work()
-        return [one for one in found if one[0] not in kept]
-
     def removed(self, path: str, error: StepError | None) -> None:
         """Something was removed, or could not be."""
         if error is not None:
-            self.counts.removed -= 1
-            self.fail(path, error)
-
-    # Stage three: modes and times of folders.
-
-    def finish_folders(self, batch: Batch) -> None:
-        """Give the folders their modes and times, from the deepest up: writing into one changes its time."""
-        self.batch = batch
-        for folder in reversed(self._folders):
-            wanted = self._wanted_of_folder(folder)
-            if wanted == WantedAttributes(None, None):
-                continue
-            if self.around.is_check:
-                is_new = folder.destination is None
-                self.counts.folders_changed += not is_new and not folder.is_touched
-            else:
-                self.set_folder_attributes(folder, wanted)
-        self.work()
-
-    def _wanted_of_folder(self, folder: Folder) -> WantedAttributes:
-        """What is to be changed; nothing where it is right already."""
-        found = None if folder.was_made or folder.destination is None else folder.destination
-        if self.copy.permissions is not None:
-            permissions: int | None = self.copy.permissions | (self.copy.permissions & 0o444) >> 2
-        elif "permissions" in self.copy.preserve:
-            permissions = folder.source.permissions
-        else:
-            permissions = self.new_folder_permissions if folder.was_made else None
-        modified_at = folder.source.modified_at_seconds if "times" in self.copy.preserve else None
-        if found is not None and found.permissions == permissions:
-            permissions = None
-        if found is not None and not folder.is_touched and found.modified_at_seconds == modified_at:
-            modified_at = None
-        return WantedAttributes(permissions, modified_at)
+            self.tally.removed -= 1
+            self.tally.fail(path, error)
 
     def folder_set(self, folder: Folder, error: StepError | None) -> None:
         """A folder has its modes and times, or the server refuses."""
         if error is not None:
-            self.warn(f"the server refused to set modes or times of folders: {error}")
+            self.tally.warn(f"the server refused to set modes or times of folders: {error}")
         elif not folder.was_made and not folder.is_touched:
-            self.counts.folders_changed += 1
-
-    # What comes of it.
-
-    def fail(self, path: str, error: StepError) -> None:
-        """Note what could not be done. What ends the session is raised by the batch instead."""
-        self.failure_count += 1
-        if len(self.failures) < 1000:
-            self.failures.append((path, error))
-
-    def warn(self, warning: str) -> None:
-        """Note something, once."""
-        if warning not in self.warnings and len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append(warning)
-
-    def conclude(self, refusal: SafetyLimitHeld | None) -> CopyResult:
-        """The result. Raises `TreeIncomplete` or the refusal if anything was left undone."""
-        counts = self.counts
-        if self.failure_count:
-            raise self._incomplete()
-        if refusal is not None:
-            refusal.message = f"{refusal.message}; {self._describe()}"
-            raise refusal
-        return CopyResult(
-            source=self.copy.source,
-            destination=self.copy.destination,
-            size_bytes=counts.bytes,
-            files_changed=counts.files_changed,
-            bytes_transferred=0 if self.around.is_check else counts.bytes_changed,
-            message=self._describe(),
-            files_total=counts.files,
-            verified="size" if counts.files_changed and not self.around.is_check else None,
-            atomic=self.copy.atomic if counts.files_changed else None,
-            folders_changed=counts.folders_changed,
-            links_changed=counts.links_changed,
-            removed=counts.removed,
-            warnings=tuple(self.warnings),
-        )
-
-    def _incomplete(self) -> TreeIncomplete:
-        told = "; ".join(f"{path}: {error}" for path, error in self.failures[:MAX_FAILURES_TOLD])
-        more = self.failure_count - MAX_FAILURES_TOLD
-        codes = {error.exit_code for _, error in self.failures}
-        return TreeIncomplete(
-            f"{self.failure_count:,} of what is in {self.copy.source!r} could not be copied: {told}"
-            f"{f'; and {more:,} more' if more > 0 else ''}. The rest is done: {self._describe()}",
-            hint=self.failures[0][1].hint or "Play again when it is mended: what is right already is not copied again.",
-            exit_code=codes.pop() if len(codes) == 1 else 2,
-        )
-
-    def _describe(self) -> str:
-        counts, would = self.counts, "would be " if self.around.is_check else ""
-        parts = []
-        if counts.files_changed:
-            parts.append(f"{counts.files_changed:,} of {counts.files:,} files {would}copied")
-        else:
-            parts.append(f"{counts.files:,} files, none {would}copied")
-        for count, what in (
-            (counts.links_changed, "links made"),
-            (counts.folders_changed, "folders changed"),
-            (counts.removed, "removed"),
-            (counts.left_alone, "left alone (if_exists: skip)"),
-        ):
-            if count:
-                parts.append(f"{count:,} {would}{what}")
-        return ", ".join(parts)
+            self.tally.folders_changed += 1
 
     def source_path(self, path: str) -> str:
         """An entry on the source's side."""
@@ -612,16 +460,3 @@ def _is_running(pid: int) -> bool:
         return True
     # This process itself: an earlier attempt of the same play has left it.
     return pid != os.getpid()
-
-
-def _spread(path: str, waiting: deque[tuple[str, bool]], kept: set[str], patterns: Filter, entries: Entries) -> None:
-    """What is in a folder that shall go goes with it, but for what is excluded, which keeps the folder."""
-    for name, status in entries.items():
-        if not is_proper_name(name):
-            continue
-        child = f"{path}/{name}"
-        if patterns.excludes(child, is_folder=status.is_directory):
-            parts = path.split("/")
-            kept.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
-        else:
-            waiting.append((child, status.is_directory))

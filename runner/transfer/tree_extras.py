@@ -1,0 +1,66 @@
+"""Removes from a tree's destination what its source lacks, or nothing of it if that is too much."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+
+from runner.errors import SafetyLimitHeld
+from runner.remote_files import Batch
+from runner.transfer.filters import Filter
+from runner.transfer.tree_walk import Entries, TreeWalk, is_proper_name
+
+
+def remove_extras(walk: TreeWalk, batch: Batch) -> SafetyLimitHeld | None:
+    """Remove what the source lacks, or nothing of it if that is too much."""
+    walk.batch = batch
+    wanted = _list_extras(walk)
+    limit = walk.copy.max_delete
+    if len(wanted) > limit:
+        return SafetyLimitHeld(
+            f"more than {limit:,} files and folders would be removed from {walk.destination_root!r} {walk.where}, "
+            "so none was",
+            hint=f"'max_delete' is {limit}. Check the source, or raise it.",
+        )
+    walk.tally.removed = len(wanted)
+    if walk.around.is_check:
+        return None
+    for path, is_folder in wanted:
+        if not is_folder:
+            walk.remove(path, is_folder=False)
+    walk.work()
+    # A folder goes when everything in it has gone.
+    folders = sorted((path for path, is_folder in wanted if is_folder), key=lambda path: -path.count("/"))
+    for depth in sorted({path.count("/") for path in folders}, reverse=True):
+        for path in folders:
+            if path.count("/") == depth:
+                walk.remove(path, is_folder=True)
+        walk.work()
+    return None
+
+
+def _list_extras(walk: TreeWalk) -> list[tuple[str, bool]]:
+    """Everything that would be removed, no more than one beyond the limit."""
+    found: list[tuple[str, bool]] = []
+    kept: set[str] = set()
+    waiting = deque(walk.extras)
+    while waiting and len(found) <= walk.copy.max_delete:
+        path, is_folder = waiting.popleft()
+        found.append((path, is_folder))
+        if is_folder:
+            walk.list_extra(path, functools.partial(_spread, path, waiting, kept, walk.filter))
+            walk.work()
+    return [one for one in found if one[0] not in kept]
+
+
+def _spread(path: str, waiting: deque[tuple[str, bool]], kept: set[str], patterns: Filter, entries: Entries) -> None:
+    """What is in a folder that shall go goes with it, but for what is excluded, which keeps the folder."""
+    for name, status in entries.items():
+        if not is_proper_name(name):
+            continue
+        child = f"{path}/{name}"
+        if patterns.excludes(child, is_folder=status.is_directory):
+            parts = path.split("/")
+            kept.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+        else:
+            waiting.append((child, status.is_directory))

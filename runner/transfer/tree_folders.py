@@ -1,0 +1,38 @@
+"""Gives a tree's folders their modes and times, last of all: writing into a folder changes its time."""
+
+from __future__ import annotations
+
+from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
+from runner.transfer.tree_walk import Folder, TreeWalk
+
+
+def finish_folders(walk: TreeWalk, batch: Batch) -> None:
+    """Give the folders their modes and times, from the deepest up: writing into one changes its time."""
+    walk.batch = batch
+    for folder in reversed(walk.folders):
+        wanted = _wanted_of_folder(walk, folder)
+        if wanted == NOTHING_WANTED:
+            continue
+        if walk.around.is_check:
+            is_new = folder.destination is None
+            walk.tally.folders_changed += not is_new and not folder.is_touched
+        else:
+            walk.set_folder_attributes(folder, wanted)
+    walk.work()
+
+
+def _wanted_of_folder(walk: TreeWalk, folder: Folder) -> WantedAttributes:
+    """What is to be changed; nothing where it is right already."""
+    found = None if folder.was_made or folder.destination is None else folder.destination
+    if walk.copy.permissions is not None:
+        permissions: int | None = walk.copy.permissions | (walk.copy.permissions & 0o444) >> 2
+    elif "permissions" in walk.copy.preserve:
+        permissions = folder.source.permissions
+    else:
+        permissions = walk.new_folder_permissions if folder.was_made else None
+    modified_at = folder.source.modified_at_seconds if "times" in walk.copy.preserve else None
+    if found is not None and found.permissions == permissions:
+        permissions = None
+    if found is not None and not folder.is_touched and found.modified_at_seconds == modified_at:
+        modified_at = None
+    return WantedAttributes(permissions, modified_at)

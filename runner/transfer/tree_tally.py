@@ -1,0 +1,97 @@
+"""What a copy of a tree adds up to: its counts, its failures, and the result or the error they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from runner.errors import SafetyLimitHeld, StepError, TreeIncomplete
+from runner.plan import CopyDirectory
+from runner.results import CopyResult
+
+MAX_FAILURES_KEPT = 1000
+MAX_FAILURES_TOLD = 5
+MAX_WARNINGS = 20
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the walk has found and done so far, and what it could not do."""
+
+    copy: CopyDirectory
+    is_check: bool
+
+    files: int = 0
+    bytes: int = 0
+    files_changed: int = 0
+    files_right: int = 0
+    bytes_changed: int = 0
+    folders_changed: int = 0
+    links_changed: int = 0
+    left_alone: int = 0
+    removed: int = 0
+    failures: list[tuple[str, StepError]] = field(default_factory=list)
+    failure_count: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def fail(self, path: str, error: StepError) -> None:
+        """Note what could not be done. What ends the session is raised by the batch instead."""
+        self.failure_count += 1
+        if len(self.failures) < MAX_FAILURES_KEPT:
+            self.failures.append((path, error))
+
+    def warn(self, warning: str) -> None:
+        """Note something, once."""
+        if warning not in self.warnings and len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(warning)
+
+    def conclude(self, refusal: SafetyLimitHeld | None) -> CopyResult:
+        """The result. Raises `TreeIncomplete` or the refusal if anything was left undone."""
+        if self.failure_count:
+            raise self._incomplete()
+        if refusal is not None:
+            refusal.message = f"{refusal.message}; {self.describe()}"
+            raise refusal
+        return CopyResult(
+            source=self.copy.source,
+            destination=self.copy.destination,
+            size_bytes=self.bytes,
+            files_changed=self.files_changed,
+            bytes_transferred=0 if self.is_check else self.bytes_changed,
+            message=self.describe(),
+            files_total=self.files,
+            verified="size" if self.files_changed and not self.is_check else None,
+            atomic=self.copy.atomic if self.files_changed else None,
+            folders_changed=self.folders_changed,
+            links_changed=self.links_changed,
+            removed=self.removed,
+            warnings=tuple(self.warnings),
+        )
+
+    def _incomplete(self) -> TreeIncomplete:
+        told = "; ".join(f"{path}: {error}" for path, error in self.failures[:MAX_FAILURES_TOLD])
+        more = self.failure_count - MAX_FAILURES_TOLD
+        codes = {error.exit_code for _, error in self.failures}
+        return TreeIncomplete(
+            f"{self.failure_count:,} of what is in {self.copy.source!r} could not be copied: {told}"
+            f"{f'; and {more:,} more' if more > 0 else ''}. The rest is done: {self.describe()}",
+            hint=self.failures[0][1].hint or "Play again when it is mended: what is right already is not copied again.",
+            exit_code=codes.pop() if len(codes) == 1 else 2,
+        )
+
+    def describe(self) -> str:
+        """The counts in words."""
+        would = "would be " if self.is_check else ""
+        parts = []
+        if self.files_changed:
+            parts.append(f"{self.files_changed:,} of {self.files:,} files {would}copied")
+        else:
+            parts.append(f"{self.files:,} files, none {would}copied")
+        for count, what in (
+            (self.links_changed, "links made"),
+            (self.folders_changed, "folders changed"),
+            (self.removed, "removed"),
+            (self.left_alone, "left alone (if_exists: skip)"),
+        ):
+            if count:
+                parts.append(f"{count:,} {would}{what}")
+        return ", ".join(parts)
