@@ -79,19 +79,19 @@ class Tally:
         )
 
     def describe(self) -> str:
-        """The counts in words."""
-        would = "would be " if self.is_check else ""
-        parts = []
-        if self.files_changed:
-            parts.append(f"{self.files_changed:,} of {self.files:,} files {would}copied")
-        else:
-            parts.append(f"{self.files:,} files, none {would}copied")
-        for count, what in (
-            (self.links_changed, "links made"),
-            (self.folders_changed, "folders changed"),
-            (self.removed, "removed"),
-            (self.left_alone, "left alone (if_exists: skip)"),
-        ):
-            if count:
-                parts.append(f"{count:,} {would}{what}")
-        return ", ".join(parts)
+        """The counts in words: `copied 3 of 5 files, made 1 link`."""
+        parts = [
+            (self.files_changed, "copied", "copy", f"{self.files_changed:,} of {_count(self.files, 'file')}"),
+            (self.links_changed, "made", "make", _count(self.links_changed, "link")),
+            (self.folders_changed, "changed", "change", _count(self.folders_changed, "folder")),
+            (self.removed, "removed", "remove", f"{self.removed:,}"),
+            (self.left_alone, "left alone", "leave alone", f"{_count(self.left_alone, 'file')} (if_exists: skip)"),
+        ]
+        told = [f"{verb if self.is_check else done} {what}" for count, done, verb, what in parts if count]
+        if not told:
+            return f"{_count(self.files, 'file')}, nothing to do"
+        return ("would " if self.is_check else "") + ", ".join(told)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
