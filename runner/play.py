@@ -25,7 +25,9 @@ def play(plan: Play, *, is_check: bool, observers: list[Observer], cancellation:
     # fabric costs as much time to import as all the rest: only what connects pays for it.
     from runner.execution.run import run_play
 
-    gc.freeze()
+    # Once: what a second freeze finds may be garbage of the first play, and would never be collected.
+    if not gc.get_freeze_count():
+        gc.freeze()
     # Little of what a play makes refers to itself, and a tree makes much of it: looking for garbage as often as Python does
     # by default takes a tenth of the time.
     gc.set_threshold(20_000, 20, 20)
