@@ -244,6 +244,10 @@ class RemoteFiles(Protocol):
         """Make the missing folders above `path`. Returns those it knows it made, outermost first."""
         ...
 
+    def create_folder(self, path: str) -> list[str]:
+        """Make a folder that is not there, and those above it that are missing. Returns as `create_parents`."""
+        ...
+
     def remove_folders(self, folders: list[str]) -> None:
         """Remove folders that `create_parents` made, as far as they are still empty."""
         ...

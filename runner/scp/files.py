@@ -80,6 +80,10 @@ class ScpFiles:
         # `mkdir -p` does not tell which folders it made.
         return []
 
+    def create_folder(self, path: str) -> list[str]:
+        self._shell.create_folder(path)
+        return []
+
     def remove_folders(self, folders: list[str]) -> None:
         pass
 

@@ -80,19 +80,35 @@ class SftpFiles:
 
     def create_parents(self, path: str) -> list[str]:
         parent = posixpath.dirname(path)
-        missing: list[str] = []
-        while parent not in ("", "/") and not self._is_directory(parent):
-            missing.append(parent)
-            parent = posixpath.dirname(parent)
-        missing.reverse()
-        for folder in missing:
+        if parent in ("", "/") or self._is_directory(parent):
+            return []
+        return self.create_folder(parent)
+
+    def create_folder(self, path: str) -> list[str]:
+        missing = [path]
+        made: list[str] = []
+        # Nearly always only the last one is missing: it is tried first, since each look at one above takes a round trip.
+        while missing:
             try:
-                self._session.call(Type.MKDIR, encode_path(folder), Attributes().encode())
+                self._session.call(Type.MKDIR, encode_path(missing[-1]), Attributes().encode())
+                made.append(missing[-1])
             except Refusal as refusal:
+                parent = posixpath.dirname(missing[-1])
+                if not made and parent not in ("", "/") and self._is_for_want_of(parent, refusal):
+                    missing.append(parent)
+                    continue
                 # Somebody else may have made it in the meantime.
-                if not self._is_directory(folder):
-                    raise explain_refusal(refusal, "cannot create the folder", folder, self._session) from refusal
-        return missing
+                if not self._is_directory(missing[-1]):
+                    self.remove_folders(made)
+                    raise explain_refusal(refusal, "cannot create the folder", missing[-1], self._session) from refusal
+            missing.pop()
+        return made
+
+    def _is_for_want_of(self, folder: str, refusal: Refusal) -> bool:
+        """Whether something could not be made in a folder because that is missing. Not all servers say so."""
+        if refusal.code == StatusCode.FAILURE:
+            return not self._is_directory(folder)
+        return refusal.code == StatusCode.NO_SUCH_FILE
 
     def remove_folders(self, folders: list[str]) -> None:
         for folder in reversed(folders):

@@ -71,7 +71,7 @@ class TreeUp(TreeWalk):
                 f"the folder above {self.destination_root!r} does not exist {self.where}",
                 hint="'create_parents: true' makes it.",
             )
-        self.around.remote.create_parents(f"{self.destination_root}/x")
+        self.around.remote.create_folder(self.destination_root)
         self.root.was_made = True
         self.tally.folders_changed += 1
 
