@@ -24,7 +24,7 @@ FINISH_REQUEST_SECONDS = 2.0
 # The server is told to go on well before its window is used up.
 REPLENISH_BYTES = 4 * 1024 * 1024
 MAX_PIECE_BYTES = 1024 * 1024
-# OpenSSH gives room for 32 to 96 KiB at a time. Waking up for each to send as little costs a fifth more of our CPU.
+# OpenSSH gives room for 32 to 96 KiB at a time. Waking up for each to send as little costs a tenth more of our CPU.
 WORTHWHILE_ROOM_BYTES = 512 * 1024
 
 
