@@ -78,7 +78,10 @@ class Reply:
 
 
 class Countdown:
-    """Waits for the replies to several requests, nearly all of which will be OK. Called in the transport's thread."""
+    """Waits for the replies to several requests, nearly all of which will be OK. Called in the transport's thread.
+
+    No ABC: `isinstance` is asked of it for each reply, and an ABC answers slowly.
+    """
 
     __slots__ = ()
 

@@ -100,9 +100,6 @@ class TreeDown(TreeWalk):
     def enter(self, folder: Folder) -> None:
         self.batch.list(_Listing(self, folder))
 
-    def list_source_now(self, folder: Folder) -> Entries:
-        raise NotImplementedError  # the server's entries always come with the visit
-
     def local_entries(self, folder: Folder) -> Entries:
         """What is in a folder of the destination. Raises `FileError`."""
         if folder.destination is None:
@@ -291,6 +288,6 @@ class _Listing:
         try:
             if error is not None:
                 raise error
-            self._walk.see(self._folder, self._entries, self._walk.local_entries(self._folder))
+            self._walk.see(self._folder, lambda: self._entries, self._walk.local_entries(self._folder))
         except StepError as failure:
             self._walk.tally.fail(self._folder.path or ".", failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -77,11 +78,15 @@ class TreeUp(TreeWalk):
 
     def enter(self, folder: Folder) -> None:
         if folder.destination is None:
-            self.see(folder, None, {})
+            self.see_destination(folder, {})
         else:
             self.batch.list(_Listing(self, folder))
 
-    def list_source_now(self, folder: Folder) -> Entries:
+    def see_destination(self, folder: Folder, entries: Entries) -> None:
+        """The server has listed a folder of the destination."""
+        self.see(folder, functools.partial(self._list_source, folder), entries)
+
+    def _list_source(self, folder: Folder) -> Entries:
         path = self.source_path(folder.path)
         try:
             with os.scandir(path) as entries:
@@ -181,10 +186,9 @@ class TreeUp(TreeWalk):
         self.batch.list(_ExtraListing(self, path, see))
 
     def remove(self, path: str, *, is_folder: bool) -> None:
-        what = "remove folder" if is_folder else "remove"
         self.batch.run(
             Errand(
-                "remove folder" if what == "remove folder" else "remove",
+                "remove folder" if is_folder else "remove",
                 self.destination_path(path),
                 lambda errand, error: self.removed(path, error),
             )
@@ -205,7 +209,7 @@ class _Listing:
 
     def finish(self, error: StepError | None) -> None:
         if error is None:
-            self._walk.see(self._folder, None, self._entries)
+            self._walk.see_destination(self._folder, self._entries)
         else:
             self._walk.tally.fail(self._folder.path or ".", error)
 

@@ -23,6 +23,8 @@ from runner.transfer.temporary import TemporaryNames
 from runner.transfer.tree_tally import Tally
 
 Entries = dict[str, FileStatus]
+# Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
+ListSource = Callable[[], Entries]
 
 MAX_FAILURES_TOLD = 5
 MAX_WARNINGS = 20
@@ -70,7 +72,7 @@ class TreeWalk(ABC):
         self.batch: Batch
         self.root: Folder
         self.folders: list[Folder] = []
-        self._ready: deque[tuple[Folder, Entries | None, Entries]] = deque()
+        self._ready: deque[tuple[Folder, ListSource, Entries]] = deque()
         self._large: list[tuple[str, FileStatus]] = []
         self._stale = re.compile(
             rf"\..*\.runner-{re.escape(self.names.token.split('.')[0])}\.([0-9a-f]+)\.[0-9a-f-]+\.tmp"
@@ -89,10 +91,6 @@ class TreeWalk(ABC):
     @abstractmethod
     def enter(self, folder: Folder) -> None:
         """Begin to list a folder; `see` it when the entries are there."""
-
-    @abstractmethod
-    def list_source_now(self, folder: Folder) -> Entries:
-        """The source's entries, if they can be had at once. Raises a `StepError`."""
 
     @abstractmethod
     def make_folder(self, folder: Folder) -> None:
@@ -149,18 +147,18 @@ class TreeWalk(ABC):
         """Tell how far it is; stop if the play is to end."""
         self.around.on_progress(self.batch.done_bytes, max(self.tally.bytes_changed, self.batch.done_bytes))
 
-    def see(self, folder: Folder, source: Entries | None, destination: Entries) -> None:
-        """A folder's entries are there; without the source's, they are looked at when it is the folder's turn."""
-        self._ready.append((folder, source, destination))
+    def see(self, folder: Folder, list_source: ListSource, destination: Entries) -> None:
+        """A folder can be visited: the server's part of its entries is there."""
+        self._ready.append((folder, list_source, destination))
 
-    def _visit(self, folder: Folder, source: Entries | None, destination: Entries) -> None:
+    def _visit(self, folder: Folder, list_source: ListSource, destination: Entries) -> None:
         try:
-            entries = self.list_source_now(folder) if source is None else source
+            entries = list_source()
         except StepError as error:
             self.tally.fail(folder.path or ".", error)
             return
         if not folder.is_there and not self.around.is_check and self._is_wanted(folder, entries):
-            self._make_with_parents(folder, lambda: self.see(folder, entries, destination))
+            self._make_with_parents(folder, lambda: self.see(folder, lambda: entries, destination))
             return
         if folder.is_there or self._is_wanted(folder, entries):
             self.folders.append(folder)
@@ -409,9 +407,13 @@ class TreeWalk(ABC):
 
     def removed(self, path: str, error: StepError | None) -> None:
         """Something was removed, or could not be."""
-        if error is not None:
-            self.tally.removed -= 1
-            self.tally.fail(path, error)
+        if error is None:
+            return
+        if self._is_stale(path.rpartition("/")[2]):
+            self.tally.warn(f"an earlier play's temporary file {path!r} could not be removed: {error}")
+            return
+        self.tally.removed -= 1
+        self.tally.fail(path, error)
 
     def folder_set(self, folder: Folder, error: StepError | None) -> None:
         """A folder has its modes and times, or the server refuses."""

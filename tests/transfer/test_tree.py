@@ -13,8 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
+from runner.plan import CopyDirectoryFromEngine
+from runner.transfer.tree_walk import _owner
 from tests.conftest import Outcome, Runner, connection, snapshot
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -416,3 +419,32 @@ def test_a_signal_ends_a_tree_cleanly(runner: Runner, tmp_path: Path) -> None:
         assert process.wait(10) == 143
 
     assert [name for name in snapshot(tree.destination) if ".runner-" in name] == []
+
+
+@pytest.mark.parametrize("is_removable", [True, False])
+def test_a_dead_plays_temporary_file_goes_or_is_warned_of(runner: Runner, tmp_path: Path, is_removable: bool) -> None:
+    """It is neither counted as removed nor, if it must stay, a failure of the copy."""
+    factory: Any = FileServer if is_removable else RefusedRemove
+    with AsyncsshServer(tmp_path / "server", root=Path("/"), sftp_factory=factory) as server:
+        tree = Tree(runner, server, is_upload=True)
+        (tree.source).mkdir()
+        (tree.source / "a").write_text("new")
+        walk_owner = _owner(f"{server.host}:{server.port}", CopyDirectoryFromEngine("", str(tree.destination)))
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        tree.destination.mkdir(parents=True)
+        left = tree.destination / f".a.runner-{walk_owner}.{ended.pid:x}.0123456789ab.tmp"
+        left.write_text("half")
+        outcome = tree.play(delete=True)
+
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.step["result"]["removed"] == 0
+    assert left.exists() != is_removable
+    assert any("could not be removed" in one for one in outcome.step["result"]["warnings"]) != is_removable
+
+
+class RefusedRemove(FileServer):
+    """Nothing can be removed."""
+
+    def remove(self, path: bytes) -> None:
+        raise asyncssh.SFTPPermissionDenied("Permission denied")
