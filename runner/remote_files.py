@@ -244,6 +244,13 @@ class RemoteFiles(Protocol):
         """Make the missing folders above `path`. Returns those it knows it made, outermost first."""
         ...
 
+    def claim_folder(self, path: str) -> FileStatus | None:
+        """What is at `path`, as `status` tells it; where nothing is, a folder is made, with those above it that are missing.
+
+        Raises a `StepError` when it can be neither seen nor made.
+        """
+        ...
+
     def create_folder(self, path: str) -> list[str]:
         """Make a folder that is not there, and those above it that are missing. Returns as `create_parents`."""
         ...

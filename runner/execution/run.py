@@ -20,11 +20,9 @@ from runner.events import (
     TransferProgress,
 )
 from runner.execution.sessions import Sessions
-from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, Mode, Play, Step
+from runner.plan import Play, Step
 from runner.results import CopyResult, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
 from runner.ssh.connection import Connection
-from runner.transfer.copy import Surroundings, copy_file
-from runner.transfer.tree import copy_tree
 
 MAX_PAUSE_SECONDS = 60.0
 
@@ -111,8 +109,9 @@ def _run_step(
                 with cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
                     cancellation.check()
                     remote = sessions.open(step)
-                    around = Surroundings(remote, str(step.endpoint), is_check, report, cancellation)
-                    copy = carry_out(step.mode, around)
+                    from runner.execution.modes import carry_out
+
+                    copy = carry_out(step, remote, is_check, report, cancellation)
                 status = _status_of(copy)
                 break
             except StepError as error:
@@ -139,13 +138,6 @@ def _run_step(
         failure=failure,
     )
     return result, interruption
-
-
-def carry_out(mode: Mode, around: Surroundings) -> CopyResult:
-    """What a step says, done. Raises a `StepError`, or `Interrupted`."""
-    if isinstance(mode, CopyDirectoryFromEngine | CopyDirectoryToEngine):
-        return copy_tree(mode, around)
-    return copy_file(mode, around)
 
 
 def _time_is_up(step: Step) -> StepTimedOut:

@@ -80,6 +80,9 @@ class ScpFiles:
         # `mkdir -p` does not tell which folders it made.
         return []
 
+    def claim_folder(self, path: str) -> FileStatus | None:
+        raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
+
     def create_folder(self, path: str) -> list[str]:
         self._shell.create_folder(path)
         return []

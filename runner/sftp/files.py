@@ -69,8 +69,11 @@ class SftpFiles:
         return self._shell.exists
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
+        return self._status(path, self._session.submit(Type.STAT if follow else Type.LSTAT, encode_path(path)))
+
+    def _status(self, path: str, look: Reply) -> FileStatus | None:
         try:
-            return self._stat(Type.STAT if follow else Type.LSTAT, encode_path(path))
+            return to_status(self._take(look, Type.ATTRS, Reader.take_attributes))
         except Refusal as refusal:
             if refusal.code == StatusCode.NO_SUCH_FILE:
                 return None
@@ -83,6 +86,20 @@ class SftpFiles:
         if parent in ("", "/") or self._is_directory(parent):
             return []
         return self.create_folder(parent)
+
+    def claim_folder(self, path: str) -> FileStatus | None:
+        # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
+        look = self._session.submit(Type.STAT, encode_path(path))
+        made = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
+        try:
+            self._session.expect_status(made)
+            return None
+        except Refusal:
+            pass
+        status = self._status(path, look)
+        if status is None:
+            self.create_folder(path)
+        return status
 
     def create_folder(self, path: str) -> list[str]:
         missing = [path]
@@ -219,6 +236,7 @@ class SftpFiles:
 
     def start_batch(self) -> SftpBatch:
         """A batch of copies; while it lives, nothing else may be asked of these files."""
+        self._session.settle_limits()
         handles = self._session.max_open_handles
         # Half of what the server allows: it counts handles that it is about to close.
         return SftpBatch(self._session, min(self._files_in_flight, handles // 2 or self._files_in_flight))
@@ -259,8 +277,10 @@ class SftpFiles:
             raise explain_refusal(refusal, "cannot create", path, self._session) from refusal
         try:
             self._write_on_lanes(path, handle, source, progress)
-            refused = self._set_attributes_of_handle(handle, wanted)
-            written_bytes = self._size_of_handle(handle)
+            setting = self._ask_to_set(handle, wanted)
+            look = self._session.submit(Type.FSTAT, encode_string(handle))
+            refused = self._see_what_was_refused(handle, wanted, setting)
+            written_bytes = self._size_in(look)
         except Refusal as refusal:
             self._close_quietly(handle)
             raise explain_refusal(refusal, "cannot write to", path, self._session) from refusal
@@ -278,11 +298,15 @@ class SftpFiles:
         """Write over as many channels as the line needs: at a long round trip the server's window for each is too small."""
         lanes = [Lane(self._session, handle)]
         try:
-            for session in self._more_sessions(source.size_bytes):
-                lanes.append(Lane(session, SftpFiles(session, self._shell)._open(path, OpenFlag.WRITE, Attributes())))
+            # All are asked before the first answer is waited for: one round trip, not one for each.
+            sessions = self._more_sessions(source.size_bytes)
+            openings = [ask_to_open(session, path, OpenFlag.WRITE, Attributes()) for session in sessions]
+            for session, opening in zip(sessions, openings, strict=True):
+                lanes.append(Lane(session, take(session, opening, Type.HANDLE, take_handle)))
             write_whole(lanes, source, progress)
-            for lane in lanes[1:]:
-                lane.session.call(Type.CLOSE, encode_string(lane.handle))
+            closings = [lane.session.submit(Type.CLOSE, encode_string(lane.handle)) for lane in lanes[1:]]
+            for lane, closing in zip(lanes[1:], closings, strict=True):
+                lane.session.expect_status(closing)
         except BaseException:
             for lane in lanes[1:]:
                 SftpFiles(lane.session, self._shell)._close_quietly(lane.handle)
@@ -307,25 +331,26 @@ class SftpFiles:
             return None
 
     def _open(self, path: str, flags: OpenFlag, attributes: Attributes) -> bytes:
-        reply = self._session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
-        return self._take(reply, Type.HANDLE, take_handle)
+        return self._take(ask_to_open(self._session, path, flags, attributes), Type.HANDLE, take_handle)
 
     def _stat(self, kind: Type, target: bytes) -> FileStatus:
         return to_status(self._take(self._session.submit(kind, target), Type.ATTRS, Reader.take_attributes))
 
-    def _take(self, reply: Reply, kind: Type, take: Callable[[Reader], T]) -> T:
-        try:
-            return take(self._session.expect(reply, kind))
-        except MalformedPacket as error:
-            raise self._session.malformed_field(error) from error
+    def _take(self, reply: Reply, kind: Type, take_out: Callable[[Reader], T]) -> T:
+        return take(self._session, reply, kind, take_out)
 
-    def _set_attributes_of_handle(self, handle: bytes, wanted: WantedAttributes) -> str:
-        """Set what is wanted, one by one where the server refuses them together. Says in words what it refused."""
+    def _ask_to_set(self, handle: bytes, wanted: WantedAttributes) -> Reply | None:
         if wanted.permissions is None and wanted.modified_at_seconds is None:
+            return None
+        return self._session.submit(Type.FSETSTAT, encode_string(handle), encode_wanted(wanted))
+
+    def _see_what_was_refused(self, handle: bytes, wanted: WantedAttributes, setting: Reply | None) -> str:
+        """Set what is wanted one by one where the server refused them together. Says in words what it refused."""
+        if setting is None:
             return ""
         prefix = encode_string(handle)
         try:
-            self._session.call(Type.FSETSTAT, prefix, encode_wanted(wanted))
+            self._session.expect_status(setting)
             return ""
         except Refusal as both:
             reason = describe_refusal(both)
@@ -343,9 +368,9 @@ class SftpFiles:
                 refused.append(name)
         return f"{' and '.join(refused)} ({reason})" if refused else ""
 
-    def _size_of_handle(self, handle: bytes) -> int | None:
+    def _size_in(self, look: Reply) -> int | None:
         try:
-            return self._stat(Type.FSTAT, encode_string(handle)).size_bytes
+            return to_status(self._take(look, Type.ATTRS, Reader.take_attributes)).size_bytes
         except Refusal:
             return None
 
@@ -369,6 +394,19 @@ class SftpFiles:
         except Refusal:
             return False
         return True
+
+
+def ask_to_open(session: SftpSession, path: str, flags: OpenFlag, attributes: Attributes) -> Reply:
+    """Ask for a handle of a file, without waiting for it."""
+    return session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
+
+
+def take(session: SftpSession, reply: Reply, kind: Type, take_out: Callable[[Reader], T]) -> T:
+    """Wait for a reply and take out what it holds. Raises `Refusal`, and `ConnectionLost` for one that is malformed."""
+    try:
+        return take_out(session.expect(reply, kind))
+    except MalformedPacket as error:
+        raise session.malformed_field(error) from error
 
 
 def source_missing(path: str, peer: str) -> SourceMissing:

@@ -241,6 +241,7 @@ class _WritePump(_Pump):
 
     def __init__(self, lane: Lane, cursor: _Cursor) -> None:
         super().__init__(lane.session)
+        lane.session.settle_limits()
         self._cursor = cursor
         self._handle = encode_string(lane.handle)
         # One request is built at a time, and the next not before it is sent: they share one buffer.
@@ -274,6 +275,7 @@ class _ReadPump(_Pump):
 
     def __init__(self, session: SftpSession, handle: bytes, take: Take, size_bytes: int | None, offset: int) -> None:
         super().__init__(session)
+        session.settle_limits()
         self._limit = count_reads(session.round_trip_seconds, session.read_bytes)
         self._take = take
         self._handle = encode_string(handle)

@@ -97,7 +97,8 @@ class Countdown:
 class SftpSession:
     """One SFTP session. Create it before the subsystem is started, then call `negotiate`."""
 
-    def __init__(self, channel: ByteChannel, peer: str) -> None:
+    def __init__(self, channel: ByteChannel, peer: str, piece_bytes: int = MAX_TRANSFER_BYTES) -> None:
+        """`piece_bytes` is the most that one request may carry or ask for, whatever the server allows."""
         self.channel = channel
         self.peer = peer
         self._send_lock = threading.Lock()
@@ -111,8 +112,10 @@ class SftpSession:
         # The shortest time that an answer has taken.
         self.round_trip_seconds = math.inf
         self.extensions: dict[str, bytes] = {}
-        self.read_bytes = DEFAULT_TRANSFER_BYTES
-        self.write_bytes = DEFAULT_TRANSFER_BYTES
+        self._piece_bytes = piece_bytes
+        self._limits_reply: Reply | None = None
+        # Until `settle_limits` has been called, what every server takes.
+        self.read_bytes = self.write_bytes = min(DEFAULT_TRANSFER_BYTES, piece_bytes)
         # How many files may be open at once, 0 if the server does not tell.
         self.max_open_handles = 0
         # Who sends our requests, and guards taking the replies.
@@ -121,7 +124,7 @@ class SftpSession:
         channel.listen(self._feed)
 
     def negotiate(self, deadline: Deadline) -> None:
-        """Agree on the protocol version and learn the server's extensions and limits.
+        """Agree on the protocol version and learn the server's extensions; its limits are asked for, but not waited for.
 
         Raises `ConnectTimedOut` at the deadline, `ServerLacksFeature` for a server of another version.
         """
@@ -149,7 +152,22 @@ class SftpSession:
         except MalformedPacket as error:
             raise self.malformed_field(error) from error
         if "limits@openssh.com" in self.extensions:
-            self._learn_limits(deadline)
+            self._limits_reply = self.submit(Type.EXTENDED, encode_string(b"limits@openssh.com"))
+
+    def settle_limits(self) -> None:
+        """Take the server's limits over. Whoever moves much calls it before; by then they have mostly arrived."""
+        reply, self._limits_reply = self._limits_reply, None
+        if reply is None:
+            return
+        try:
+            reader = self.expect(reply, Type.EXTENDED_REPLY)
+            reader.take_uint64()
+            read, write, handles = reader.take_uint64(), reader.take_uint64(), reader.take_uint64()
+        except (Refusal, MalformedPacket):
+            return
+        self.read_bytes = min(read or DEFAULT_TRANSFER_BYTES, MAX_TRANSFER_BYTES, self._piece_bytes)
+        self.write_bytes = min(write or DEFAULT_TRANSFER_BYTES, MAX_TRANSFER_BYTES, self._piece_bytes)
+        self.max_open_handles = handles
 
     def submit(self, kind: Type, *parts: bytes) -> Reply:
         """Send a request without waiting. Collect the reply with one of the `expect_` methods."""
@@ -214,19 +232,6 @@ class SftpSession:
     def close(self) -> None:
         """End the session; never raises."""
         self.channel.close()
-
-    def _learn_limits(self, deadline: Deadline) -> None:
-        try:
-            reply = self.submit(Type.EXTENDED, encode_string(b"limits@openssh.com"))
-            self._await(reply, deadline)
-            reader = self.expect(reply, Type.EXTENDED_REPLY)
-            reader.take_uint64()
-            read, write, handles = reader.take_uint64(), reader.take_uint64(), reader.take_uint64()
-        except (Refusal, MalformedPacket):
-            return
-        self.read_bytes = min(read, MAX_TRANSFER_BYTES) or DEFAULT_TRANSFER_BYTES
-        self.write_bytes = min(write, MAX_TRANSFER_BYTES) or DEFAULT_TRANSFER_BYTES
-        self.max_open_handles = handles
 
     def _check_status(self, reader: Reader) -> None:
         try:

@@ -52,29 +52,31 @@ class TreeUp(TreeWalk):
             )
         if self.copy.delete and is_empty:
             raise empty_source(self.source_root)
-        destination = self.around.remote.status(self.destination_root)
+        destination = self._claim_root()
         if destination is not None and not destination.is_directory:
             raise FileRefused(
                 f"the destination {self.destination_root!r} {self.where} is no folder",
                 hint="Name a folder, or remove the file that is there.",
             )
         self.root = Folder("", source, destination, real_path=os.path.realpath(self.source_root))
-        if destination is None and not self.around.is_check:
-            self._make_root()
-        self.root.is_there = destination is not None or not self.around.is_check
+        self.root.was_made = destination is None and not self.around.is_check
+        self.tally.folders_changed += self.root.was_made
+        self.root.is_there = destination is not None or self.root.was_made
 
-    def _make_root(self) -> None:
-        if (
-            not self.copy.create_parents
-            and self.around.remote.status(os.path.dirname(self.destination_root) or ".") is None
-        ):
-            raise FileRefused(
-                f"the folder above {self.destination_root!r} does not exist {self.where}",
-                hint="'create_parents: true' makes it.",
-            )
-        self.around.remote.create_folder(self.destination_root)
-        self.root.was_made = True
-        self.tally.folders_changed += 1
+    def _claim_root(self) -> FileStatus | None:
+        """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
+        remote = self.around.remote
+        if self.copy.create_parents and not self.around.is_check:
+            return remote.claim_folder(self.destination_root)
+        destination = remote.status(self.destination_root)
+        if destination is None and not self.around.is_check:
+            if remote.status(os.path.dirname(self.destination_root) or ".") is None:
+                raise FileRefused(
+                    f"the folder above {self.destination_root!r} does not exist {self.where}",
+                    hint="'create_parents: true' makes it.",
+                )
+            remote.create_folder(self.destination_root)
+        return destination
 
     def enter(self, folder: Folder) -> None:
         if folder.destination is None:

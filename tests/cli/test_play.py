@@ -236,7 +236,7 @@ def test_a_bug_says_so_and_shows_no_secret(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError(secret)
 
-    monkeypatch.setattr("runner.execution.run.copy_file", fail)
+    monkeypatch.setattr("runner.execution.modes.copy_file", fail)
     outcome = runner.play([step(asyncssh_server, upload("a", "a"), authentication=login)])
 
     assert outcome.exit_code == 1

@@ -1,0 +1,59 @@
+"""A step's protocol over its connection: SFTP or SCP, as the files of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from runner.cancellation import Cancellation, Deadline
+from runner.plan import Step
+from runner.remote_files import RemoteFiles
+from runner.scp.files import ScpFiles
+from runner.sftp.files import SftpFiles
+from runner.sftp.session import SftpSession
+from runner.shell.shell import Shell, StartCommand
+from runner.shell.stream import CommandChannel
+from runner.ssh.channel import Channel
+from runner.ssh.connection import Connection
+
+
+def open_files(
+    step: Step,
+    connection: Connection,
+    deadline: Deadline,
+    cancellation: Cancellation,
+    limit: Callable[[], AbstractContextManager[None]],
+) -> RemoteFiles:
+    """The files at the other end of a connection, over the step's protocol.
+
+    `limit` lends the limits of the attempt that is under way to the threads that open further channels for it. Raises a
+    `StepError`.
+    """
+    start_command = _command_starter(step, connection, cancellation)
+    if step.connector_type == "SCP":
+        return ScpFiles(start_command, str(step.endpoint))
+
+    def open_session(deadline: Deadline) -> SftpSession:
+        channel = connection.open_channel(step.stall_timeout_seconds, deadline, cancellation)
+        opened = SftpSession(channel, str(step.endpoint), channel.piece_bytes)
+        connection.start_subsystem(channel, "sftp", deadline, cancellation)
+        opened.negotiate(deadline)
+        return opened
+
+    def open_another() -> SftpSession:
+        with limit():
+            return open_session(Deadline.after(step.connect_timeout_seconds))
+
+    return SftpFiles(open_session(deadline), Shell(start_command, str(step.endpoint)), open_another, step.transfers)
+
+
+def _command_starter(step: Step, connection: Connection, cancellation: Cancellation) -> StartCommand:
+    def start(command: bytes, prepare: Callable[[CommandChannel], None]) -> Channel:
+        # Each command has a channel of its own, and the time of a new connection to start.
+        deadline = Deadline.after(step.connect_timeout_seconds)
+        channel = connection.open_channel(step.stall_timeout_seconds, deadline, cancellation)
+        prepare(channel)
+        connection.start_command(channel, command, deadline, cancellation)
+        return channel
+
+    return start
