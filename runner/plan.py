@@ -12,7 +12,7 @@ from typing import Literal
 from runner.problems import Location
 
 ConnectorType = Literal["SFTP", "SCP"]
-Compare = Literal["size_mtime", "always"]
+Compare = Literal["size_mtime", "checksum", "always"]
 IfExists = Literal["replace", "skip", "fail"]
 Verify = Literal["auto", "checksum", "size"]
 Links = Literal["preserve", "follow", "skip", "error"]

@@ -5,7 +5,7 @@ The values that each of many small files needs several of are named tuples: they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -83,12 +83,14 @@ class Sending(Protocol):
     """One upload of a batch, as the batch sees it. Every method but `finish` is called in the transport's thread.
 
     With a `temporary` name the bytes go there, readable by their owner alone, and are published as `destination` once
-    `prove` has agreed; without one they go straight to the destination. `is_new` says that nothing is there yet.
+    `prove` has agreed; without one they go straight to the destination. `is_new` says that nothing is there yet. What
+    `is_held` waits, written and proven so far, until `Batch.release` lets it go on.
     """
 
     temporary: str | None
     destination: str
     is_new: bool
+    is_held: bool
 
     def open(self) -> tuple[Source, WantedAttributes]:
         """The source, opened, and what the copy shall carry. Raises a `StepError`."""
@@ -100,6 +102,10 @@ class Sending(Protocol):
 
     def prove(self, written: Written) -> None:
         """Raise a `StepError` unless what was written may be published."""
+        ...
+
+    def hold(self) -> None:
+        """The upload is written, and waits to be released; in the thread that waits for the batch."""
         ...
 
     def finish(self, error: StepError | None) -> None:
@@ -179,6 +185,10 @@ class Batch(Protocol):
 
     def send(self, upload: Sending) -> None:
         """Begin an upload as soon as there is room; returns at once unless many are waiting."""
+        ...
+
+    def release(self, upload: Sending, error: StepError | None) -> None:
+        """Publish an upload that is held, or remove what it has written because of an error."""
         ...
 
     def fetch(self, download: Fetching) -> None:
@@ -281,6 +291,10 @@ class RemoteFiles(Protocol):
 
     def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
         """The hash of `path`, or of its first bytes: by a utility there if the account has a shell, else by reading it."""
+        ...
+
+    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
+        """The SHA-256 of many files, as far as the server has a shell and a utility for it; the others are missing."""
         ...
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:

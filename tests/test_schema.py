@@ -338,7 +338,7 @@ INVALID = [
     connector(mode=copy(permissions="648")),
     connector(mode=copy(preserve=["owner"])),
     connector(mode=copy(preserve=["times", "times"])),
-    connector(mode=copy(compare="checksum")),
+    connector(mode=copy(compare="hash")),
     connector(mode=copy(overwrite=True)),
     connector(mode=copy(atomic="no")),
 ]

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from runner.errors import (
@@ -141,6 +141,9 @@ class ScpFiles:
         except Refusal as refusal:
             raise self._explain(refusal, "cannot read back", path) from refusal
         return Digest(hasher.hexdigest(), "readback")
+
+    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
+        return self._shell.sha256_many(paths) if self._shell.exists else {}
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
         if wanted.permissions is None:

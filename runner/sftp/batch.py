@@ -44,6 +44,9 @@ class SftpBatch:
         self._active: set[BatchFile] = set()
         self._moving: deque[BatchFile] = deque()
         self._finished: deque[tuple[BatchFile, Exception | None]] = deque()
+        # Uploads that are written, and wait until somebody has looked at them more closely.
+        self._held: dict[Sending, BatchFile] = {}
+        self._newly_held: deque[Sending] = deque()
         self._gathered = bytearray()
         self._unsent = memoryview(b"")
         self._is_awaited: Callable[[], bool] | None = None
@@ -60,6 +63,15 @@ class SftpBatch:
 
     def send(self, upload: Sending) -> None:
         self._add(Upload(self, upload))
+
+    def release(self, upload: Sending, error: StepError | None) -> None:
+        with self._lock:
+            file = self._held.pop(upload)
+            if error is not None:
+                file.fail(error)
+            # Nothing that is written waits for what is not begun.
+            self._queue.appendleft(file)
+        self._fill()
 
     def fetch(self, download: Fetching) -> None:
         self._add(Download(self, download))
@@ -79,16 +91,19 @@ class SftpBatch:
         self._fill()
         self._wait_until(lambda: self._has_news or not (self._active or self._queue))
         self._hand_over()
-        return bool(self._active or self._queue or self._finished)
+        return bool(self._active or self._queue or self._finished or self._newly_held)
 
     def abandon(self) -> None:
         with self._lock:
-            self._queue.clear()
-            for file in list(self._active):
+            # What has written something must go on, to remove it.
+            self._queue = deque(file for file in (*self._queue, *self._held.values()) if file.is_written)
+            self._held.clear()
+            self._newly_held.clear()
+            for file in (*self._active, *self._queue):
                 file.give_up()
         try:
             self._fill()
-            self._wait_until(lambda: not self._active)
+            self._wait_until(lambda: not (self._active or self._queue))
         finally:
             for file in self._active:
                 file.forget()
@@ -100,7 +115,7 @@ class SftpBatch:
         # Otherwise a reply will come, and make the transport's thread look at the queue.
         if not self._active:
             self._fill()
-        if self._finished and not self._is_handing_over:
+        if (self._finished or self._newly_held) and not self._is_handing_over:
             self._hand_over()
         if len(self._queue) >= MAX_QUEUED_FILES and not self._is_handing_over:
             self._wait_until(lambda: len(self._queue) <= MAX_QUEUED_FILES // 2)
@@ -134,6 +149,8 @@ class SftpBatch:
 
     def _hand_over_all(self) -> None:
         self._has_news = False
+        while self._newly_held:
+            self._newly_held.popleft().hold()
         while self._finished:
             file, error = self._finished.popleft()
             if isinstance(error, Refusal):
@@ -165,6 +182,12 @@ class SftpBatch:
     def move(self, file: BatchFile) -> None:
         """A file has bytes to send or to ask for, in its turn."""
         self._moving.append(file)
+
+    def hold(self, file: BatchFile) -> None:
+        """A file waits until it is released."""
+        self._active.discard(file)
+        self._held[file.job] = file
+        self._newly_held.append(file.job)
 
     def finish(self, file: BatchFile, error: Exception | None) -> None:
         """A file is over."""

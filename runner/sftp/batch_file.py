@@ -28,6 +28,10 @@ class Engine(Protocol):
         """Have `move_some` called in the file's turn, until it returns False."""
         ...
 
+    def hold(self, file: BatchFile) -> None:
+        """The file waits until it is released."""
+        ...
+
     def finish(self, file: BatchFile, error: Exception | None) -> None:
         """The file is over."""
         ...
@@ -38,6 +42,8 @@ class BatchFile(Countdown):
 
     # Whether somebody waits for this one's end to go on, and not only for the end of all.
     is_urgent = False
+    # Whether it has written something that must not stay if it goes no further.
+    is_written = False
 
     __slots__ = ("_awaited", "_engine", "_handle", "_in_flight_bytes", "_takers", "_then", "doing", "error", "job")
 

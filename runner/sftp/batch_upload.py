@@ -37,6 +37,7 @@ class Upload(BatchFile):
         "_source",
         "_wanted",
         "_written_path",
+        "is_written",
         "job",
     )
 
@@ -50,7 +51,7 @@ class Upload(BatchFile):
         self._offset = 0
         self._size: int | None = None
         self._refused: list[str] = []
-        self._is_publishing = False
+        self._is_publishing = self.is_written = False
 
     @property
     def path(self) -> str:
@@ -62,6 +63,9 @@ class Upload(BatchFile):
             super().give_up()
 
     def begin(self) -> None:
+        if self.is_written:
+            self._publish_or_remove()
+            return
         self._then = self._after_open
         flags = _NEW_FILE if self.job.temporary else _ANY_FILE
         self.ask(Type.OPEN, self._written_path + flags + _PRIVATE, self._take_handle)
@@ -200,6 +204,13 @@ class Upload(BatchFile):
                 self.job.prove(Written(self._size, refused))
             except StepError as error:
                 self.fail(error)
+        self.is_written = True
+        if self.job.is_held and self.error is None:
+            self._engine.hold(self)
+        else:
+            self._publish_or_remove()
+
+    def _publish_or_remove(self) -> None:
         if self.error is not None:
             self._remove()
         elif self.job.temporary is None:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import posixpath
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -177,6 +177,9 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot read back", path, self._session) from refusal
         return Digest(ordered.hexdigest(), "readback")
+
+    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
+        return self._shell.sha256_many(paths) if self._shell.exists else {}
 
     def names_in(self, folder: str) -> Iterator[str]:
         try:

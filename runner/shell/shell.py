@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from runner.errors import ConnectionLost, FileRefused, PermissionRefused, ServerLacksFeature, StepError
-from runner.shell.stream import CommandChannel, Stream
+from runner.shell.stream import CommandChannel, OutputEnded, Stream
 
 MAX_OUTPUT_BYTES = 64 * 1024
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Each writes digest, a space, a space or a star, and the name.
+_MANY_SHA256 = ("openssl dgst -sha256 -r", "sha256sum", "shasum -a 256")
+_OUTPUT_BYTES_BESIDE_NAME = 128
 
 # Starts a command and returns its channel; raises `ServerLacksFeature` if the server runs none.
 StartCommand = Callable[[bytes, Callable[[CommandChannel], None]], CommandChannel]
@@ -71,6 +74,23 @@ class Shell:
         digest = output.split()[0].decode("ascii", "replace").lower() if output.split() else ""
         return digest if status == 0 and _SHA256.fullmatch(digest) else None
 
+    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
+        """The SHA-256 of many files in one command, by path; those that cannot be read, or told apart, are missing."""
+        names = {encode(shell_path(path)): path for path in paths if not _is_escaped_in_output(path)}
+        if not names:
+            return {}
+        choices = " elif ".join(
+            f"command -v {program.split()[0]} >/dev/null; then xargs -0 {program};" for program in _MANY_SHA256
+        )
+        limit_bytes = sum(len(name) + _OUTPUT_BYTES_BESIDE_NAME for name in names)
+        _, output, _ = self._run(f"if {choices} fi".encode(), b"".join(name + b"\0" for name in names), limit_bytes)
+        found: dict[str, str] = {}
+        for line in output.split(b"\n"):
+            digest, name = line[:64].decode("ascii", "replace").lower(), line[66:]
+            if name in names and _SHA256.fullmatch(digest):
+                found[names[name]] = digest
+        return found
+
     def _do(self, command: str, doing: str, path: str) -> None:
         status, _, said = self._run(command.encode("utf-8", "surrogateescape"))
         if status is None:
@@ -87,13 +107,20 @@ class Shell:
             return PermissionRefused(message, hint="Check owner and permissions of the file and its folder.")
         return FileRefused(message, hint="The words are the server's; its file system refuses.")
 
-    def _run(self, command: bytes) -> tuple[int | None, bytes, str]:
-        """A command's exit status, output and error text."""
+    def _run(
+        self, command: bytes, given: bytes = b"", limit_bytes: int = MAX_OUTPUT_BYTES
+    ) -> tuple[int | None, bytes, str]:
+        """A command's exit status, output and error text; `given` is its input."""
         streams: list[Stream] = []
         channel = self._start_command(command, lambda channel: streams.append(Stream(channel)))
         try:
+            if given:
+                try:
+                    streams[0].send(given)
+                except OutputEnded:
+                    pass  # it wants no more, and its output tells what came of it
             channel.finish_sending()
-            output = streams[0].read_to_end(MAX_OUTPUT_BYTES)
+            output = streams[0].read_to_end(limit_bytes)
             return streams[0].await_exit(), output, channel.stderr_text
         finally:
             channel.close()
@@ -101,4 +128,19 @@ class Shell:
 
 def quote(path: str) -> str:
     """A path as one word of a POSIX shell that no command takes for an option."""
-    return shlex.quote(f"./{path}" if path.startswith("-") else path)
+    return shlex.quote(shell_path(path))
+
+
+def shell_path(path: str) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if path.startswith("-") else path
+
+
+def encode(path: str) -> bytes:
+    """A path's bytes on the server."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _is_escaped_in_output(path: str) -> bool:
+    """Whether checksum programs may write the name in another way than it is."""
+    return any(character in path for character in "\n\r\\\0")

@@ -6,16 +6,18 @@ may be published is decided here.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from runner.cancellation import CleanUpAbandoned
-from runner.errors import StepError
+from runner.errors import StepError, VerificationFailed
 from runner.plan import CopyFile
-from runner.remote_files import Batch, FileStatus, ReadFile, Source, WantedAttributes, Written
+from runner.remote_files import Batch, Digest, FileStatus, ReadFile, RemoteFiles, Source, WantedAttributes, Written
 from runner.results import Verified
+from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.copy import CLEAN_UP_SECONDS, NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.decision import wanted_attributes
 from runner.transfer.local_files import (
@@ -24,13 +26,14 @@ from runner.transfer.local_files import (
     LocalSource,
     LocalTarget,
     explain_os_error,
+    hash_file,
     open_folder,
     open_local_source,
     permissions_by_umask,
     set_attributes,
 )
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import prove_received, prove_sent
+from runner.transfer.verification import prove_kept, prove_received, prove_same_hash, prove_sent
 
 
 class Pending(NamedTuple):
@@ -73,20 +76,24 @@ def running_batch(around: Surroundings) -> Iterator[Batch]:
 
 def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Upload all `files` as `options` say. What fails for one of them is told; raises when the session ends."""
-    common = Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS)
+    uploads = Uploads(Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
     with running_batch(around) as batch:
         for file in files:
-            batch.send(Upload(file, common))
+            uploads.begin(file, batch)
+        while batch.wait() or uploads.settle(batch):
+            pass
 
 
 def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Download all `files`, whose sources must tell their size. What fails for one of them is told."""
-    common = Common(options, around.peer, on_outcome, permissions_by_umask())
     folders = LocalFolders(lambda path: open_folder(path, path, create_parents=options.create_parents))
+    downloads = Downloads(Common(options, around.peer, on_outcome, permissions_by_umask()), around.remote, folders)
     try:
         with running_batch(around) as batch:
             for file in files:
-                batch.fetch(Download(file, common, folders))
+                downloads.begin(file, batch)
+            while batch.wait() or downloads.settle(batch):
+                pass
     finally:
         folders.close()
 
@@ -111,12 +118,88 @@ class Common:
         self.names = names or TemporaryNames()
 
 
+class Uploads:
+    """Begins uploads. With `verify: checksum` what is written is held, until one command has told many checksums."""
+
+    def __init__(self, common: Common, remote: RemoteFiles) -> None:
+        self._common = common
+        self._remote = remote
+        self._held: list[Upload] = []
+
+    def begin(self, file: Pending, batch: Batch) -> None:
+        """Hand a file to the batch."""
+        batch.send(Upload(file, self._common, self._held.append))
+        if len(self._held) >= HASHED_AT_ONCE:
+            self.settle(batch)
+
+    def settle(self, batch: Batch) -> bool:
+        """Prove what is held by its checksum, and let it go on; whether there was anything."""
+        held = {upload.written_path: upload for upload in self._held}
+        self._held.clear()
+
+        def compare(path: str, digest: Digest | None, error: StepError | None) -> None:
+            batch.release(held[path], error or held[path].prove_hash(digest))
+
+        if held:
+            hash_remotely([(path, upload.size_bytes) for path, upload in held.items()], self._remote, batch, compare)
+        return bool(held)
+
+
+class Downloads:
+    """Begins downloads. With `verify: checksum` it is first asked what many of them must hash to, in one command."""
+
+    def __init__(self, common: Common, remote: RemoteFiles, folders: LocalFolders) -> None:
+        self._common = common
+        self._remote = remote
+        self._folders = folders
+        self._unasked: dict[str, Pending] = {}
+
+    def begin(self, file: Pending, batch: Batch) -> None:
+        """Hand a file to the batch, now or with the next `settle`."""
+        if self._common.options.verify != "checksum":
+            batch.fetch(Download(file, self._common, self._folders))
+            return
+        self._unasked[file.source_path] = file
+        if len(self._unasked) >= HASHED_AT_ONCE:
+            self.settle(batch)
+
+    def settle(self, batch: Batch) -> bool:
+        """Ask for the checksums of what waits for them, and begin it; whether there was anything."""
+        asked, self._unasked = self._unasked, {}
+
+        def begin(path: str, digest: Digest | None, error: StepError | None) -> None:
+            file = asked[path]
+            if error is not None:
+                self._common.on_outcome(Outcome(file, file.source.size_bytes or 0, None, [], error))
+            else:
+                batch.fetch(Download(file, self._common, self._folders, digest))
+
+        if asked:
+            sizes = [(path, file.source.size_bytes or 0) for path, file in asked.items()]
+            hash_remotely(sizes, self._remote, batch, begin)
+        return bool(asked)
+
+
 class Upload:
     """One upload; a `runner.remote_files.Sending`."""
 
-    __slots__ = ("_common", "_file", "_source", "_verified", "_warnings", "destination", "is_new", "temporary")
+    __slots__ = (
+        "_common",
+        "_file",
+        "_hasher",
+        "_keep",
+        "_source",
+        "_verified",
+        "_warnings",
+        "destination",
+        "is_held",
+        "is_new",
+        "temporary",
+    )
 
-    def __init__(self, file: Pending, common: Common) -> None:
+    def __init__(self, file: Pending, common: Common, keep: Callable[[Upload], None]) -> None:
+        """`keep` is told when it is written and held, if it is to be proven by its checksum."""
+        self._keep = keep
         self._file = file
         self._common = common
         self._source: LocalSource | None = None
@@ -125,6 +208,13 @@ class Upload:
         self.destination = file.destination_path
         self.temporary = common.names.path_beside(self.destination) if common.options.atomic else None
         self.is_new = file.destination is None
+        self.is_held = common.options.verify == "checksum"
+        self._hasher = hashlib.sha256() if self.is_held else None
+
+    @property
+    def written_path(self) -> str:
+        """Where the bytes are until the upload is published."""
+        return self.temporary or self.destination
 
     def open(self) -> tuple[Source, WantedAttributes]:
         file, common = self._file, self._common
@@ -134,7 +224,7 @@ class Upload:
             common.options, source.status, file.destination, common.new_file_permissions
         )
         self._warnings += warnings
-        return Source(source.fd, source.opened_as.st_size), wanted
+        return Source(source.fd, source.opened_as.st_size, self._hasher), wanted
 
     def close(self) -> None:
         source = self._source
@@ -146,22 +236,50 @@ class Upload:
 
     def prove(self, written: Written) -> None:
         options, peer = self._common.options, self._common.peer
-        self._verified = prove_sent(options, self.destination, self._size_bytes, written, peer, self._warnings)
+        self._verified = prove_sent(options, self.destination, self.size_bytes, written, peer, self._warnings)
+
+    def hold(self) -> None:
+        self._keep(self)
+
+    def prove_hash(self, digest: Digest | None) -> StepError | None:
+        """What is wrong with the hash of what was written."""
+        if digest is None or self._hasher is None:
+            return VerificationFailed(f"no checksum of {self.written_path!r} on {self._common.peer} could be had")
+        try:
+            prove_same_hash(digest.sha256, self._hasher.hexdigest(), self._common.peer)
+        except VerificationFailed as error:
+            return error
+        self._verified = digest.how
+        return None
 
     def finish(self, error: StepError | None) -> None:
-        self._common.on_outcome(Outcome(self._file, self._size_bytes, self._verified, self._warnings, error))
+        self._common.on_outcome(Outcome(self._file, self.size_bytes, self._verified, self._warnings, error))
 
     @property
-    def _size_bytes(self) -> int:
+    def size_bytes(self) -> int:
+        """How many bytes the source had when it was opened."""
         return self._source.opened_as.st_size if self._source else 0
 
 
 class Download:
     """One download; a `runner.remote_files.Fetching`."""
 
-    __slots__ = ("_common", "_file", "_folder", "_folders", "_target", "_verified", "_warnings", "size_bytes", "source")
+    __slots__ = (
+        "_common",
+        "_expected",
+        "_file",
+        "_folder",
+        "_folders",
+        "_target",
+        "_verified",
+        "_warnings",
+        "size_bytes",
+        "source",
+    )
 
-    def __init__(self, file: Pending, common: Common, folders: LocalFolders) -> None:
+    def __init__(self, file: Pending, common: Common, folders: LocalFolders, expected: Digest | None = None) -> None:
+        """`expected` is what the server says that the file hashes to."""
+        self._expected = expected
         self._file = file
         self._common = common
         self._folders = folders
@@ -184,6 +302,8 @@ class Download:
         # The system has said of each byte that it took it.
         prove_received(self.source, read, received_bytes, self._common.peer)
         self._verified = "size"
+        if self._expected is not None and self._target is not None:
+            self._verified = prove_kept(self.source, hash_file(self._target.fd), self._expected, self._common.peer)
 
     def publish(self) -> None:
         file, common, target = self._file, self._common, self._target

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
 from runner.errors import (
+    FileRefused,
     Interrupted,
     PermissionRefused,
     ServerLacksFeature,
     SourceMissing,
     StepError,
     UnreachableError,
-    VerificationFailed,
 )
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import (
@@ -32,7 +32,8 @@ from runner.remote_files import (
     Written,
 )
 from runner.results import CopyResult, Verified
-from runner.transfer.decision import Decision, decide
+from runner.transfer.checksums import hash_local
+from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.local_files import (
     LocalSource,
     LocalTarget,
@@ -54,7 +55,7 @@ from runner.transfer.resume import (
     remove_stale_local,
 )
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import prove_received, prove_same_hash, prove_sent
+from runner.transfer.verification import prove_kept, prove_received, prove_same_hash, prove_sent
 
 # How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
 # Together well below the ten seconds that containers have between SIGTERM and SIGKILL.
@@ -90,17 +91,21 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
                 "cannot be kept",
                 hint="Set 'if_exists: replace' for this server.",
             )
+        sha256 = None
+        if only_hash_tells(copy, source.status, destination):
+            sha256 = _same_hash(copy.destination, hash_file(source.fd), around)
         decision = decide(
             copy,
             source.status,
             destination,
             where=f"on {around.peer}",
             new_file_permissions=NEW_REMOTE_FILE_PERMISSIONS,
+            has_same_hash=sha256 is not None,
         )
         if not is_known:
             decision = replace(decision, warnings=(*decision.warnings, "the server does not tell what is there"))
         if around.is_check or decision.action in ("nothing", "leave"):
-            return _summarise(copy, decision, source.status, around)
+            return _summarise(copy, decision, source.status, around, sha256)
         if decision.action == "chmod":
             return _change_remote_permissions(copy, decision, source.status, around)
         made: list[str] = []
@@ -199,13 +204,7 @@ def _verify_sent_checksum(path: str, hasher: Hasher, around: Surroundings) -> Ve
 def _verify_received_checksum(copy: CopyFile, target: LocalTarget, around: Surroundings) -> tuple[Verified, str]:
     """Prove that what is on the disk here has the hash of the source. Raises `VerificationFailed`."""
     kept = hash_file(target.fd)
-    found = around.remote.sha256(copy.source)
-    if found.sha256 != kept:
-        raise VerificationFailed(
-            f"the copy is not what {around.peer} has: its SHA-256 is {kept}, that of {copy.source!r} is {found.sha256}",
-            hint="The source was written to meanwhile, or a disk is broken. Play again.",
-        )
-    return found.how, kept
+    return prove_kept(copy.source, kept, around.remote.sha256(copy.source), around.peer), kept
 
 
 def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
@@ -219,9 +218,19 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     source = source or FileStatus(False, True, None, None, None)
     require_regular(source, copy.source, f"on {around.peer}")
     destination = look_at(copy.destination)
-    decision = decide(copy, source, destination, where="on this machine", new_file_permissions=permissions_by_umask())
+    sha256 = None
+    if only_hash_tells(copy, source, destination):
+        sha256 = _same_hash(copy.source, hash_local(copy.destination, follows_links=True), around)
+    decision = decide(
+        copy,
+        source,
+        destination,
+        where="on this machine",
+        new_file_permissions=permissions_by_umask(),
+        has_same_hash=sha256 is not None,
+    )
     if around.is_check or decision.action in ("nothing", "leave"):
-        return _summarise(copy, decision, source, around)
+        return _summarise(copy, decision, source, around, sha256)
     if decision.action == "chmod":
         try:
             set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
@@ -294,6 +303,14 @@ def _change_remote_permissions(
     return _summarise(copy, decision, source, around)
 
 
+def _same_hash(remote_path: str, local_sha256: str | None, around: Surroundings) -> str | None:
+    """The SHA-256 that both sides have, None if they differ or one cannot be read: then it is copied, and told there."""
+    try:
+        return local_sha256 if around.remote.sha256(remote_path).sha256 == local_sha256 else None
+    except (PermissionRefused, FileRefused, SourceMissing):
+        return None
+
+
 def _look_at_remote(path: str, around: Surroundings) -> tuple[FileStatus | None, bool]:
     """What is at a remote path, and whether the server tells at all."""
     try:
@@ -302,7 +319,9 @@ def _look_at_remote(path: str, around: Surroundings) -> tuple[FileStatus | None,
         return None, False
 
 
-def _summarise(copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings) -> CopyResult:
+def _summarise(
+    copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings, sha256: str | None = None
+) -> CopyResult:
     """The result of a copy that moved no bytes."""
     is_change = decision.action in ("create", "replace", "chmod")
     becomes = "would become" if around.is_check else "set to"
@@ -320,6 +339,7 @@ def _summarise(copy: CopyFile, decision: Decision, source: FileStatus, around: S
         files_changed=int(is_change),
         bytes_transferred=0,
         message=done[decision.action],
+        sha256=sha256,
         skipped=decision.action == "leave",
         warnings=decision.warnings,
     )

@@ -32,11 +32,12 @@ def decide(
     where: str,
     new_file_permissions: int,
     path: str | None = None,
+    has_same_hash: bool = False,
 ) -> Decision:
     """Compare source and destination as the step says.
 
-    `where` says on which side the destination is, `path` which one it is if it is one of many. Raises
-    `DestinationIsDirectory` and `DestinationExists`.
+    `where` says on which side the destination is, `path` which one it is if it is one of many. `has_same_hash` is what
+    came of the question that `only_hash_tells` asks for. Raises `DestinationIsDirectory` and `DestinationExists`.
     """
     if destination is not None and destination.is_directory:
         name = copy.source.rstrip("/").rpartition("/")[2]
@@ -49,7 +50,7 @@ def decide(
     wanted, warnings = wanted_attributes(copy, source, destination, new_file_permissions)
     if destination is None:
         return Decision("create", wanted, warnings)
-    if _is_same_content(copy, source, destination):
+    if has_same_hash or _is_same_content(copy, source, destination):
         asked_for = copy.if_exists == "replace" and (copy.permissions is not None or "permissions" in copy.preserve)
         differs = (
             None not in (wanted.permissions, destination.permissions) and wanted.permissions != destination.permissions
@@ -65,8 +66,19 @@ def decide(
     return Decision("replace", wanted, warnings)
 
 
+def only_hash_tells(copy: CopyFile, source: FileStatus, destination: FileStatus | None) -> bool:
+    """Whether a checksum is wanted, and nothing else has shown yet that the two differ."""
+    return (
+        copy.compare == "checksum"
+        and destination is not None
+        and destination.is_regular
+        and source.size_bytes is not None
+        and source.size_bytes == destination.size_bytes
+    )
+
+
 def _is_same_content(copy: CopyFile, source: FileStatus, destination: FileStatus) -> bool:
-    if copy.compare == "always" or not destination.is_regular:
+    if copy.compare != "size_mtime" or not destination.is_regular:
         return False
     same_size = source.size_bytes is not None and source.size_bytes == destination.size_bytes
     same_time = source.modified_at_seconds is not None and source.modified_at_seconds == destination.modified_at_seconds

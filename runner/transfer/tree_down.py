@@ -13,7 +13,7 @@ from contextlib import suppress
 from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError
 from runner.plan import CopyDirectory
 from runner.remote_files import Batch, Errand, FileStatus, WantedAttributes
-from runner.transfer.batch import Common, Download, Pending
+from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.local_files import (
     LocalFolder,
@@ -37,9 +37,10 @@ class TreeDown(TreeWalk):
         super().__init__(copy, around)
         self.new_file_permissions = permissions_by_umask()
         self.new_folder_permissions = self.new_file_permissions | (self.new_file_permissions & 0o444) >> 2
-        self._common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
         self._root: LocalFolder | None = None
         self._folders_open = LocalFolders(self._open_folder)
+        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        self._downloads = Downloads(common, around.remote, self._folders_open)
 
     def close(self) -> None:
         self._folders_open.close()
@@ -129,7 +130,11 @@ class TreeDown(TreeWalk):
             self.made(folder, None)
 
     def begin_copy(self, file: Pending) -> None:
-        self.batch.fetch(Download(file, self._common, self._folders_open))
+        self._downloads.begin(file, self.batch)
+
+    def settle(self) -> bool:
+        compared = super().settle()
+        return self._downloads.settle(self.batch) or compared
 
     def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)

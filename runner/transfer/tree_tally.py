@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from runner.errors import SafetyLimitHeld, StepError, TreeIncomplete
 from runner.plan import CopyDirectory
-from runner.results import CopyResult
+from runner.results import CopyResult, Verified
 
 MAX_FAILURES_KEPT = 1000
 MAX_FAILURES_TOLD = 5
 MAX_WARNINGS = 20
+_STRENGTH: tuple[Verified, ...] = ("size", "readback", "sha256")
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Tally:
     links_changed: int = 0
     left_alone: int = 0
     removed: int = 0
+    verified: Verified | None = None
     failures: list[tuple[str, StepError]] = field(default_factory=list)
     failure_count: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -38,6 +40,13 @@ class Tally:
         self.failure_count += 1
         if len(self.failures) < MAX_FAILURES_KEPT:
             self.failures.append((path, error))
+
+    def note_verified(self, verified: Verified | None) -> None:
+        """Note how far one file's copy was proven: all are as good as the least."""
+        if verified is not None and (
+            self.verified is None or _STRENGTH.index(verified) < _STRENGTH.index(self.verified)
+        ):
+            self.verified = verified
 
     def warn(self, warning: str) -> None:
         """Note something, once."""
@@ -59,7 +68,7 @@ class Tally:
             bytes_transferred=0 if self.is_check else self.bytes_changed,
             message=self.describe(),
             files_total=self.files,
-            verified="size" if self.files_changed and not self.is_check else None,
+            verified=self.verified,
             atomic=self.copy.atomic if self.files_changed else None,
             folders_changed=self.folders_changed,
             links_changed=self.links_changed,

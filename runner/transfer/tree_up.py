@@ -9,7 +9,7 @@ from collections.abc import Callable
 from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceMissing, StepError
 from runner.plan import CopyDirectory
 from runner.remote_files import Errand, FileStatus, WantedAttributes
-from runner.transfer.batch import Common, Pending, Upload
+from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.tree_walk import Entries, Folder, TreeWalk
@@ -29,7 +29,8 @@ class TreeUp(TreeWalk):
     def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
         super().__init__(copy, around)
         self.where = f"on {around.peer}"
-        self._common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        self._uploads = Uploads(common, around.remote)
 
     def close(self) -> None:
         pass
@@ -108,7 +109,11 @@ class TreeUp(TreeWalk):
         )
 
     def begin_copy(self, file: Pending) -> None:
-        self.batch.send(Upload(file, self._common))
+        self._uploads.begin(file, self.batch)
+
+    def settle(self) -> bool:
+        compared = super().settle()
+        return self._uploads.settle(self.batch) or compared
 
     def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)

@@ -15,8 +15,9 @@ from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, St
 from runner.plan import CopyDirectory, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import Batch, FileStatus, WantedAttributes
 from runner.transfer.batch import Outcome, Pending
+from runner.transfer.checksums import HASHED_AT_ONCE, Pair, compare_many
 from runner.transfer.copy import Surroundings, copy_file
-from runner.transfer.decision import decide
+from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.filters import Filter
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import TemporaryNames
@@ -25,9 +26,6 @@ from runner.transfer.tree_tally import Tally
 Entries = dict[str, FileStatus]
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
 ListSource = Callable[[], Entries]
-
-MAX_FAILURES_TOLD = 5
-MAX_WARNINGS = 20
 
 
 @dataclass(eq=False, slots=True)
@@ -73,7 +71,10 @@ class TreeWalk(ABC):
         self.root: Folder
         self.folders: list[Folder] = []
         self._ready: deque[tuple[Folder, ListSource, Entries]] = deque()
-        self._large: list[tuple[str, FileStatus]] = []
+        # With whether it is still open if they have to be copied at all.
+        self._large: list[tuple[Folder, str, FileStatus, bool]] = []
+        # What only a checksum can tell whether it has to be copied, by the path on the server.
+        self._unsure: dict[str, tuple[Folder, str, FileStatus, FileStatus]] = {}
         self._stale = re.compile(
             rf"\..*\.runner-{re.escape(self.names.token.split('.')[0])}\.([0-9a-f]+)\.[0-9a-f-]+\.tmp"
         )
@@ -140,8 +141,12 @@ class TreeWalk(ABC):
                 self.report()
             is_busy = self.batch.wait()
             self.report()
-            if not is_busy and not self._ready:
+            if not is_busy and not self._ready and not self.settle():
                 return
+
+    def settle(self) -> bool:
+        """Nothing else is under way: work out the checksums that are waited for, if there are any."""
+        return self._compare_unsure()
 
     def report(self) -> None:
         """Tell how far it is; stop if the play is to end."""
@@ -280,6 +285,40 @@ class TreeWalk(ABC):
         if self._is_right(source, destination):
             self.tally.files_right += 1
             return
+        if only_hash_tells(self.copy, source, destination):
+            if (source.size_bytes or 0) >= RESUME_FROM_BYTES:
+                self._large.append((folder, name, source, True))
+            else:
+                self._unsure[self._remote_path(path)] = (folder, name, source, destination)
+                if len(self._unsure) >= HASHED_AT_ONCE:
+                    self._compare_unsure()
+            return
+        self._weigh(folder, name, source, destination, has_same_hash=False)
+
+    def _remote_path(self, path: str) -> str:
+        return self.destination_path(path) if self.is_upload else self.source_path(path)
+
+    def _compare_unsure(self) -> bool:
+        """Work out the checksums of what has the right size; whether there was anything."""
+        unsure, self._unsure = self._unsure, {}
+        pairs = []
+        for remote_path, (folder, name, source, _) in unsure.items():
+            path = folder.child(name)
+            local_path = self.source_path(path) if self.is_upload else self.destination_path(path)
+            follows_links = self.is_upload and self.copy.links == "follow"
+            pairs.append(Pair(local_path, remote_path, source.size_bytes or 0, follows_links))
+
+        def compared(pair: Pair, is_same: bool) -> None:
+            self._weigh(*unsure[pair.remote_path], has_same_hash=is_same)
+
+        if pairs:
+            compare_many(pairs, self.around.remote, self.batch, compared)
+        return bool(pairs)
+
+    def _weigh(
+        self, folder: Folder, name: str, source: FileStatus, destination: FileStatus, *, has_same_hash: bool
+    ) -> None:
+        path = folder.child(name)
         if destination.is_link:
             # It is the link that is replaced; its own permissions say nothing.
             destination = destination._replace(permissions=None)
@@ -291,6 +330,7 @@ class TreeWalk(ABC):
                 where=self.where,
                 new_file_permissions=self.new_file_permissions,
                 path=self.destination_path(path),
+                has_same_hash=has_same_hash,
             )
         except StepError as error:
             self.tally.fail(path, error)
@@ -341,10 +381,8 @@ class TreeWalk(ABC):
         self.tally.bytes_changed += source.size_bytes or 0
         if self.around.is_check:
             self.tally.files_changed += 1
-        elif (
-            (source.size_bytes or 0) >= RESUME_FROM_BYTES or self.copy.verify == "checksum" or source.size_bytes is None
-        ):
-            self._large.append((path, source))
+        elif (source.size_bytes or 0) >= RESUME_FROM_BYTES or source.size_bytes is None:
+            self._large.append((folder, name, source, False))
         else:
             self.begin_copy(Pending(self.source_path(path), self.destination_path(path), source, destination))
 
@@ -355,13 +393,15 @@ class TreeWalk(ABC):
             self.tally.fail(outcome.file.destination_path[len(root) :].lstrip("/"), outcome.error)
             return
         self.tally.files_changed += 1
+        self.tally.note_verified(outcome.verified)
         for warning in outcome.warnings:
             self.tally.warn(warning)
 
     def copy_large_files(self) -> None:
         """Large files go one after the other, each with all that one file can have: several channels, resuming."""
         kind = CopyFileFromEngine if self.is_upload else CopyFileToEngine
-        for path, _ in self._large:
+        for folder, name, source, is_unsure in self._large:
+            path = folder.child(name)
             copy = kind(
                 self.source_path(path),
                 self.destination_path(path),
@@ -381,6 +421,14 @@ class TreeWalk(ABC):
                 self.tally.fail(path, error)
                 continue
             self.tally.files_changed += result.files_changed
+            self.tally.note_verified(result.verified)
+            if is_unsure and result.skipped:
+                self.tally.left_alone += 1
+            elif is_unsure and not result.files_changed:
+                self.tally.files_right += 1
+            elif is_unsure:
+                folder.is_touched = True
+                self.tally.bytes_changed += source.size_bytes or 0
             for warning in result.warnings:
                 self.tally.warn(warning)
 

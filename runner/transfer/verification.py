@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.errors import PermissionRefused, SourceChanged, VerificationFailed
 from runner.plan import CopyFile
-from runner.remote_files import ReadFile, Written
+from runner.remote_files import Digest, ReadFile, Written
 from runner.results import Verified
 
 
@@ -48,6 +48,16 @@ def prove_same_hash(found: str, expected: str, peer: str) -> None:
             f"the copy on {peer} is not what was sent: its SHA-256 is {found}, expected {expected}",
             hint="The server acknowledged every byte and kept others: its storage or something on the way is broken.",
         )
+
+
+def prove_kept(source: str, kept_sha256: str, found: Digest, peer: str) -> Verified:
+    """How it is proven that what is on the disk here has the hash of the source. Raises `VerificationFailed`."""
+    if found.sha256 != kept_sha256:
+        raise VerificationFailed(
+            f"the copy is not what {peer} has: its SHA-256 is {kept_sha256}, that of {source!r} is {found.sha256}",
+            hint="The source was written to meanwhile, or a disk is broken. Play again.",
+        )
+    return found.how
 
 
 def prove_received(source: str, read: ReadFile, kept_bytes: int, peer: str) -> None:

@@ -85,8 +85,8 @@ MISTAKES = [
     (step(mode=mode(permissions='"4755"')), "4:104 'permissions' must be three octal digits", "Set-uid"),
     (step(mode=mode(permissions='"0648"')), "4:104 'permissions' must be three octal digits", ""),
     (
-        step(mode=mode(compare="checksum")),
-        "4:100 'compare' must be size_mtime or always, not 'checksum'",
+        step(mode=mode(compare="hash")),
+        "4:100 'compare' must be size_mtime or checksum or always, not 'hash'",
         "Known: always",
     ),
     (step(mode=mode(preserve="[times, owner]")), "4:109 entry 2 of 'preserve' must be permissions or times", ""),
