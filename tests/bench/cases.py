@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to copy. `is_again` measures the second copy, when nothing has changed."""
+    """One thing to copy. `is_again` measures the second copy, when nothing has changed, or only `changed_files` have."""
 
     name: str
     title: str
@@ -42,6 +42,7 @@ class Case:
     round_trip_ms: int = 0
     kind: Kind = "time"
     is_again: bool = False
+    changed_files: int = 0
     rounds_at_most: int = 1000
 
     @property
@@ -119,6 +120,11 @@ CASES = (
         _small("10000-unchanged", "10,000 small files up, nothing changed", "up", "folder", 10_000, _AGAIN),
         is_again=True,
     ),
+    replace(
+        _small("10000-one-changed", "10,000 small files up, one changed", "up", "folder", 10_000, _AGAIN),
+        is_again=True,
+        changed_files=1,
+    ),
     *(
         Case(f"memory-{size}gib-{way}", f"Memory: {size} GiB {way}", way, "file", _MEMORY, size * GIB, kind="memory")
         for size in (1, 8)
@@ -129,6 +135,6 @@ CASES = (
             _small(f"memory-{count}-files", f"Memory: {count:,} small files up", "up", "folder", count, _MEMORY),
             kind="memory",
         )
-        for count in (1000, 50_000)
+        for count in (1000, 50_000, 100_000)
     ),
 )

@@ -30,6 +30,14 @@ def ensure_payload(folder: Path, case: Case) -> Path:
     return source
 
 
+def change_some(source: Path, count: int) -> None:
+    """Give some files of a folder another content of the same size, and another time, if only by seconds."""
+    for path in sorted(source.iterdir())[:count] if count else ():
+        status = path.stat()
+        path.write_bytes(os.urandom(status.st_size))
+        os.utime(path, (status.st_mtime + 2, status.st_mtime + 2))
+
+
 def remove_content(folder: Path) -> None:
     """Empty a folder, or make it."""
     shutil.rmtree(folder, ignore_errors=True)

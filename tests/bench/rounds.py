@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench.cases import GIB, Case, Entry
 from tests.bench.measurement import CommandFailed, Measurement, measure
-from tests.bench.payload import ensure_payload, find_difference, remove_content
+from tests.bench.payload import change_some, ensure_payload, find_difference, remove_content
 from tests.bench.results import CaseResult, Run
 from tests.bench.setting import Job, Setting, read_free_bytes
 from tests.bench.tools import TOOLS, find_absence
@@ -69,6 +69,7 @@ def _run_once(case: Case, tool: str, number: int, setting: Setting) -> Run:
     try:
         if case.is_again and is_first:
             _copy(case, tool, setting, destination)
+        change_some(ensure_payload(setting.folder / "source", case), case.changed_files)
         measurement = _copy(case, tool, setting, destination)
     except CommandFailed as error:
         return Run(tool, number, None, str(error))

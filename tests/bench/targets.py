@@ -44,10 +44,12 @@ TARGETS: tuple[Target, ...] = (
     RatioTarget("10000-files-down", "rsync", 1.2),
     RatioTarget("10000-files-down", "scp-gcm", 0.3),
     RatioTarget("10000-unchanged", "rsync", 1.3),
+    RatioTarget("10000-one-changed", "rsync", 1.3),
     MemoryTarget("memory-1gib-up", 90 * MIB),
     MemoryTarget("memory-1gib-down", 90 * MIB),
     MemoryTarget("memory-8gib-up", 90 * MIB),
     MemoryTarget("memory-8gib-down", 90 * MIB),
     MemoryTarget("memory-1000-files", 90 * MIB),
     MemoryTarget("memory-50000-files", 90 * MIB),
+    MemoryTarget("memory-100000-files", 120 * MIB),
 )
