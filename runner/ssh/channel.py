@@ -147,6 +147,11 @@ class Channel:
             self._departed_bytes = departed_bytes
             self._last_progress = time.monotonic()
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether the server has said that it does not start what was asked for."""
+        return bool(getattr(self._raw, "was_refused", False))
+
     def wake(self) -> None:
         """Have whoever stands in `wait_until` look again."""
         with self._arrival:

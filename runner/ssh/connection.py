@@ -6,6 +6,7 @@ import functools
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,9 @@ from runner.ssh.host_certificates import ALGORITHMS
 from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
 from runner.ssh.pacing import Pace
 from runner.ssh.transport import RECEIVE_WINDOW_BYTES, StrictTransport
+
+# How much later than its channels a connection may come to know that it is lost.
+NOTICE_SECONDS = 0.2
 
 # paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -88,7 +92,7 @@ class Connection:
             try:
                 channel.start_subsystem(name)
             except (paramiko.SSHException, OSError, EOFError) as error:
-                if not self.is_alive:
+                if self._has_ended(channel):
                     raise self._lost() from error
                 raise ServerLacksFeature(
                     f"{self.endpoint} has no {name} subsystem",
@@ -101,12 +105,19 @@ class Connection:
             try:
                 channel.start_command(command)
             except (paramiko.SSHException, OSError, EOFError) as error:
-                if not self.is_alive:
+                if self._has_ended(channel):
                     raise self._lost() from error
                 raise ServerLacksFeature(
                     f"{self.endpoint} runs no commands for this user",
                     hint="SCP needs a server that runs the scp program; try connector_type: SFTP.",
                 ) from error
+
+    def _has_ended(self, channel: Channel) -> bool:
+        """Whether a channel that started nothing is one of a connection that broke off, which shows a moment later."""
+        deadline = Deadline.after(NOTICE_SECONDS)
+        while self.is_alive and not channel.was_refused and not deadline.has_passed:
+            time.sleep(NOTICE_SECONDS / 20)
+        return not self.is_alive
 
     def close(self) -> None:
         """End the session; never raises and never waits for the server."""

@@ -63,8 +63,19 @@ class _Login(AuthOnlyHandler):
         return list(super().auth_publickey(username, key))
 
 
+def _note_refusal(channel: Any, message: paramiko.Message) -> None:
+    """Keep apart what paramiko tells alike: a request that the server refuses, and a channel that has ended."""
+    channel.was_refused = True
+    channel._request_failed(message)
+
+
 class StrictTransport(paramiko.ServiceRequestingTransport):
     """A client transport that offers strong algorithms and exactly the given host key algorithms."""
+
+    _channel_handler_table = {
+        **paramiko.Transport._channel_handler_table,
+        paramiko.common.MSG_CHANNEL_FAILURE: _note_refusal,
+    }
 
     def __init__(self, sock: socket.socket, host_key_algorithms: tuple[str, ...], **options: Any) -> None:
         super().__init__(sock, default_window_size=RECEIVE_WINDOW_BYTES, packetizer_class=BulkPacketizer, **options)

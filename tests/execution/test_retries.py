@@ -7,15 +7,16 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import paramiko
 import pytest
 
 from runner.execution.run import MAX_PAUSE_SECONDS, choose_pause
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
-from tests.servers.file_session import FileServer
+from tests.servers.file_session import Channel, FileServer, FileSession
 from tests.servers.listeners import closed_port
 from tests.servers.login import Login
 from tests.servers.misbehaving import fail_first_sessions
@@ -48,6 +49,46 @@ class _BrokenRead(FileServer):
     def read(self, file_obj: object, offset: int, size: int) -> bytes:
         self.channel.get_connection().abort()
         return b""
+
+
+class _BrokenStart(FileSession):
+    """Cuts the connection when a command or a subsystem is asked for."""
+
+    def _break(self) -> bool:
+        cast(Channel, self._chan).get_connection().abort()
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        return self._break()
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return self._break()
+
+
+@pytest.mark.parametrize("connector_type", ["SFTP", "SCP"])
+def test_a_connection_that_breaks_when_a_program_is_asked_for_is_no_refusal(
+    runner: Runner, tmp_path: Path, remote: Path, connector_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both end the channel; which one it was is known only a moment later."""
+    (runner.folder / "local").write_bytes(b"x")
+    unlink = paramiko.Channel._unlink
+
+    def unlink_slowly(channel: paramiko.Channel) -> None:
+        unlink(channel)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(paramiko.Channel, "_unlink", unlink_slowly)
+
+    class Server(AsyncsshServer):
+        session_class = _BrokenStart
+
+    with Server(tmp_path / "server", root=remote) as server:
+        one = {**step(server, upload("local", "a")), "connector_type": connector_type, "retries": 1, "delay": 0}
+        outcome = runner.play([one])
+
+    assert outcome.exit_code == 4, outcome.output
+    assert outcome.step["attempts"] == 2
+    assert outcome.step["error"]["type"] == "ConnectionLost"
 
 
 def test_when_all_attempts_fail_the_last_failure_is_told(runner: Runner, tmp_path: Path, remote: Path) -> None:
