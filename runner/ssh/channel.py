@@ -79,7 +79,6 @@ class Channel:
         self._replenished_bytes = 0
         self._window_bytes: int = self._raw.in_window_size
         self._replenish_bytes = REPLENISH_BYTES
-        self._departed_bytes = 0
         self._last_progress = time.monotonic()
         # Set when the server has sent its last byte of output.
         self.has_ended = False
@@ -120,6 +119,7 @@ class Channel:
         `ConnectTimedOut` then and not before, since a session that is being set up answers to `connect_timeout`.
         """
         started = time.monotonic()
+        departed_bytes: int | None = None
         while True:
             # Before every look, since what is waited for may be behind more data than the window has room for.
             if self._pace is None:
@@ -131,7 +131,7 @@ class Channel:
                 self._cancellation.check()
                 if is_ready():
                     return
-                self._note_departures()
+                departed_bytes = self._note_departures(departed_bytes)
                 silent_since = max(started, self._last_progress)
                 if deadline is not None and deadline.has_passed:
                     raise self._timed_out()
@@ -140,12 +140,13 @@ class Channel:
                 self._arrival.wait(self._poll_seconds)
             on_tick()
 
-    def _note_departures(self) -> None:
+    def _note_departures(self, before_bytes: int | None) -> int:
         """On a slow line an answer may take longer than `stall_timeout`, but our bytes leave meanwhile: that is progress."""
-        departed_bytes = self._raw.transport.packetizer.departed_bytes
-        if departed_bytes > self._departed_bytes:
-            self._departed_bytes = departed_bytes
-            self._last_progress = time.monotonic()
+        departed_bytes: int = self._raw.transport.packetizer.departed_bytes
+        if before_bytes is None or departed_bytes <= before_bytes:
+            return departed_bytes if before_bytes is None else before_bytes
+        self._last_progress = time.monotonic()
+        return departed_bytes
 
     @property
     def was_refused(self) -> bool:

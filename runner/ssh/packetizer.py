@@ -49,6 +49,8 @@ _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
 SEND_BUFFER_BYTES = 320 * 1024
 # Length, padding and tag of a packet, at most.
 PACKET_OVERHEAD_BYTES = 128
+# More than a keepalive is on the line.
+KEEPALIVE_BYTES = 1024
 
 
 class Sink(Protocol):
@@ -92,6 +94,7 @@ class BulkPacketizer:
         self._keepalives_unanswered = 0
         self._sent_bytes = self._sent_packets = self._received_bytes = self._received_packets = 0
         self._written_bytes = 0
+        self._keepalive_bytes = 0
         self._needs_rekey = self._has_told_rekey = False
         self._renewed_directions = 0
         self.is_logged_in = False
@@ -256,14 +259,21 @@ class BulkPacketizer:
 
     @property
     def departed_bytes(self) -> int:
-        """How many bytes have left this machine for good: written, and acknowledged by TCP where the system tells that."""
+        """How many bytes have left this machine for good: written, and acknowledged by TCP where the system tells that.
+
+        Without those of keepalives, which leave whatever has become of the program on the other side.
+        """
+        return self._written_bytes - self._keepalive_bytes - self._waiting_bytes
+
+    @property
+    def _waiting_bytes(self) -> int:
         if not self._is_tcp:
-            return self._written_bytes
+            return 0
         try:
             waiting = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
         except OSError:
-            return self._written_bytes
-        return self._written_bytes - int.from_bytes(waiting, sys.byteorder)
+            return 0
+        return int.from_bytes(waiting, sys.byteorder)
 
     def send_channel_data(self, remote_channel_id: int, pieces: Sequence[memoryview]) -> None:
         """Send pieces of data, each in a packet of its own, all in one system call."""
@@ -359,6 +369,7 @@ class BulkPacketizer:
         self._keepalives_unanswered += 1
         # A sender that is stuck holds the lock. Reading must go on all the same: it may be what the sender waits for.
         if self._send_lock.acquire(blocking=False):
+            self._keepalive_bytes += KEEPALIVE_BYTES
             try:
                 self._send_payloads([(_KEEPALIVE,)])
             finally:

@@ -25,6 +25,17 @@ def test_an_upload_stalls(runner: Runner, tmp_path: Path, remote: Path, stage: S
     assert not (remote / "a").exists()
 
 
+def test_a_server_that_answers_keepalives_and_nothing_else_stalls(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    (runner.folder / "source").write_bytes(b"x")
+    with MuteServer("sftp_stat", tmp_path / "server", root=remote) as server:
+        started = time.monotonic()
+        outcome = runner.play([step(server, upload("source", "a"), stall_timeout=2, keepalive_interval=1)])
+
+    assert time.monotonic() - started < 5
+    assert outcome.exit_code == 4, outcome.output
+    assert outcome.step["error"]["type"] == "Stalled"
+
+
 @pytest.mark.parametrize("stage", ["sftp_stat", "sftp_open", "sftp_read"])
 def test_a_download_stalls(runner: Runner, tmp_path: Path, remote: Path, stage: Stage) -> None:
     (remote / "source").write_bytes(b"x" * 3_000_000)
