@@ -7,6 +7,7 @@
         ├── UnreachableError ...... 4  no session with the host
         │   ├── ConnectFailed          refused, no route, no such name, not an SSH server
         │   ├── ConnectTimedOut        `connect_timeout` passed before a session answered
+        │   ├── ForwardingRefused      a jump host does not let the connection through
         │   ├── AuthenticationRefused  the server accepted none of the step's credentials
         │   ├── ConnectionLost         the session broke off
         │   ├── Stalled                `stall_timeout` passed without one byte of progress
@@ -76,6 +77,10 @@ class StepError(RunnerError):
         """Add to the message what the failure has left behind."""
         self.message = f"{self.message}. {sentence}"
 
+    def place(self, where: str) -> None:
+        """Say in front of the message where on the way it happened."""
+        self.message = f"{where}: {self.message}"
+
 
 class UnreachableError(StepError):
     """There is no session with the host, or no longer."""
@@ -90,6 +95,12 @@ class ConnectFailed(UnreachableError):
 
 class ConnectTimedOut(UnreachableError):
     """`connect_timeout` passed before the server had answered at every stage."""
+
+
+class ForwardingRefused(UnreachableError):
+    """A jump host does not let this user through to the next host. Trying again cannot help."""
+
+    may_pass = False
 
 
 class AuthenticationRefused(UnreachableError):

@@ -26,14 +26,16 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class HostConnected:
-    """A connection to the step's host was opened. `trusted_by` says where its host key is known from.
+    """A connection to the step's host was opened, or to a jump host on the way, which `jump_host` then names.
 
-    `warnings` are about lines of known_hosts files that could not be read.
+    `trusted_by` says where its host key is known from; `warnings` are about lines of known_hosts files that could not be
+    read.
     """
 
     step: Step
     trusted_by: str
     warnings: tuple[str, ...]
+    jump_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

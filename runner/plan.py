@@ -93,9 +93,10 @@ def format_address(host: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server, how to become its user, and how fast. Steps with equal endpoints share one connection.
+    """A server, the way to it, how to become its user, and how fast. Steps with equal endpoints share one connection.
 
     `host_key_alias` is the name that is looked up in known_hosts and in host certificates, instead of host and port.
+    `proxy_jump` are the jump hosts in the order of travel.
     """
 
     host: str
@@ -105,9 +106,25 @@ class Endpoint:
     keepalive_interval_seconds: int = 15
     host_key_alias: str | None = None
     bandwidth_limit_bytes_per_second: int | None = None
+    proxy_jump: tuple[Hop, ...] = ()
 
     def __str__(self) -> str:
         return format_address(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A jump host. Its endpoint has no jump hosts itself: it is reached through the hops before it.
+
+    `name` is the connection's that it was written as, for messages.
+    """
+
+    endpoint: Endpoint
+    connect_timeout_seconds: int
+    name: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.endpoint}" if self.name else str(self.endpoint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
     clock = _Clock.start()
 
     def tell_connected(step: Step, connection: Connection) -> None:
-        observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings))
+        jump_host = "" if connection.endpoint is step.endpoint else connection.name
+        observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings, jump_host))
 
     sessions = Sessions(cancellation, tell_connected)
     results: list[StepResult] = []

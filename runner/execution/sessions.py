@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from runner.cancellation import Cancellation, Deadline
 from runner.plan import Endpoint, Step
 from runner.remote_files import RemoteFiles
 from runner.ssh.connection import Connection, open_connection
+from runner.ssh.jump_hosts import open_hops
 
 # Neither is needed before the login is over.
 NEEDED_NEXT = ("runner.execution.protocols", "runner.execution.modes")
@@ -30,7 +32,10 @@ class _Session:
 
 
 class Sessions:
-    """All connections of a play. Steps with equal endpoints share one; a dead one is replaced."""
+    """All connections of a play. Steps with equal endpoints share one; a dead one is replaced.
+
+    Connections to jump hosts are not shared: each belongs to the connection that goes through it.
+    """
 
     def __init__(self, cancellation: Cancellation, tell_connected: Callable[[Step, Connection], None]) -> None:
         self._cancellation = cancellation
@@ -40,14 +45,17 @@ class Sessions:
     def open(self, step: Step) -> RemoteFiles:
         """The files of the step's host, over the step's protocol.
 
-        Everything up to a session that answers happens within the step's `connect_timeout`. Raises a `StepError`.
+        Everything up to a session that answers happens within the step's `connect_timeout`, which begins when the last
+        jump host has let us in. Raises a `StepError`.
         """
         deadline = Deadline.after(step.connect_timeout_seconds)
         session = self._sessions.get(step.endpoint)
         if session is None or not session.connection.is_alive:
             self.drop(step.endpoint)
             _load_meanwhile()
-            session = _Session(open_connection(step.endpoint, deadline, self._cancellation))
+            last_hop = open_hops(step.endpoint.proxy_jump, self._cancellation, partial(self._tell_connected, step))
+            deadline = Deadline.after(step.connect_timeout_seconds)
+            session = _Session(open_connection(step.endpoint, deadline, self._cancellation, last_hop))
             self._sessions[step.endpoint] = session
             self._tell_connected(step, session.connection)
         session.limit = self._cancellation.lend_limit()

@@ -95,7 +95,7 @@ class Console:
             return
         if self._live:
             self._live.clear()
-        host = f"{event.step.endpoint} [{event.step.host_label}]"
+        host = event.jump_host or f"{event.step.endpoint} [{event.step.host_label}]"
         self._print(
             f"{'connected':<{STATUS_WIDTH}}  {printable(host)}  host key known by {printable(event.trusted_by)}"
         )

@@ -129,8 +129,10 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
             return list(log_in())
         except paramiko.AuthenticationException as error:
             if transport.was_cut and not isinstance(error, AskedAgain):
+                lost = transport.find_lost_hop()
                 raise ConnectionLost(
-                    f"the connection to {self._endpoint} broke off during the login of {self._given.username}",
+                    f"the connection to {self._endpoint} broke off during the login of {self._given.username}"
+                    f"{f': {lost}' if lost else ''}",
                     hint="The network failed, or the server ended the session without saying why; its log may tell.",
                 ) from error
             raise

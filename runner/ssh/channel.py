@@ -72,9 +72,15 @@ class Channel:
         self.on_room: Callable[[], None] | None = None
         # Called there when everything that has come so far has been handed over.
         self.on_pause: Callable[[], None] | None = None
+        # Called there when nothing more will come.
+        self.on_end: Callable[[], None] | None = None
+        # Whether what was handed over still lies somewhere, until `note_consumed` is told that it does not.
+        self.is_consumed_later = False
         self._stderr = bytearray()
         # The most room that there has been. Some servers have little at their best, and give it back late.
         self._largest_room_bytes: int = raw.out_window_size
+        # How much more the server has made room for since the beginning.
+        self.granted_bytes = 0
         self._received_bytes = 0
         self._replenished_bytes = 0
         self._window_bytes: int = self._raw.in_window_size
@@ -153,6 +159,12 @@ class Channel:
         """Whether the server has said that it does not start what was asked for."""
         return bool(getattr(self._raw, "was_refused", False))
 
+    def note_consumed(self, count_bytes: int) -> None:
+        """So much of what was handed over has been consumed: the server may send as much again. Any thread may say so."""
+        self._note_received(count_bytes)
+        if self._received_bytes - self._replenished_bytes > self._replenish_bytes:
+            self._replenish_window()
+
     def wake(self) -> None:
         """Have whoever stands in `wait_until` look again."""
         with self._arrival:
@@ -195,7 +207,7 @@ class Channel:
                     self.close()
                     self._cancellation.check()
             if not sent_bytes:
-                self._wait_for_room(len(view))
+                self.wait_for_room(len(view))
 
     def send_some(self, data: memoryview) -> int:
         """Send as much as can go at once, and return how much that was.
@@ -226,7 +238,7 @@ class Channel:
         finally:
             transport.clear_to_send_lock.release()
 
-    def _wait_for_room(self, wanted_bytes: int) -> None:
+    def wait_for_room(self, wanted_bytes: int) -> None:
         """Wait a moment for what kept `send_some` from sending."""
         raw = self._raw
         if self._pace is not None:
@@ -316,8 +328,9 @@ class Channel:
         """The error for a connection that broke off."""
         saved = self._raw.transport.saved_exception
         reason = f": {saved}" if isinstance(saved, socket.error | paramiko.SSHException) else ""
+        lost = self._raw.transport.find_lost_hop()
         return ConnectionLost(
-            f"the connection to {self._peer} broke off{reason}",
+            f"the connection to {self._peer} broke off{f': {lost}' if lost else reason}",
             hint="The server ended the session, or the network failed; the server's log tells which.",
         )
 
@@ -337,7 +350,8 @@ class Channel:
     def take_data(self, data: memoryview) -> None:
         """Called by the packetizer with the channel's next bytes."""
         self._last_progress = time.monotonic()
-        self._note_received(len(data))
+        if not self.is_consumed_later:
+            self._note_received(len(data))
         is_news = self._on_data(data)
         if self._received_bytes - self._replenished_bytes > self._replenish_bytes:
             self._replenish_window()
@@ -353,6 +367,7 @@ class Channel:
     def take_window(self, count_bytes: int) -> None:
         """Called by the packetizer when the server has room for more."""
         self._last_progress = time.monotonic()
+        self.granted_bytes += count_bytes
         with self._raw.lock:
             self._raw.out_window_size += count_bytes
             room_bytes: int = self._raw.out_window_size
@@ -374,3 +389,5 @@ class Channel:
         with self._arrival:
             self.has_ended = True
             self._arrival.notify_all()
+        if self.on_end is not None:
+            self.on_end()

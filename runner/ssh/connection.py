@@ -23,7 +23,7 @@ from runner.errors import (
     ServerLacksFeature,
     UnreachableError,
 )
-from runner.plan import Endpoint, Fingerprints
+from runner.plan import Endpoint, Fingerprints, format_address
 from runner.ssh.agent import AGENT_HINT, AgentFailure
 from runner.ssh.authentication import ExplicitAuthentication
 from runner.ssh.channel import Channel
@@ -32,6 +32,12 @@ from runner.ssh.host_certificates import ALGORITHMS
 from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
 from runner.ssh.pacing import Pace
 from runner.ssh.transport import RECEIVE_WINDOW_BYTES, StrictTransport
+from runner.ssh.tunnel import Tunnel, explain_refusal
+
+# How long the goodbyes to all hosts on the way may take.
+FAREWELL_SECONDS = 0.5
+# How much later than what goes through it a connection to a jump host may come to know that it is lost.
+NOTICE_SECONDS = 0.2
 
 # How much later than its channels a connection may come to know that it is lost.
 NOTICE_SECONDS = 0.2
@@ -42,21 +48,59 @@ logging.getLogger("paramiko").propagate = False
 
 
 class Connection:
-    """An authenticated connection to one endpoint whose host key has been accepted."""
+    """An authenticated connection to one endpoint whose host key has been accepted.
 
-    def __init__(self, endpoint: Endpoint, client: fabric.Connection, check: HostKeyCheck, method: str) -> None:
+    It may go through another connection, to a jump host, which then belongs to it. `name` is what messages call it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        client: fabric.Connection,
+        check: HostKeyCheck,
+        method: str,
+        via: Connection | None = None,
+        name: str = "",
+    ) -> None:
         self.endpoint = endpoint
+        self.name = name or str(endpoint)
+        self._via = via
         self.authentication_method = method
         self.trusted_by = check.trusted_by
         self.known_hosts_warnings = check.warnings
         self._client = client
-        self._sock: socket.socket = client.transport.sock
+        self._sock: socket.socket | Tunnel = client.transport.sock
         limit = endpoint.bandwidth_limit_bytes_per_second
         self._pace = Pace(limit) if limit else None
 
     @property
+    def _way(self) -> Iterator[Connection]:
+        """This connection and those that it goes through, the one to the first jump host last."""
+        here: Connection | None = self
+        while here is not None:
+            yield here
+            here = here._via
+
+    @property
     def is_alive(self) -> bool:
+        """Whether neither this connection nor one that it goes through has ended."""
+        return all(one._is_active for one in self._way)
+
+    @property
+    def _is_active(self) -> bool:
         return bool(self._client.is_connected and self._client.transport.is_active())
+
+    def find_lost(self) -> str:
+        """Which connection on the way, this one included, broke off first, in words; empty if all are well.
+
+        It is asked when something that goes through this connection has broken off, which may be noticed a moment earlier.
+        """
+        deadline = Deadline.after(NOTICE_SECONDS)
+        while True:
+            lost = [one.name for one in self._way if not one._is_active]
+            if lost or deadline.has_passed:
+                return f"the connection to {lost[-1]} was lost" if lost else ""
+            time.sleep(NOTICE_SECONDS / 20)
 
     @property
     def server_version(self) -> str:
@@ -65,13 +109,43 @@ class Connection:
 
     def end_with(self, alarm: Callable[[], bool]) -> None:
         """Give up a write that the server does not take soon after `alarm` has gone off, in whichever thread it hangs."""
-        self._client.transport.packetizer.is_ending = alarm
+        for one in self._way:
+            one._client.transport.packetizer.is_ending = alarm
+
+    def open_tunnel(self, host: str, port: int, deadline: Deadline, cancellation: Cancellation) -> Tunnel:
+        """A tunnel to another server, whose name is looked up by this one. Open no other channel meanwhile.
+
+        Raises `ConnectFailed`, `ForwardingRefused`, `ConnectTimedOut`, `ConnectionLost`.
+        """
+        target = format_address(host, port)
+        try:
+            ascii_host = host if host.isascii() else host.encode("idna").decode()
+        except UnicodeError as error:
+            raise ConnectFailed(f"{host!r} cannot be a host name: {error}", hint="Check the spelling.") from error
+        unreached = ConnectTimedOut(
+            f"no answer from {target} within connect_timeout: {self.name} has not got through to it",
+            hint="Is the host up, and does a firewall between the jump host and it drop the packets?",
+        )
+        with _watch(self._sock, deadline, cancellation, lambda: unreached):
+            try:
+                self._acknowledge_at_once()
+                tunnel: Tunnel = self._client.transport.open_tunnel(
+                    ascii_host,
+                    port,
+                    lambda raw: Tunnel(raw, self.name, cancellation),
+                    deadline.remaining_seconds + 1,
+                )
+                return tunnel
+            except paramiko.ChannelException as error:
+                raise explain_refusal(error, self._client.transport.refusal_text, self.name, target) from error
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise self._lost() from error
 
     def open_channel(self, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation) -> Channel:
         """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`."""
         with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
             try:
-                _acknowledge_at_once(self._sock)
+                self._acknowledge_at_once()
                 # The deadline is kept by _watch; paramiko's own limit must only not be shorter.
                 raw = self._client.transport.open_session(
                     window_size=min(RECEIVE_WINDOW_BYTES, self._pace.down.depth_bytes) if self._pace else None,
@@ -84,6 +158,8 @@ class Connection:
                 ) from error
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise self._lost() from error
+        for one in self._way:
+            one._client.transport.packetizer.give_up_writing_after_seconds = stall_timeout_seconds
         return Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
 
     def start_subsystem(self, channel: Channel, name: str, deadline: Deadline, cancellation: Cancellation) -> None:
@@ -120,37 +196,66 @@ class Connection:
         return not self.is_alive
 
     def close(self) -> None:
-        """End the session; never raises and never waits for the server."""
+        """End the session, and then those with the jump hosts, the last one first; never raises.
+
+        A server is not waited for, except that the jump hosts have a moment to pass on what was said at the end.
+        """
+        deadline = Deadline.after(FAREWELL_SECONDS)
+        for one in self._way:
+            one._close_alone(deadline)
+
+    def _close_alone(self, deadline: Deadline) -> None:
         with _silenced():
-            if self.is_alive:
-                self._client.transport.say_goodbye()
+            # sshd drops what it has not passed on yet when it is left itself.
+            if self._is_active and self._client.transport.say_goodbye() and isinstance(self._sock, Tunnel):
+                self._sock.wait_for_end(deadline)
             self._client.close()
+
+    def _acknowledge_at_once(self) -> None:
+        *_, first = self._way
+        if isinstance(first._sock, socket.socket):
+            _acknowledge_at_once(first._sock)
 
     def _timed_out(self, awaited: str) -> ConnectTimedOut:
         return _timed_out(self.endpoint, awaited)
 
     def _lost(self) -> ConnectionLost:
+        lost = self._via.find_lost() if self._via is not None else ""
         return ConnectionLost(
-            f"the connection to {self.endpoint} broke off", hint="The server ended the session, or the network failed."
+            f"the connection to {self.endpoint} broke off{f': {lost}' if lost else ''}",
+            hint="The server ended the session, or the network failed.",
         )
 
 
-def open_connection(endpoint: Endpoint, deadline: Deadline, cancellation: Cancellation) -> Connection:
-    """A connection to `endpoint` under its strict host key policy.
+def open_connection(
+    endpoint: Endpoint,
+    deadline: Deadline,
+    cancellation: Cancellation,
+    via: Connection | None = None,
+    name: str = "",
+) -> Connection:
+    """A connection to `endpoint` under its strict host key policy, through the jump host `via` if there is one.
+
+    `via` is closed with the new connection, and if there will be none.
 
     A fingerprint does not tell the key's type: when the server's first key does not fit, its keys of other types are
     looked at, each on a connection of its own, before the host is refused. A server that has no key of the known types
     is asked once more, so that the refusal can tell which key it has.
 
-    Raises `ConnectFailed`, `ConnectTimedOut`, `HostKeyRefused`, `AuthenticationRefused`, `CredentialUnusable`,
-    `Interrupted`.
+    Raises `ConnectFailed`, `ConnectTimedOut`, `ConnectionLost`, `ForwardingRefused`, `HostKeyRefused`,
+    `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
     """
-    check = HostKeyCheck(endpoint)
-    authentication = ExplicitAuthentication(endpoint, deadline, cancellation)
     try:
-        return _open_with_known_keys(endpoint, check, authentication, deadline, cancellation)
-    finally:
-        authentication.close()
+        check = HostKeyCheck(endpoint, via.name if via is not None else "")
+        authentication = ExplicitAuthentication(endpoint, deadline, cancellation)
+        try:
+            return _open_with_known_keys(endpoint, check, authentication, deadline, cancellation, via, name)
+        finally:
+            authentication.close()
+    except BaseException:
+        if via is not None:
+            via.close()
+        raise
 
 
 def _open_with_known_keys(
@@ -159,6 +264,8 @@ def _open_with_known_keys(
     authentication: ExplicitAuthentication,
     deadline: Deadline,
     cancellation: Cancellation,
+    via: Connection | None,
+    name: str,
 ) -> Connection:
     knows_only_fingerprints = isinstance(endpoint.host_key_policy, Fingerprints)
     algorithms = check.algorithms
@@ -168,7 +275,7 @@ def _open_with_known_keys(
     while True:
         tried |= set(algorithms)
         try:
-            return _open_once(endpoint, check, authentication, algorithms, deadline, cancellation)
+            return _open_once(endpoint, check, authentication, algorithms, deadline, cancellation, via, name)
         except HostKeyRefused as error:
             shown, check.shown = check.shown, None
             refusal = error if refusal is None or not has_seen_key else refusal
@@ -194,9 +301,15 @@ def _open_once(
     algorithms: tuple[str, ...],
     deadline: Deadline,
     cancellation: Cancellation,
+    via: Connection | None,
+    name: str,
 ) -> Connection:
-    sock = dial(endpoint.host, endpoint.port, deadline, cancellation)
-    client = _make_client(endpoint, sock, check, authentication, algorithms, deadline)
+    sock: socket.socket | Tunnel
+    if via is None:
+        sock = dial(endpoint.host, endpoint.port, deadline, cancellation)
+    else:
+        sock = via.open_tunnel(endpoint.host, endpoint.port, deadline, cancellation)
+    client = _make_client(endpoint, sock, check, authentication, algorithms, deadline, via)
     try:
         with _watch(sock, deadline, cancellation, lambda: _timed_out(endpoint, _stage(client))):
             try:
@@ -216,16 +329,17 @@ def _open_once(
             client.client.close()
         sock.close()
         raise
-    return Connection(endpoint, client, check, authentication.method)
+    return Connection(endpoint, client, check, authentication.method, via, name)
 
 
 def _make_client(
     endpoint: Endpoint,
-    sock: socket.socket,
+    sock: socket.socket | Tunnel,
     check: HostKeyCheck,
     authentication: ExplicitAuthentication,
     algorithms: tuple[str, ...],
     deadline: Deadline,
+    via: Connection | None,
 ) -> fabric.Connection:
     """A Fabric connection that reads no configuration of the user's and trusts no key but what `check` accepts."""
     seconds = max(1.0, deadline.remaining_seconds)
@@ -237,7 +351,11 @@ def _make_client(
         config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
         connect_kwargs={
             "sock": sock,
-            "transport_factory": functools.partial(StrictTransport, host_key_algorithms=algorithms),
+            "transport_factory": functools.partial(
+                StrictTransport,
+                host_key_algorithms=algorithms,
+                find_lost_hop=via.find_lost if via is not None else lambda: "",
+            ),
             "auth_strategy": authentication,
             # The deadline is kept by _watch; paramiko's own limits must only not be shorter.
             "banner_timeout": seconds + 1,
@@ -253,7 +371,7 @@ def _make_client(
 
 @contextmanager
 def _watch(
-    sock: socket.socket,
+    sock: socket.socket | Tunnel,
     deadline: Deadline,
     cancellation: Cancellation,
     timed_out: Callable[[], ConnectTimedOut],
@@ -299,7 +417,7 @@ def _acknowledge_at_once(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-def _shut_down(sock: socket.socket) -> None:
+def _shut_down(sock: socket.socket | Tunnel) -> None:
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
@@ -330,8 +448,15 @@ def _timed_out(endpoint: Endpoint, awaited: str) -> ConnectTimedOut:
 
 def _explain_failure(
     endpoint: Endpoint, client: fabric.Connection, check: HostKeyCheck, error: Exception
-) -> ConnectFailed | HostKeyRefused:
+) -> UnreachableError | HostKeyRefused:
     """What paramiko's error means."""
+    transport = client.client.get_transport()
+    lost = transport.find_lost_hop() if isinstance(transport, StrictTransport) else ""
+    if lost:
+        return ConnectionLost(
+            f"the connection to {endpoint} broke off while the runner waited for {_stage(client)}: {lost}",
+            hint="The jump host ended the session, or the network failed.",
+        )
     text = " ".join(str(error).split())
     if any(words in text for words in ("protocol banner", "Indecipherable protocol version", "Incompatible version")):
         return ConnectFailed(

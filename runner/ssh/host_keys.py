@@ -27,10 +27,12 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
     missing to it and comes here.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, hop: str = "") -> None:
+        """`hop` is the jump host that the endpoint is reached through, for advice. Raises `HostKeyRefused`."""
+        advice = scan_command(endpoint, hop)
         self._name = known_name(endpoint)
-        self._trust = gather_trust(endpoint, scan_command(endpoint))
-        self._refusals = Refusals(endpoint, self._trust)
+        self._trust = gather_trust(endpoint, advice)
+        self._refusals = Refusals(endpoint, self._trust, advice)
         self.warnings = self._trust.warnings
         self.trusted_by = ""
         self.shown: PublicKey | None = None

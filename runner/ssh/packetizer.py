@@ -1,8 +1,8 @@
 """SSH's binary packet protocol (RFC 4253, section 6), built for bulk.
 
-The socket is read into one large buffer, packets are decrypted straight out of it, and many packets leave in one system
-call. It takes the place of paramiko's own through `Transport(packetizer_class=…)`: the first half of its methods is what
-`Transport` calls, the second half is for channels that move much data.
+The socket (or the tunnel in its place) is read into one large buffer, packets are decrypted straight out of it, and many
+packets leave in one system call. It takes the place of paramiko's own through `Transport(packetizer_class=…)`: the first
+half of its methods is what `Transport` calls, the second half is for channels that move much data.
 
 One thread reads, any thread sends.
 """
@@ -49,7 +49,7 @@ _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
 SEND_BUFFER_BYTES = 320 * 1024
 # Length, padding and tag of a packet, at most.
 PACKET_OVERHEAD_BYTES = 128
-# More than a keepalive is on the line.
+# More than a keepalive takes on the line, with all that jump hosts need to pass it on.
 KEEPALIVE_BYTES = 1024
 
 
@@ -261,19 +261,18 @@ class BulkPacketizer:
     def departed_bytes(self) -> int:
         """How many bytes have left this machine for good: written, and acknowledged by TCP where the system tells that.
 
-        Without those of keepalives, which leave whatever has become of the program on the other side.
+        Without those of keepalives, which leave whatever has become of the program on the other side. A tunnel tells how
+        many have left it.
         """
-        return self._written_bytes - self._keepalive_bytes - self._waiting_bytes
-
-    @property
-    def _waiting_bytes(self) -> int:
-        if not self._is_tcp:
-            return 0
+        if hasattr(self._socket, "departed_bytes"):
+            return int(self._socket.departed_bytes) - self._keepalive_bytes
+        waiting = bytes(4)
         try:
-            waiting = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+            if self._is_tcp:
+                waiting = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, waiting)
         except OSError:
-            return 0
-        return int.from_bytes(waiting, sys.byteorder)
+            pass
+        return self._written_bytes - self._keepalive_bytes - int.from_bytes(waiting, sys.byteorder)
 
     def send_channel_data(self, remote_channel_id: int, pieces: Sequence[memoryview]) -> None:
         """Send pieces of data, each in a packet of its own, all in one system call."""
@@ -325,7 +324,7 @@ class BulkPacketizer:
             self._buffer[:rest] = self._buffer[self._start : self._end]
             self._start, self._end = 0, rest
         try:
-            count = self._receive_into(self._view[self._end :])
+            count = int(self._socket.recv_into(self._view[self._end :]))
         except TimeoutError:
             self._while_idle()
             return False
@@ -340,14 +339,6 @@ class BulkPacketizer:
             # The kernel forgets the setting by itself. Without it OpenSSH's next small answer is 40 ms late.
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
         return True
-
-    def _receive_into(self, space: memoryview) -> int:
-        if hasattr(self._socket, "recv_into"):
-            return int(self._socket.recv_into(space))
-        # A channel through a jump host.
-        data = self._socket.recv(len(space))
-        space[: len(data)] = data
-        return len(data)
 
     def _while_idle(self) -> None:
         if self.closed or self.handshake_timed_out():

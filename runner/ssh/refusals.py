@@ -13,8 +13,10 @@ from runner.ssh.trust import Expectation, Trust
 MAX_WARNINGS_SHOWN = 3
 
 
-def scan_command(endpoint: Endpoint) -> str:
-    """The command that prints the lines to pin for an endpoint."""
+def scan_command(endpoint: Endpoint, hop: str = "") -> str:
+    """The command that prints the lines to pin for an endpoint; it is to be run on the jump host `hop` if there is one."""
+    if hop:
+        return f"`ssh-keyscan -p {endpoint.port} {shlex.quote(endpoint.host)}` on {hop}"
     alias = "" if endpoint.host_key_alias is None else f"--host-key-alias {shlex.quote(endpoint.host_key_alias)} "
     port = "" if endpoint.port == 22 else f":{endpoint.port}"
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
@@ -24,12 +26,12 @@ def scan_command(endpoint: Endpoint) -> str:
 class Refusals:
     """The errors for one endpoint, of which certain keys are known."""
 
-    def __init__(self, endpoint: Endpoint, trust: Trust) -> None:
+    def __init__(self, endpoint: Endpoint, trust: Trust, scan_command: str) -> None:
         self._endpoint = endpoint
         self._trust = trust
         alias = endpoint.host_key_alias
         self._host = str(endpoint) if alias is None else f"{endpoint} (known as {alias})"
-        self._scan_command = scan_command(endpoint)
+        self._scan_command = scan_command
 
     def unknown_host(self) -> HostKeyRefused:
         """No key that could be asked for."""

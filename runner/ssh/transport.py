@@ -14,6 +14,7 @@ from paramiko.auth_handler import AuthOnlyHandler
 
 from runner.public_keys import CERTIFICATE_SUFFIX
 from runner.ssh.packetizer import BulkPacketizer
+from runner.ssh.tunnel import Tunnel
 
 # AES-GCM first: it is both the safest and, by a factor of two, the fastest that paramiko has. No CBC, no 3DES.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
@@ -77,7 +78,18 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         paramiko.common.MSG_CHANNEL_FAILURE: _note_refusal,
     }
 
-    def __init__(self, sock: socket.socket, host_key_algorithms: tuple[str, ...], **options: Any) -> None:
+    def __init__(
+        self,
+        sock: socket.socket | Tunnel,
+        host_key_algorithms: tuple[str, ...],
+        find_lost_hop: Callable[[], str] = lambda: "",
+        **options: Any,
+    ) -> None:
+        """`find_lost_hop` tells in words which connection to a jump host on the way broke off; empty if none did."""
+        self.find_lost_hop = find_lost_hop
+        self._take_over: Callable[[paramiko.Channel], None] | None = None
+        # What the server says about a channel that it does not open.
+        self.refusal_text = ""
         super().__init__(sock, default_window_size=RECEIVE_WINDOW_BYTES, packetizer_class=BulkPacketizer, **options)
         self.auth_handler: _Login | None = None
         self._service_accepted = threading.Event()
@@ -165,18 +177,64 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         verdicts = (paramiko.common.MSG_USERAUTH_FAILURE, paramiko.common.MSG_DISCONNECT)
         return not self.is_active() and self.packetizer.last_message_type not in verdicts
 
-    def say_goodbye(self) -> None:
-        """Tell the server that the session ends on purpose, if that can be done without waiting.
+    def open_tunnel(
+        self, host: str, port: int, take_over: Callable[[paramiko.Channel], Tunnel], timeout_seconds: float
+    ) -> Tunnel:
+        """A tunnel from the server to `host` and `port`. No other channel may be opened meanwhile.
+
+        `take_over` is called in this transport's thread, where nothing can arrive before it is done: what was connected
+        to may speak first. Raises paramiko's exceptions.
+        """
+        tunnels: list[Tunnel] = []
+        self._take_over = lambda raw: tunnels.append(take_over(raw))
+        try:
+            # RFC 4254 section 7.2; the originator's address is for the server's log.
+            self.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=timeout_seconds)
+        finally:
+            self._take_over = None
+        return tunnels[0]
+
+    def _parse_channel_open_success(self, message: paramiko.Message) -> None:
+        if self._take_over is None:
+            super()._parse_channel_open_success(message)
+            return
+        channel_id = message.get_int()
+        message.rewind()
+        # Whoever waits for the channel is woken by it, and must not be before the channel is taken over.
+        opened = self.channel_events.pop(channel_id, None)
+        super()._parse_channel_open_success(message)
+        raw = self._channels.get(channel_id)
+        if opened is not None and raw is not None:
+            self._take_over(raw)
+            opened.set()
+
+    def _parse_channel_open_failure(self, message: paramiko.Message) -> None:
+        message.get_int()
+        message.get_int()
+        self.refusal_text = message.get_text()
+        message.rewind()
+        super()._parse_channel_open_failure(message)
+
+    @property
+    def can_write_at_once(self) -> bool:
+        """Whether a short message can be written without waiting."""
+        if isinstance(self.sock, Tunnel):
+            return self.sock.can_write_at_once
+        poller = select.poll()
+        poller.register(self.sock, select.POLLOUT)
+        return bool(poller.poll(0))
+
+    def say_goodbye(self) -> bool:
+        """Tell the server that the session ends on purpose, if that can be done without waiting. Whether it was done.
 
         Without it sshd logs each session as one that was reset by its peer.
         """
-        poller = select.poll()
-        poller.register(self.sock, select.POLLOUT)
-        if not poller.poll(0):
-            return
+        if not self.can_write_at_once:
+            return False
         message = paramiko.Message()
         message.add_byte(paramiko.common.cMSG_DISCONNECT)
         message.add_int(DISCONNECT_BY_APPLICATION)
         message.add_string("the runner is done")
         message.add_string("")
         self._send_message(message)
+        return True
