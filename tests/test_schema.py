@@ -92,6 +92,7 @@ def test_no_keyword_is_misspelt() -> None:
             "propertyNames",
             "items",
             "minItems",
+            "maxItems",
             "uniqueItems",
             "anyOf",
             *("allOf", "if", "then", "$comment"),

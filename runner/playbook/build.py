@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runner.errors import PlaybookInvalid, UsageError
-from runner.plan import ConnectorType, Play, Step
+from runner.plan import ConnectorType, Endpoint, Hop, Play, Step
 from runner.playbook.document import Decrypted, PositionedList, PositionedMap, parse, read_text
 from runner.playbook.inputs import InputProblem, read_endpoint, read_mode, read_seconds, read_workdir
+from runner.playbook.jump_hosts import JumpHost, JumpHosts
 from runner.playbook.secrets import note_variables, redact_problems
 from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates, ValueUnknown
 from runner.playbook.validation import (
@@ -22,6 +23,7 @@ from runner.playbook.validation import (
     secret_keys,
     show,
     validate_connector,
+    validate_jump_host,
     validate_playbook,
 )
 from runner.playbook.vault_password import Vault
@@ -191,6 +193,7 @@ class _Builder:
                 if origin is not None and key in connector_keys():
                     merged.take(key, origin)
         scope = self._step_scope(item, connection, connection_name, merged)
+        hops = self._build_hops(item, connection_name, merged)
         inputs = self._render_inputs(merged, scope)
         name = self._render_key(item, "name", scope)
         retries = self._read_number(item, "retries", scope, 0)
@@ -203,7 +206,7 @@ class _Builder:
         self._problems += validate_connector(inputs, item.location)
         if len(self._problems) > before:
             return None
-        step = self._make_step(index, item, name, connection_name, inputs)
+        step = self._make_step(index, item, name, connection_name, inputs, hops)
         if step is None:
             return None
         return replace(step, retries=int(retries), delay_seconds=delay_seconds, timeout_seconds=timeout_seconds)
@@ -225,10 +228,48 @@ class _Builder:
             self._problems.append(Problem(location, f"'{key}' must be {wanted}, not {show(value)}"))
         return default
 
+    def _build_hops(self, item: PositionedMap, connection_name: str | None, merged: PositionedMap) -> tuple[Hop, ...]:
+        """The jump hosts of a step, which are taken out of its merged inputs."""
+        value = merged.pop("proxy_jump", None)
+        if value is None:
+            return ()
+
+        def fill_in(template: str, location: Location, owner: str | None) -> Any:
+            return self._render(template, location, self._step_scope(item, self._connection(owner), owner, merged))
+
+        jump_hosts = JumpHosts(self._defaults, self._connections, fill_in)
+        found = jump_hosts.find(value, merged.value_locations["proxy_jump"], connection_name)
+        self._problems += jump_hosts.problems
+        built = [self._build_hop(item, one) for one in found]
+        return tuple(hop for hop in built if hop is not None)
+
+    def _build_hop(self, item: PositionedMap, found: JumpHost) -> Hop | None:
+        before, unknown_before = len(self._problems), self._unknown_count
+        scope = self._step_scope(item, self._connection(found.owner), found.owner, found.inputs)
+        inputs = self._render_inputs(found.inputs, scope)
+        if len(self._problems) > before or self._unknown_count > unknown_before:
+            self._problems += validate_jump_host(found.inputs, found.location, templates_allowed=True)
+            return None
+        self._problems += validate_jump_host(inputs, found.location)
+        endpoint = None if len(self._problems) > before else self._read(read_endpoint, inputs, self._workdir)
+        if endpoint is None:
+            return None
+        seconds = read_seconds(inputs, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS)
+        return Hop(endpoint, seconds, found.name)
+
+    def _connection(self, name: str | None) -> PositionedMap | None:
+        return _map(self._connections.get(name)) if self._connections is not None and name is not None else None
+
     def _make_step(
-        self, index: int, item: PositionedMap, name: Any, connection_name: str | None, inputs: PositionedMap
+        self,
+        index: int,
+        item: PositionedMap,
+        name: Any,
+        connection_name: str | None,
+        inputs: PositionedMap,
+        hops: tuple[Hop, ...],
     ) -> Step | None:
-        endpoint = self._read(read_endpoint, inputs, self._workdir)
+        endpoint: Endpoint | None = self._read(read_endpoint, inputs, self._workdir)
         mode = self._read(read_mode, inputs, self._workdir)
         if endpoint is None or mode is None:
             return None
@@ -238,7 +279,7 @@ class _Builder:
             name=name if isinstance(name, str) else f"{mode.mode_name} {mode.source}",
             host_label=connection_name or str(endpoint),
             connector_type=connector_type,
-            endpoint=endpoint,
+            endpoint=replace(endpoint, proxy_jump=hops),
             mode=mode,
             connect_timeout_seconds=read_seconds(inputs, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS),
             stall_timeout_seconds=read_seconds(inputs, "stall_timeout", DEFAULT_STALL_TIMEOUT_SECONDS),

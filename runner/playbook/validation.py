@@ -26,6 +26,7 @@ _PLAYBOOK = "playbook.schema.json"
 _TEMPLATE_REF = "#/$defs/template"
 MAX_SUGGESTIONS = 20
 MAX_KEY_LENGTH = 40
+_JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
 Data = PositionedMap | PositionedList
@@ -76,6 +77,12 @@ def connector_keys() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+def jump_host_keys() -> frozenset[str]:
+    """The names of the inputs of a jump host."""
+    return frozenset(_schemas()[_CONNECTOR]["$defs"]["jump_host"]["properties"])
+
+
+@lru_cache(maxsize=1)
 def secret_keys() -> frozenset[str]:
     """The names of the inputs whose values must never be shown: those that the schema marks `writeOnly`."""
     definitions = _schemas()[_CONNECTOR]["$defs"]
@@ -108,6 +115,16 @@ def validate_connector(
         else:
             problems += _explain(error, inputs, templates_allowed=templates_allowed)
     return problems
+
+
+def validate_jump_host(inputs: PositionedMap, location: Location, *, templates_allowed: bool = False) -> list[Problem]:
+    """What is wrong with a jump host's merged inputs; `location` is where the jump host is named."""
+    validator = _validator(f"{_CONNECTOR}#/$defs/jump_host", templates_allowed=templates_allowed)
+    errors = validator.iter_errors(inputs)
+    problems = [one for error in errors for one in _explain(error, inputs, templates_allowed=templates_allowed)]
+    hint = "Set it there, in the connection that is named, or in the playbook's defaults."
+    missing = [key for key in ("host", "authentication") if key not in inputs]
+    return problems + [Problem(location, f"the jump host has no '{key}'", hint) for key in missing]
 
 
 def is_template(value: object) -> bool:
@@ -170,6 +187,8 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
             return Problem(location, f"{name} must not be empty", "")
         case "minItems":
             return Problem(location, f"{name} must not be empty", "Add at least one entry.")
+        case "maxItems":
+            return Problem(location, f"{name} must have at most {limit} entries", "")
         case "minimum" | "maximum":
             bound = "at least" if error.validator == "minimum" else "at most"
             return Problem(location, f"{name} must be {bound} {limit}, not {show(value)}", "")
@@ -189,9 +208,15 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
 def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
     known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
     instance = _mapping(error)
+    is_jump_host = known.keys() == jump_host_keys()
     for key in instance:
-        if key not in known:
-            location = instance.key_locations[key]
+        if key in known:
+            continue
+        location = instance.key_locations[key]
+        if is_jump_host and key in connector_keys():
+            hint = _JUMP_HINT if key == "proxy_jump" else f"It only passes bytes on. Known: {', '.join(sorted(known))}."
+            yield Problem(location, f"{show(key)} means nothing in a jump host", hint)
+        else:
             yield Problem(location, f"unknown key {show(key)}", nearest(key, known))
 
 
