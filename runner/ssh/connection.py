@@ -198,16 +198,19 @@ class Connection:
     def close(self) -> None:
         """End the session, and then those with the jump hosts, the last one first; never raises.
 
-        A server is not waited for, except that the jump hosts have a moment to pass on what was said at the end.
+        A server is not waited for, except that the jump hosts have a moment to pass on what was said at the end, unless
+        the play must end by now.
         """
         deadline = Deadline.after(FAREWELL_SECONDS)
         for one in self._way:
             one._close_alone(deadline)
 
     def _close_alone(self, deadline: Deadline) -> None:
+        transport = self._client.transport
         with _silenced():
-            # sshd drops what it has not passed on yet when it is left itself.
-            if self._is_active and self._client.transport.say_goodbye() and isinstance(self._sock, Tunnel):
+            has_said_goodbye = self._is_active and transport.say_goodbye()
+            if has_said_goodbye and isinstance(self._sock, Tunnel) and not transport.packetizer.is_ending():
+                # sshd drops what it has not passed on yet when it is left itself.
                 self._sock.wait_for_end(deadline)
             self._client.close()
 

@@ -221,7 +221,10 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         if isinstance(self.sock, Tunnel):
             return self.sock.can_write_at_once
         poller = select.poll()
-        poller.register(self.sock, select.POLLOUT)
+        try:
+            poller.register(self.sock, select.POLLOUT)
+        except ValueError:
+            return False  # it is closed
         return bool(poller.poll(0))
 
     def say_goodbye(self) -> bool:
