@@ -22,6 +22,7 @@ from runner.ssh.channel import Channel
 PATIENCE_SECONDS = 60.0
 # Room for the messages that end a session.
 FAREWELL_BYTES = 1024
+MAX_REASON_LENGTH = 200
 
 # RFC 4254 section 5.1
 _PROHIBITED = 1
@@ -165,7 +166,7 @@ class Tunnel:
 
 def explain_refusal(error: paramiko.ChannelException, words: str, hop: str, target: str) -> UnreachableError:
     """The error for a tunnel that a jump host did not open; `words` are its own."""
-    said = " ".join(words.split()) or error.text
+    said = " ".join(words.split())[:MAX_REASON_LENGTH] or error.text
     if error.code == _PROHIBITED:
         return ForwardingRefused(
             f"cannot connect to {target}: {hop} does not forward connections to it ({said})",

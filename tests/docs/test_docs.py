@@ -34,6 +34,7 @@ from runner.playbook import document
 from runner.playbook.build import DEFAULT_CONNECT_TIMEOUT_SECONDS, DEFAULT_STALL_TIMEOUT_SECONDS, check_play
 from runner.playbook.commands import MAX_OUTPUT_BYTES, TIMEOUT_SECONDS
 from runner.playbook.document import PositionedList, PositionedMap
+from runner.playbook.jump_hosts import MAX_HOPS
 from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text
 
@@ -182,6 +183,7 @@ def test_limits_are_the_code_s() -> None:
     text = " ".join(text.split())
     assert f"at most {document.MAX_FILE_BYTES // 2**20} MiB, about {document.MAX_NODES:,} values" in text
     assert f"and {document.MAX_DEPTH} levels" in text
+    assert f"There are at most {MAX_HOPS} jump hosts on a way" in text
     assert f"at most {document.MAX_ENCRYPTED_VALUES} encrypted values" in text
     assert f"It has {TIMEOUT_SECONDS:g} seconds, {MAX_OUTPUT_BYTES // 2**20} MiB for its output" in text
     assert f"those with fewer than {MIN_LINE_LENGTH} characters" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from runner.errors import PlaybookInvalid
 from runner.plan import Endpoint, Fingerprints, Hop, SshAgent, UsernamePassword
 from runner.playbook.build import check_play, load_play
+from runner.playbook.jump_hosts import MAX_HOPS
 from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
+from runner.resources import schema_text
 from tests.playbook.conftest import Loader, tell
 from tests.playbook.examples import FINGERPRINT, play, step
 
@@ -273,6 +276,11 @@ class TestMistakes:
 
         assert found.message == "the way leads through 10 jump hosts, and 8 are the most"
         assert len(route(load, connections(**chain, n9=""), proxy_jump="n2")) == 8
+
+    def test_the_schema_and_the_code_agree_about_the_most(self) -> None:
+        lists = json.loads(schema_text("connector"))["properties"]["proxy_jump"]["anyOf"]
+
+        assert [one["maxItems"] for one in lists if "maxItems" in one] == [MAX_HOPS]
 
     def test_a_connection_that_is_wrong_is_blamed_where_it_is_written(self, load: Loader) -> None:
         head = connections(a=", hostkey: {hostkey_mode: fingerprint, fingerprint: x}")

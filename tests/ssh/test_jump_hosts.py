@@ -173,6 +173,42 @@ def test_the_hop_looks_up_the_name_and_known_hosts_is_asked_for_it(
     assert outcome.stdout.count(f"{known_hosts}:3: line skipped") == 2
 
 
+def test_a_name_beyond_ascii_is_put_as_resolvers_know_it(
+    runner: Runner, asyncssh_server: AsyncsshServer, tmp_path: Path, remote: Path
+) -> None:
+    (runner.folder / "file").write_text("content")
+    with ForwardingServer(tmp_path / "gate", names={"xn--bcher-kva.invalid": "127.0.0.1"}) as gate:
+        only = step(asyncssh_server, upload("file", "file"), host="bücher.invalid", proxy_jump=[hop(gate)])
+        outcome = runner.play([only])
+
+        assert outcome.exit_code == 0, outcome.output
+        for host in ("bücher..invalid", "ü" * 70):
+            outcome = runner.play([{**only, "host": host}])
+            assert_unreachable(outcome, "ConnectFailed", "cannot be a host name")
+
+
+@pytest.mark.parametrize("is_upload", [True, False])
+def test_keys_are_renewed_on_every_connection_of_the_way(
+    runner: Runner,
+    sshd: OpenSSHServer,
+    bastion: OpenSSHServer,
+    remote: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_upload: bool,
+) -> None:
+    monkeypatch.setattr("runner.ssh.packetizer.REKEY_BYTES", 500_000)
+    mode, destination = make_copy(runner, remote, is_upload=is_upload)
+    word = "ssh_set_newkeys: rekeying in"
+    before = [server.log_text().count(word) for server in (sshd, bastion)]
+
+    outcome = runner.play([step(sshd, mode, proxy_jump=[hop(bastion)])])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert destination.read_bytes() == CONTENT
+    for server, count in zip((sshd, bastion), before, strict=True):
+        assert server.log_text().count(word) > count
+
+
 def test_hops_may_log_in_by_other_means_and_their_secrets_are_masked(
     runner: Runner, asyncssh_server: AsyncsshServer, gateway: ForwardingServer, remote: Path
 ) -> None:
