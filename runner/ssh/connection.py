@@ -36,10 +36,7 @@ from runner.ssh.tunnel import Tunnel, explain_refusal
 
 # How long the goodbyes to all hosts on the way may take.
 FAREWELL_SECONDS = 0.5
-# How much later than what goes through it a connection to a jump host may come to know that it is lost.
-NOTICE_SECONDS = 0.2
-
-# How much later than its channels a connection may come to know that it is lost.
+# How much later than its channels, or what goes through it, a connection may come to know that it is lost.
 NOTICE_SECONDS = 0.2
 
 # paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.

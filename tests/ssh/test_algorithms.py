@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import socket
 import struct
 import threading
 import time
@@ -148,21 +147,3 @@ def test_a_packet_of_another_place_is_noticed(kind: str) -> None:
 
     with pytest.raises(SSHException, match="authentication"):
         inbound.open(memoryview(packet), 8, 40_000)
-
-
-def test_sockets_without_recv_into_are_read_too() -> None:
-    """Channels through a jump host have none."""
-    from runner.ssh.packetizer import BulkPacketizer
-
-    class Plain:
-        def __init__(self, sock: socket.socket) -> None:
-            self.recv, self.send, self.close = sock.recv, sock.send, sock.close
-
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(b"SSH-2.0-x\r\n" + PlainOutbound().seal((b"\x02hello",), 0))
-        packetizer = BulkPacketizer(Plain(ours))
-
-        assert packetizer.readline(1) == "SSH-2.0-x"
-        kind, message = packetizer.read_message()
-        assert (kind, message.asbytes()) == (2, b"hello")
