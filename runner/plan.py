@@ -78,9 +78,9 @@ class Fingerprints:
 
 @dataclass(frozen=True, slots=True)
 class KnownHosts:
-    """The host must be in one of these known_hosts files. No path: the user's and the system's files."""
+    """The host must be in one of these known_hosts files. No paths: the user's and the system's files."""
 
-    path: str | None = None
+    paths: tuple[str, ...] = ()
 
 
 HostKeyPolicy = PinnedKeys | Fingerprints | KnownHosts

@@ -12,6 +12,7 @@ from runner.plan import Play
 from runner.playbook.vault_password import ENVIRONMENT_NAMES, OPTION, Vault
 from runner.problems import Problem
 from runner.redaction import Redactor
+from runner.report.console import print_warning
 from runner.report.text import printable
 
 _VAULT = "runner.vault"
@@ -115,13 +116,21 @@ vault_option = click.option(
 )
 
 
-def load_all(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault) -> list[Play]:
-    """Every playbook, loaded. Raises `PlaybookInvalid` with the problems of all of them together."""
-    from runner.playbook.build import load_play
+def load_all(
+    playbooks: tuple[str, ...],
+    extra_vars: dict[str, Any],
+    workdir: str | None,
+    vault: Vault,
+    *,
+    is_quiet: bool = False,
+) -> list[Play]:
+    """Every playbook, loaded; warnings go to standard error. Raises `PlaybookInvalid` with the problems of all of them."""
+    from runner.playbook.build import ignore_warning, load_play
 
+    warn = ignore_warning if is_quiet else print_warning
     return _for_each(
         playbooks,
-        lambda path: load_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault),
+        lambda path: load_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=warn),
     )
 
 
@@ -131,7 +140,7 @@ def check_all(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: s
 
     counts = _for_each(
         playbooks,
-        lambda path: check_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault),
+        lambda path: check_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=print_warning),
     )
     for path, count in zip(playbooks, counts, strict=True):
         click.echo(tell_valid(path, count))

@@ -94,11 +94,11 @@ def command(
         if syntax_check and not (list_steps or list_hosts):
             check_all(playbooks, extra_vars, workdir, vault)
             return 0
-        plans = load_all(playbooks, extra_vars, workdir, vault)
+        plans = load_all(playbooks, extra_vars, workdir, vault, is_quiet=quiet)
         names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
         plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
     except RunnerError as error:
-        reporter.report_error(playbooks[0], error)
+        reporter.report_error(playbooks, error)
         raise
     if list_steps or list_hosts:
         _list(plans, redactor, with_steps=list_steps, with_hosts=list_hosts)
@@ -161,12 +161,14 @@ class _JsonReporter:
         """One object for one playbook, a list of objects for several."""
         self._write([describe_play(result, self._redactor.redact) for result in results])
 
-    def report_error(self, file: str, error: RunnerError) -> None:
+    def report_error(self, playbooks: tuple[str, ...], error: RunnerError) -> None:
         """The report on a playbook that is not played."""
+        file = playbooks[0]
         told: dict[str, Any] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
         if isinstance(error, PlaybookInvalid):
             told["problems"] = describe_problems(error.problems)
-            file = error.problems[0].location.file
+            # A problem may stand in a file that the playbook names.
+            file = next((one.location.file for one in error.problems if one.location.file in playbooks), file)
         now = datetime.now(UTC)
         report = describe_failure(file, is_check=self._is_check, at=now, exit_code=error.exit_code, error=told)
         self._write([report])

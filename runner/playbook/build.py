@@ -12,9 +12,18 @@ from typing import Any, TypeVar
 from runner.errors import PlaybookInvalid, UsageError
 from runner.plan import ConnectorType, Endpoint, Hop, Play, Step
 from runner.playbook.document import Decrypted, PositionedList, PositionedMap, parse, read_text
-from runner.playbook.inputs import InputProblem, read_endpoint, read_mode, read_seconds, read_workdir
+from runner.playbook.inputs import (
+    InputProblem,
+    read_endpoint,
+    read_mode,
+    read_seconds,
+    read_ssh_config,
+    read_workdir,
+)
 from runner.playbook.jump_hosts import JumpHost, JumpHosts
 from runner.playbook.secrets import note_variables, redact_problems
+from runner.playbook.ssh_config import SshConfig
+from runner.playbook.ssh_config_inputs import Filled, fill_in
 from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates, ValueUnknown
 from runner.playbook.validation import (
     connector_keys,
@@ -48,7 +57,7 @@ _NUMBER_INPUTS = (
 )
 _DECIMAL_INPUTS = ("delay", "timeout")
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
-_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "delete")
+_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "delete", "ssh_config")
 _MAX_DIGITS = 20
 _NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "retries": ("a whole number from 0 to 1,000", lambda value: 0 <= value <= 1000 and value % 1 == 0),
@@ -60,6 +69,11 @@ _NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
 }
 
 Value = TypeVar("Value")
+Warn = Callable[[Problem], None]
+
+
+def ignore_warning(warning: Problem) -> None:
+    """Nobody wants to know."""
 
 
 def load_play(
@@ -68,15 +82,17 @@ def load_play(
     extra_vars: Mapping[str, Any] | None = None,
     workdir: str | None = None,
     vault: Vault | None = None,
+    warn: Warn = ignore_warning,
 ) -> Play:
     """Read, validate and build the playbook at `path`; no network.
 
     `extra_vars` win over every variable of the playbook; `workdir` replaces the playbook's own and is relative to the
-    current folder; `vault` decrypts, and its redactor is told of every secret as soon as it is known.
+    current folder; `vault` decrypts, and its redactor is told of every secret as soon as it is known; `warn` is told what
+    is no problem and may still surprise.
 
     Raises `PlaybookInvalid` with all problems, `UsageError` when the file cannot be read at all.
     """
-    return _start(path, extra_vars, workdir, vault, runs_commands=True).build()
+    return _start(path, extra_vars, workdir, vault, warn, runs_commands=True).build()
 
 
 def check_play(
@@ -85,16 +101,23 @@ def check_play(
     extra_vars: Mapping[str, Any] | None = None,
     workdir: str | None = None,
     vault: Vault | None = None,
+    warn: Warn = ignore_warning,
 ) -> int:
     """Validate the playbook as `load_play` does, but run no command that it looks up. The number of its steps.
 
     What depends on a command's output is checked as far as it can be without it. Raises as `load_play` does.
     """
-    return _start(path, extra_vars, workdir, vault, runs_commands=False).check()
+    return _start(path, extra_vars, workdir, vault, warn, runs_commands=False).check()
 
 
 def _start(
-    path: str, extra_vars: Mapping[str, Any] | None, workdir: str | None, vault: Vault | None, *, runs_commands: bool
+    path: str,
+    extra_vars: Mapping[str, Any] | None,
+    workdir: str | None,
+    vault: Vault | None,
+    warn: Warn,
+    *,
+    runs_commands: bool,
 ) -> _Builder:
     """The playbook, read and parsed."""
     vault = vault or Vault(None, Redactor())
@@ -107,7 +130,7 @@ def _start(
         raise PlaybookInvalid(redact_problems(error.problems, vault.redactor)) from error
     if was_encrypted:
         note_variables(data, vault.redactor)
-    return _Builder(path, data, extra_vars or {}, workdir, vault, runs_commands=runs_commands)
+    return _Builder(path, data, extra_vars or {}, workdir, vault, warn, runs_commands=runs_commands)
 
 
 class _Builder:
@@ -120,10 +143,14 @@ class _Builder:
         extra_vars: Mapping[str, Any],
         workdir: str | None,
         vault: Vault,
+        warn: Warn,
         *,
         runs_commands: bool,
     ) -> None:
         self._path = path
+        self._warn = warn
+        self._warnings: list[Problem] = []
+        self._ssh_configs: dict[str | None, SshConfig] = {}
         self._folder = Path(path).absolute().parent
         self._problems = validate_playbook(data)
         self._redactor = vault.redactor
@@ -146,6 +173,8 @@ class _Builder:
         """The play, or `PlaybookInvalid` with everything that is wrong."""
         steps = self._build_steps()
         name = self._render_key(self._sections, "name", {**self._play_scope, **self._extra_vars})
+        for warning in redact_problems(collect_problems(self._warnings), self._redactor):
+            self._warn(warning)
         if self._problems:
             raise PlaybookInvalid(redact_problems(collect_problems(self._problems), self._redactor))
         shown_name = name if isinstance(name, str) else Path(self._path).name
@@ -193,6 +222,7 @@ class _Builder:
                 if origin is not None and key in connector_keys():
                     merged.take(key, origin)
         scope = self._step_scope(item, connection, connection_name, merged)
+        has_way = "proxy_jump" in merged
         hops = self._build_hops(item, connection_name, merged)
         inputs = self._render_inputs(merged, scope)
         name = self._render_key(item, "name", scope)
@@ -203,13 +233,33 @@ class _Builder:
             # What can be said without the values that could not be filled in.
             self._problems += validate_connector(merged, item.location, templates_allowed=True)
             return None
-        self._problems += validate_connector(inputs, item.location)
+        filled = self._fill_in(inputs, has_way=has_way)
+        self._problems += validate_connector(filled.inputs, item.location, hints=filled.hints)
+        hops = (*self._build_way(filled), *hops)
         if len(self._problems) > before:
             return None
-        step = self._make_step(index, item, name, connection_name, inputs, hops)
+        step = self._make_step(index, item, name, connection_name, filled.inputs, hops)
         if step is None:
             return None
         return replace(step, retries=int(retries), delay_seconds=delay_seconds, timeout_seconds=timeout_seconds)
+
+    def _fill_in(self, inputs: PositionedMap, *, has_way: bool) -> Filled:
+        """The inputs, what they leave open taken from the SSH configuration if they name one.
+
+        `has_way`: the playbook says itself which jump hosts lead there.
+        """
+        try:
+            path = read_ssh_config(inputs, self._workdir)
+            if path is False:
+                return Filled(inputs)
+            if path not in self._ssh_configs:
+                self._ssh_configs[path] = SshConfig(path, inputs.value_locations["ssh_config"])
+            filled = fill_in(inputs, self._ssh_configs[path], self._workdir, has_way=has_way)
+        except InputProblem as error:
+            self._problems.append(error.problem)
+            return Filled(inputs)
+        self._warnings += filled.warnings
+        return filled
 
     def _read_number(self, item: PositionedMap, key: str, scope: Scope, default: float) -> float:
         """A step's keyword that is a number, checked again once it is filled in."""
@@ -240,22 +290,39 @@ class _Builder:
         jump_hosts = JumpHosts(self._defaults, self._connections, fill_in)
         found = jump_hosts.find(value, merged.value_locations["proxy_jump"], connection_name)
         self._problems += jump_hosts.problems
-        built = [self._build_hop(item, one) for one in found]
-        return tuple(hop for hop in built if hop is not None)
+        # A list is the way: only the first one's configuration can lead further.
+        return tuple(hop for index, one in enumerate(found) for hop in self._build_hop(item, one, is_first=index == 0))
 
-    def _build_hop(self, item: PositionedMap, found: JumpHost) -> Hop | None:
+    def _build_hop(self, item: PositionedMap, found: JumpHost, *, is_first: bool) -> tuple[Hop, ...]:
+        """A jump host, behind those that lead to it by its SSH configuration."""
         before, unknown_before = len(self._problems), self._unknown_count
-        scope = self._step_scope(item, self._connection(found.owner), found.owner, found.inputs)
+        connection = self._connection(found.owner)
+        scope = self._step_scope(item, connection, found.owner, found.inputs)
         inputs = self._render_inputs(found.inputs, scope)
         if len(self._problems) > before or self._unknown_count > unknown_before:
             self._problems += validate_jump_host(found.inputs, found.location, templates_allowed=True)
-            return None
-        self._problems += validate_jump_host(inputs, found.location)
-        endpoint = None if len(self._problems) > before else self._read(read_endpoint, inputs, self._workdir)
-        if endpoint is None:
-            return None
+            return ()
+        has_way = bool(found.name and connection and "proxy_jump" in connection)
+        filled = self._fill_in(inputs, has_way=has_way or not is_first)
+        self._problems += validate_jump_host(filled.inputs, found.location, hints=filled.hints)
+        hops = self._build_way(filled)
+        hop = self._make_hop(filled.inputs, found.name) if len(self._problems) == before else None
+        return (*hops, hop) if hop else ()
+
+    def _build_way(self, filled: Filled) -> tuple[Hop, ...]:
+        """The jump hosts that an SSH configuration names."""
+        hops = []
+        for name, inputs in filled.way:
+            problems = validate_jump_host(inputs, inputs.location)
+            self._problems += problems
+            if not problems and (hop := self._make_hop(inputs, name)):
+                hops.append(hop)
+        return tuple(hops)
+
+    def _make_hop(self, inputs: PositionedMap, name: str) -> Hop | None:
+        endpoint = self._read(read_endpoint, inputs, self._workdir)
         seconds = read_seconds(inputs, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS)
-        return Hop(endpoint, seconds, found.name)
+        return Hop(endpoint, seconds, name) if endpoint else None
 
     def _connection(self, name: str | None) -> PositionedMap | None:
         return _map(self._connections.get(name)) if self._connections is not None and name is not None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from runner.plan import (
     Authentication,
@@ -82,6 +82,19 @@ def read_endpoint(inputs: PositionedMap, workdir: str) -> Endpoint:
 def read_seconds(inputs: PositionedMap, key: str, default: int) -> int:
     """A length of time. JSON Schema counts 30.0 among the integers, the plan does not."""
     return int(inputs.get(key, default))
+
+
+def read_ssh_config(inputs: PositionedMap, workdir: str) -> str | Literal[False] | None:
+    """The SSH configuration to look the host up in: a file's path, None for the user's and the system's files, or False.
+
+    False is also what the schema refuses. Raises `InputProblem`.
+    """
+    given = inputs.get("ssh_config", False)
+    if given is True:
+        return None
+    if not isinstance(given, str) or not given:
+        return False
+    return _local_path(inputs, "ssh_config", workdir)
 
 
 def read_workdir(value: Any, location: Location, playbook_folder: str) -> str:
@@ -185,8 +198,16 @@ def _read_host_key_policy(given: PositionedMap | None, workdir: str) -> HostKeyP
         case "fingerprint":
             return Fingerprints(_read_fingerprints(given))
         case _:
-            is_given = "known_hosts_file" in given
-            return KnownHosts(_local_path(given, "known_hosts_file", workdir) if is_given else None)
+            return KnownHosts(_read_known_hosts_files(given, workdir))
+
+
+def _read_known_hosts_files(given: PositionedMap, workdir: str) -> tuple[str, ...]:
+    if "known_hosts_file" not in given:
+        return ()
+    names = _strings(given, "known_hosts_file")
+    for name, location in names:
+        _check_path("known_hosts_file", name, location)
+    return tuple(local_path(name, workdir) for name, _ in names)
 
 
 def _read_pinned_lines(given: PositionedMap) -> tuple[str, ...]:

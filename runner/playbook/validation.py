@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import islice
 from typing import Any
@@ -97,34 +98,62 @@ def secret_keys() -> frozenset[str]:
 
 def validate_playbook(data: Data) -> list[Problem]:
     """What is wrong with the playbook as it is written. Strings that hold templates are taken on trust until filled in."""
-    kind = "steps" if isinstance(data, PositionedList) else "play"
+    kind = "list" if isinstance(data, PositionedList) else "play"
     errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
     problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
     return list(islice(problems, MAX_PROBLEMS + 1))
 
 
 def validate_connector(
-    inputs: PositionedMap, step_location: Location, *, templates_allowed: bool = False
+    inputs: PositionedMap,
+    step_location: Location,
+    *,
+    templates_allowed: bool = False,
+    hints: Mapping[str, str] | None = None,
 ) -> list[Problem]:
-    """What is wrong with a step's merged connector inputs, all templates filled in (unless they are allowed)."""
+    """What is wrong with a step's merged connector inputs, all templates filled in (unless they are allowed).
+
+    `hints` say what to do about a missing key, by its name, where that is something else than usual.
+    """
+    hints = hints or {}
     problems = []
     for error in _validator(_CONNECTOR, templates_allowed=templates_allowed).iter_errors(inputs):
         if error.validator == "required" and not error.absolute_path:
-            hint = "Set it in the step, in the connection it names, or in the playbook's defaults."
-            problems.append(Problem(step_location, f"the step has no '{_missing_key(error)}'", hint))
+            key = _missing_key(error)
+            hint = hints.get(key) or "Set it in the step, in the connection it names, or in the playbook's defaults."
+            problems.append(Problem(step_location, f"the step has no '{key}'", hint))
         else:
-            problems += _explain(error, inputs, templates_allowed=templates_allowed)
+            problems += _explain_with(hints, error, inputs, templates_allowed=templates_allowed)
     return problems
 
 
-def validate_jump_host(inputs: PositionedMap, location: Location, *, templates_allowed: bool = False) -> list[Problem]:
-    """What is wrong with a jump host's merged inputs; `location` is where the jump host is named."""
-    validator = _validator(f"{_CONNECTOR}#/$defs/jump_host", templates_allowed=templates_allowed)
-    errors = validator.iter_errors(inputs)
-    problems = [one for error in errors for one in _explain(error, inputs, templates_allowed=templates_allowed)]
-    hint = "Set it there, in the connection that is named, or in the playbook's defaults."
-    missing = [key for key in ("host", "authentication") if key not in inputs]
-    return problems + [Problem(location, f"the jump host has no '{key}'", hint) for key in missing]
+def _explain_with(
+    hints: Mapping[str, str], error: ValidationError, data: Data, *, templates_allowed: bool
+) -> Iterator[Problem]:
+    hint = hints.get(_missing_key(error), "") if error.validator == "required" else ""
+    for one in _explain(error, data, templates_allowed=templates_allowed):
+        yield replace(one, hint=hint or one.hint)
+
+
+def validate_jump_host(
+    inputs: PositionedMap,
+    location: Location,
+    *,
+    templates_allowed: bool = False,
+    hints: Mapping[str, str] | None = None,
+) -> list[Problem]:
+    """What is wrong with a jump host's merged inputs; `location` is where the jump host is named. `hints` as above."""
+    hints = hints or {}
+    validator = _validator(f"{_CONNECTOR}#/$defs/whole_jump_host", templates_allowed=templates_allowed)
+    problems: list[Problem] = []
+    for error in validator.iter_errors(inputs):
+        if error.validator == "required" and not error.absolute_path:
+            key = _missing_key(error)
+            hint = hints.get(key) or "Set it there, in the connection that is named, or in the playbook's defaults."
+            problems.append(Problem(location, f"the jump host has no '{key}'", hint))
+        else:
+            problems += _explain_with(hints, error, inputs, templates_allowed=templates_allowed)
+    return problems
 
 
 def is_template(value: object) -> bool:

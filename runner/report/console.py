@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from runner.events import (
@@ -224,6 +224,11 @@ def format_problem(problem: Problem) -> str:
     """A playbook's problem as linters print it, ready for an editor or a CI log to link."""
     text = f"{printable(str(problem.location))}: {printable(problem.message)}"
     return f"{text}\n  hint: {printable(problem.hint)}" if problem.hint else text
+
+
+def print_warning(warning: Problem) -> None:
+    """What is no problem and may still surprise, on standard error. Secrets must be masked in it already."""
+    sys.stderr.write(format_problem(replace(warning, message=f"warning: {warning.message}")) + "\n")
 
 
 def print_error(message: str, hint: str = "", stream: TextIO | None = None) -> None:

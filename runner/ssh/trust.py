@@ -72,8 +72,8 @@ def gather_trust(endpoint: Endpoint, scan_command: str) -> Trust:
             )
         case Fingerprints(fingerprints):
             return Trust(fingerprints=fingerprints)
-        case KnownHosts(path):
-            return _read_files(endpoint, default_files() if path is None else [path], scan_command)
+        case KnownHosts(paths):
+            return _read_files(endpoint, list(paths) or default_files(), scan_command)
 
 
 def _read_files(endpoint: Endpoint, files: list[str], scan_command: str) -> Trust:

@@ -18,11 +18,12 @@ class Loader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.warnings: list[Problem] = []
 
     def __call__(self, text: str, *, extra_vars: dict[str, Any] | None = None, workdir: str | None = None) -> Play:
         path = self.folder / "play.yaml"
         path.write_text(text, encoding="utf-8")
-        return load_play(str(path), extra_vars=extra_vars, workdir=workdir)
+        return load_play(str(path), extra_vars=extra_vars, workdir=workdir, warn=self.warnings.append)
 
     def find_problems(self, text: str, *, extra_vars: dict[str, Any] | None = None) -> list[Problem]:
         """All problems of a playbook that must have some."""

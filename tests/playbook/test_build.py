@@ -229,8 +229,8 @@ class TestHostKeys:
             ),
             (f"fingerprint, fingerprint: '{FINGERPRINT}'", Fingerprints((FINGERPRINT,))),
             (f'fingerprint, fingerprint: ["{FINGERPRINT}", " {FINGERPRINT} "]', Fingerprints((FINGERPRINT,) * 2)),
-            ("known_hosts_file", KnownHosts(None)),
-            ("known_hosts_file, known_hosts_file: /k", KnownHosts("/k")),
+            ("known_hosts_file", KnownHosts()),
+            ("known_hosts_file, known_hosts_file: /k", KnownHosts(("/k",))),
         ],
     )
     def test_every_variant_is_read(self, load: Loader, written: str, meant: object) -> None:
@@ -254,12 +254,12 @@ class TestHostKeys:
     def test_without_hostkey_the_known_hosts_files_decide(self, load: Loader) -> None:
         text = STEP.replace(STEP.splitlines(keepends=True)[2], "")
 
-        assert load(text).steps[0].endpoint.host_key_policy == KnownHosts(None)
+        assert load(text).steps[0].endpoint.host_key_policy == KnownHosts()
 
     def test_a_known_hosts_file_is_a_local_path(self, load: Loader) -> None:
         written = "{hostkey_mode: known_hosts_file, known_hosts_file: ci/known_hosts}"
 
-        assert endpoint_of(load, hostkey=written).host_key_policy == KnownHosts(str(load.folder / "ci/known_hosts"))
+        assert endpoint_of(load, hostkey=written).host_key_policy == KnownHosts((str(load.folder / "ci/known_hosts"),))
 
     @pytest.mark.parametrize("switch", ["none", "insecure", "ignore", "auto_add", "off"])
     def test_nothing_turns_the_check_off(self, load: Loader, switch: str) -> None:

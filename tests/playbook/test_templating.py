@@ -74,7 +74,7 @@ vars:
     loaded = load(play(head, step(port='"{{ whole }}"', hostkey='"{{ key }}"', mode=options)))
 
     assert loaded.steps[0].endpoint.port == 2023
-    assert loaded.steps[0].endpoint.host_key_policy == KnownHosts(None)
+    assert loaded.steps[0].endpoint.host_key_policy == KnownHosts()
     assert upload_of(loaded).preserve == frozenset({"times"})
     assert upload_of(loaded).atomic is False
     assert upload_of(loaded).permissions == 0o640

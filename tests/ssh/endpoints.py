@@ -19,5 +19,5 @@ def make_endpoint(server: Server, policy: HostKeyPolicy) -> Endpoint:
 
 def connect_knowing(server: Server, known_hosts: Path, cancellation: Cancellation | None = None) -> Connection:
     """A connection to a server whose key must be in a known_hosts file."""
-    endpoint = make_endpoint(server, KnownHosts(str(known_hosts)))
+    endpoint = make_endpoint(server, KnownHosts((str(known_hosts),)))
     return open_connection(endpoint, Deadline.after(LOGIN_SECONDS), cancellation or Cancellation())

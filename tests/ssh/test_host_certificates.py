@@ -70,7 +70,7 @@ def refuse(server: CertifiedServer, policy: KnownHosts | PinnedKeys, alias: str 
 def write(folder: Path, *lines: str) -> KnownHosts:
     file = folder / "known_hosts"
     file.write_text("".join(f"{line}\n" for line in lines))
-    return KnownHosts(str(file))
+    return KnownHosts((str(file),))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("good")])
@@ -111,7 +111,7 @@ def test_a_certificate_that_does_not_count_is_refused_with_the_reason(
     assert f"showed ssh-ed25519 {server.fingerprint()} (unverified) with a certificate that does not count: " in message
     assert reason in message
     authority = f"{server.authority.algorithm} {server.authority.fingerprint}"
-    assert f"expected a certificate signed by {authority} ({policy.path}:1)" in message
+    assert f"expected a certificate signed by {authority} ({policy.paths[0]}:1)" in message
     needs_another = "It looks like a host of this authority that needs another certificate"
     assert (needs_another in message) == (kind != "signed with SHA-1")
     assert server.wait_for_log("[preauth]")

@@ -229,7 +229,7 @@ def find_documented_reason(case: Case, home: Path) -> str | None:
 def judge(case: Case, home: Path) -> str:
     """Both verdicts in a word. Raises `AssertionError` if they differ in a way that is not documented."""
     files = case.write(home)
-    policy = KnownHosts(str(files[0]) if len(files) == 1 else None)
+    policy = KnownHosts((str(files[0]),) if len(files) == 1 else ())
     login = UsernamePassword(case.server.username, "wrong")
     endpoint = Endpoint(case.server.host, case.server.port, login, policy, host_key_alias=case.alias)
     is_accepted = is_accepted_by_us(endpoint)
@@ -297,7 +297,7 @@ def test_names_markers_and_odd_keys_play_together(
     algorithm = "rsa-sha2-512" if is_about_rsa else "ssh-ed25519"
     assert ask_ssh(case, files, None, f"HostKeyAlgorithms={algorithm}") == does_ssh_accept
     login = UsernamePassword(server.username, "wrong")
-    endpoint = Endpoint(server.host, server.port, login, KnownHosts(str(files[0])))
+    endpoint = Endpoint(server.host, server.port, login, KnownHosts((str(files[0]),)))
     assert is_accepted_by_us(endpoint) == do_we_accept
 
 
@@ -325,5 +325,5 @@ def test_an_alias_is_looked_up_instead_of_host_and_port(
     files = case.write(home)
     assert ask_ssh(case, files, alias) == is_accepted
     login = UsernamePassword(server.username, "wrong")
-    policy = KnownHosts(str(files[0]))
+    policy = KnownHosts((str(files[0]),))
     assert is_accepted_by_us(Endpoint(server.host, server.port, login, policy, host_key_alias=alias)) == is_accepted

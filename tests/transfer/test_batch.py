@@ -40,7 +40,7 @@ def files_of(server: Server, folder: Path, cancellation: Cancellation | None = N
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(server.known_hosts_line() + "\n")
     cancellation = cancellation or Cancellation()
-    endpoint = make_endpoint(server, KnownHosts(str(known_hosts)))
+    endpoint = make_endpoint(server, KnownHosts((str(known_hosts),)))
     mode = CopyFileFromEngine("", "")
     step = Step(1, "batch", "host", "SFTP", endpoint, mode, 10, 10, Location("play.yaml", 1, 1))
     sessions = Sessions(cancellation, lambda step, connection: None)
