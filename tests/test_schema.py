@@ -274,6 +274,8 @@ def copy(**options: Any) -> dict[str, Any]:
     }
 
 
+NAMELESS = {"authentication_method": "ssh_agent"}
+
 VALID = [
     connector(),
     connector(connector_type=None, port=None, hostkey=None),
@@ -293,7 +295,12 @@ VALID = [
     connector(hostkey={"hostkey_mode": "known_host", "known_host": ["a", "b"]}),
     connector(hostkey={"hostkey_mode": "fingerprint", "fingerprint": "SHA256:x"}),
     connector(hostkey={"hostkey_mode": "known_hosts_file"}),
+    connector(hostkey={"hostkey_mode": "known_hosts_file", "known_hosts_file": ["a", "b"]}),
     connector(host_key_alias="bank"),
+    connector(ssh_config=False),
+    connector(ssh_config="ci/ssh_config", authentication=None),
+    connector(ssh_config=True, authentication=NAMELESS),
+    connector(ssh_config="{{ config }}", authentication=NAMELESS),
     connector(mode=copy()),
     connector(mode=copy(permissions="0640", preserve=[], compare="always", if_exists="skip", verify="size")),
     connector(mode=copy(permissions="{{ permissions }}", atomic=False, create_parents="{{ yes }}")),
@@ -326,6 +333,14 @@ INVALID = [
     connector(authentication={"authentication_method": "username_password", "username": "u"}),
     connector(authentication={"authentication_method": "ssh_agent", "username": "u", "password": "p"}),
     connector(authentication={"authentication_method": "none", "username": "u"}),
+    connector(authentication=NAMELESS),
+    connector(ssh_config=False, authentication=NAMELESS),
+    connector(ssh_config=False, authentication=None),
+    connector(ssh_config=1),
+    connector(ssh_config=""),
+    connector(ssh_config=["a"]),
+    connector(proxy_jump=[{"host": "h", "authentication": NAMELESS}]),
+    connector(proxy_jump={"host": "h", "authentication": NAMELESS}),
     connector(hostkey={"hostkey_mode": "none"}),
     connector(hostkey={"hostkey_mode": "known_host"}),
     connector(hostkey={"hostkey_mode": "known_host", "known_host": []}),
@@ -378,6 +393,10 @@ def test_a_wrong_input_is_refused_and_explained(inputs: dict[str, Any]) -> None:
             "steps": [{}],
         },
         {"connections": {"bank": {"vars": {"x": 1}, "host": "h"}}, "steps": [{"connection": "bank"}], "workdir": "~"},
+        {"defaults": {"ssh_config": True}, "steps": [{"authentication": NAMELESS}]},
+        {"connections": {"bank": {"ssh_config": "x"}}, "steps": [{"authentication": NAMELESS}]},
+        {"defaults": {"authentication": NAMELESS}, "steps": [{"ssh_config": True}]},
+        {"steps": [{"proxy_jump": [{"ssh_config": True, "authentication": NAMELESS}]}]},
     ],
     ids=str,
 )
@@ -399,6 +418,10 @@ def test_both_shapes_of_a_playbook_are_accepted(playbook: Any) -> None:
         {"steps": [{}], "vars": {"a-b": 1}},
         {"steps": [{}], "schema_version": 1},
         {"steps": [{}], "workdir": ""},
+        {"steps": [{"authentication": NAMELESS}]},
+        {"steps": [{}], "defaults": {"authentication": NAMELESS}},
+        {"steps": [{}], "connections": {"bank": {"authentication": NAMELESS}}},
+        {"steps": [{"ssh_config": False, "authentication": NAMELESS}], "defaults": {"ssh_config": False}},
         {"steps": [{}], "connections": {"bank": None}},
         {"steps": [{}], "defaults": {"connection": "x"}},
         [{"connection": ""}],

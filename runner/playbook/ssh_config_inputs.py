@@ -49,12 +49,13 @@ def fill_in(inputs: PositionedMap, config: SshConfig, workdir: str, *, has_way: 
         host_key_alias=_text(inputs.get("host_key_alias")),
         has_jump=has_way,
     )
+    if not query.alias:
+        return Filled(inputs)
     filled = Filled(PositionedMap(inputs.location))
     for key in inputs:
         if key != "ssh_config":
             filled.inputs.take(key, inputs)
-    if query.alias:
-        _fill(filled, query, config, workdir, ())
+    _fill(filled, query, config, workdir, ())
     return filled
 
 
