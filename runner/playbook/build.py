@@ -20,7 +20,7 @@ from runner.playbook.inputs import (
     read_ssh_config,
     read_workdir,
 )
-from runner.playbook.jump_hosts import JumpHost, JumpHosts
+from runner.playbook.jump_hosts import MAX_HOPS, JumpHost, JumpHosts
 from runner.playbook.secrets import note_variables, redact_problems
 from runner.playbook.ssh_config import SshConfig
 from runner.playbook.ssh_config_inputs import Filled, fill_in
@@ -291,7 +291,13 @@ class _Builder:
         found = jump_hosts.find(value, merged.value_locations["proxy_jump"], connection_name)
         self._problems += jump_hosts.problems
         # A list is the way: only the first one's configuration can lead further.
-        return tuple(hop for index, one in enumerate(found) for hop in self._build_hop(item, one, is_first=index == 0))
+        hops = [hop for index, one in enumerate(found) for hop in self._build_hop(item, one, is_first=index == 0)]
+        if len(hops) > MAX_HOPS >= len(found):
+            message = f"the way leads through {len(hops)} jump hosts, and {MAX_HOPS} are the most"
+            self._problems.append(
+                Problem(found[0].location, message, "The first one's SSH configuration has a way, too.")
+            )
+        return tuple(hops)
 
     def _build_hop(self, item: PositionedMap, found: JumpHost, *, is_first: bool) -> tuple[Hop, ...]:
         """A jump host, behind those that lead to it by its SSH configuration."""

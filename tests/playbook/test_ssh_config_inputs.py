@@ -467,6 +467,14 @@ Host *
 
         assert problem.message == "'ProxyJump' leads through more than 8 jump hosts"
 
+    def test_too_long_a_way_is_told_also_where_it_begins_in_the_playbook(self, load: Loader) -> None:
+        many = ",".join(f"h{index}" for index in range(8))
+        config = f"User u\nIdentityFile k\nHost gate\n  ProxyJump {many}\nHost bank\n"
+
+        problem = find_problem(load, config, proxy_jump="[{host: gate, ssh_config: config}]")
+
+        assert tell(problem) == "4:16 the way leads through 9 jump hosts, and 8 are the most"
+
     def test_a_jump_host_without_a_login_is_told(self, load: Loader) -> None:
         problem = find_problem(load, "Host bank\n  User u\n  IdentityFile k\n  ProxyJump one\n")
 
