@@ -63,17 +63,20 @@ Authentication = UsernamePassword | SshKey | SshKeyFile | SshAgent
 class PinnedKeys:
     """The host must show one of these public keys, given as `<type> <base64>` lines or known_hosts lines.
 
-    A line that begins with `@cert-authority` allows the host's certificates of that authority.
+    A line that begins with `@cert-authority` allows the host's certificates of that authority. `places` tells where each
+    line stands in the playbook.
     """
 
     lines: tuple[str, ...]
+    places: tuple[Location, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """The host must show a key with one of these `SHA256:…` fingerprints."""
+    """The host must show a key with one of these `SHA256:…` fingerprints; `places` tells where each one stands."""
 
     fingerprints: tuple[str, ...]
+    places: tuple[Location, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,18 @@ class Step:
     retries: int = 0
     delay_seconds: float = 5
     timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server that a playbook names, under all the names that lead to it, and what it is to speak."""
+
+    names: tuple[str, ...]
+    connector_type: ConnectorType
+    endpoint: Endpoint
+    connect_timeout_seconds: int
+    stall_timeout_seconds: int
+    location: Location
 
 
 @dataclass(frozen=True, slots=True)

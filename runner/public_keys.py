@@ -42,6 +42,14 @@ class PublicKey:
         digest = hashlib.sha256(self.blob).digest()
         return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
+    @property
+    def rsa_bits(self) -> int | None:
+        """The length of an RSA key's modulus; None for a key of another type."""
+        if self.type != "ssh-rsa":
+            return None
+        modulus = _split_fields(self.blob)[-1] or b""
+        return int.from_bytes(modulus, "big").bit_length()
+
     def __str__(self) -> str:
         return f"{self.type} {base64.b64encode(self.blob).decode()}"
 

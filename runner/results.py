@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -99,9 +100,9 @@ class PlayResult:
         return counts
 
 
-def combine_exit_codes(steps: tuple[StepResult, ...]) -> int:
+def combine_exit_codes(failures: Iterable[StepFailure | None]) -> int:
     """0 without a failure; the failures' common exit code; 2 for failures of several kinds."""
-    codes = {result.failure.exit_code for result in steps if result.failure is not None}
+    codes = {failure.exit_code for failure in failures if failure is not None}
     if not codes:
         return 0
     return codes.pop() if len(codes) == 1 else 2

@@ -24,6 +24,7 @@ EXIT_SIGINT = 130
 COMMANDS = {
     "play": "Carry out the steps of a playbook.",
     "validate": "Check playbooks without contacting anything.",
+    "doctor": "Print what the servers of a playbook can do.",
     "schema": "Print a JSON Schema.",
     "hostkey": "Print a server's host keys, ready to be checked and pinned.",
     "vault": "Encrypt and decrypt secrets in Ansible Vault's format.",
@@ -57,6 +58,7 @@ def cli() -> None:
     Examples:
       runner validate transfers.yaml        is the playbook right?
       runner play --check transfers.yaml    what would it do?
+      runner doctor transfers.yaml          what can its servers do?
       runner play transfers.yaml            do it
       runner hostkey sftp.bank.example      which key does the server show?
 

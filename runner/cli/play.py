@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,17 +19,19 @@ from runner.cli.options import (
     vault_option,
     workdir_option,
 )
+from runner.cli.report_file import require_writable, write_report
+from runner.cli.signals import cancelling_on_signals
+from runner.cli.ssh_log import logging_ssh
 from runner.errors import PlaybookInvalid, RunnerError, UsageError
 from runner.plan import Play
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
-from runner.report.console import Console, ConsoleOptions, ProgressMode
+from runner.report.console import Console
 from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
+from runner.report.output import ConsoleOptions, ProgressMode
 from runner.report.text import printable
 from runner.results import PlayResult
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command("play", short_help="Carry out the steps of a playbook.")
@@ -113,8 +110,8 @@ def _play_all(
 ) -> int:
     cancellation = Cancellation()
     results: list[PlayResult] = []
-    log = _logging_ssh(redactor) if options.verbosity >= 3 else nullcontext()
-    with log, _cancelling_on_signals(cancellation):
+    log = logging_ssh(redactor) if options.verbosity >= 3 else nullcontext()
+    with log, cancelling_on_signals(cancellation):
         try:
             for plan in plans:
                 console = Console(options, redactor)
@@ -129,21 +126,6 @@ def _play_all(
     return 2 if codes else 0
 
 
-@contextmanager
-def _cancelling_on_signals(cancellation: Cancellation) -> Iterator[None]:
-    """Inside the block a signal does not kill: it asks the play to end at the next moment where it can clean up."""
-
-    def cancel(number: int, frame: object) -> None:
-        cancellation.cancel(number)
-
-    old = {number: signal.signal(number, cancel) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 class _JsonReporter:
     """Writes the report of `--json`, in every ending."""
 
@@ -152,10 +134,8 @@ class _JsonReporter:
         self._redactor = redactor
         self._is_list = is_list
         self._is_check = is_check
-        folder = os.path.dirname(path or "") or "."
         # A play whose report cannot be written is better not begun.
-        if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-            raise UsageError(f"cannot write the report {path}: {folder} is not a folder that can be written to")
+        require_writable(path)
 
     def report_plays(self, results: list[PlayResult]) -> None:
         """One object for one playbook, a list of objects for several."""
@@ -176,17 +156,7 @@ class _JsonReporter:
     def _write(self, reports: list[dict[str, Any]]) -> None:
         if self._path is None or not reports:
             return
-        text = to_json(reports if self._is_list else reports[0], self._redactor)
-        if self._path == "-":
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            return
-        try:
-            temporary = Path(f"{self._path}.{os.getpid()}.tmp")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self._path)
-        except OSError as error:
-            raise UsageError(f"cannot write the report {self._path}: {error.strerror}") from error
+        write_report(self._path, to_json(reports if self._is_list else reports[0], self._redactor))
 
 
 def _list(plans: list[Play], redactor: Redactor, *, with_steps: bool, with_hosts: bool) -> None:
@@ -201,23 +171,3 @@ def _list(plans: list[Play], redactor: Redactor, *, with_steps: bool, with_hosts
             for step in plan.steps:
                 line = f"  {step.index}  {step.name} [{step.host_label}]  {step.mode.mode_name}"
                 click.echo(redactor.redact(printable(line)))
-
-
-@contextmanager
-def _logging_ssh(redactor: Redactor) -> Iterator[None]:
-    """Inside the block the SSH library's own log goes to standard error."""
-
-    class RedactingFormatter(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return redactor.redact(printable(super().format(record), keep_newlines=True))
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter("%(name)s: %(message)s"))
-    logger = logging.getLogger("paramiko")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(logging.NOTSET)

@@ -29,16 +29,14 @@ def open_files(
     `limit` lends the limits of the attempt that is under way to the threads that open further channels for it. Raises a
     `StepError`.
     """
-    start_command = _command_starter(step, connection, cancellation)
+    start_command = make_command_starter(
+        connection, step.connect_timeout_seconds, step.stall_timeout_seconds, cancellation
+    )
     if step.connector_type == "SCP":
         return ScpFiles(start_command, str(step.endpoint))
 
     def open_session(deadline: Deadline) -> SftpSession:
-        channel = connection.open_channel(step.stall_timeout_seconds, deadline, cancellation)
-        opened = SftpSession(channel, str(step.endpoint), channel.piece_bytes)
-        connection.start_subsystem(channel, "sftp", deadline, cancellation)
-        opened.negotiate(deadline)
-        return opened
+        return open_sftp_session(connection, step.stall_timeout_seconds, deadline, cancellation)
 
     def open_another() -> SftpSession:
         with limit():
@@ -47,11 +45,25 @@ def open_files(
     return SftpFiles(open_session(deadline), Shell(start_command, str(step.endpoint)), open_another, step.transfers)
 
 
-def _command_starter(step: Step, connection: Connection, cancellation: Cancellation) -> StartCommand:
+def open_sftp_session(
+    connection: Connection, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation
+) -> SftpSession:
+    """An SFTP session that answers, on a channel of its own. Raises a `StepError`."""
+    channel = connection.open_channel(stall_timeout_seconds, deadline, cancellation)
+    opened = SftpSession(channel, str(connection.endpoint), channel.piece_bytes)
+    connection.start_subsystem(channel, "sftp", deadline, cancellation)
+    opened.negotiate(deadline)
+    return opened
+
+
+def make_command_starter(
+    connection: Connection, connect_timeout_seconds: float, stall_timeout_seconds: float, cancellation: Cancellation
+) -> StartCommand:
+    """Starts commands: each has a channel of its own, and the time of a new connection to start."""
+
     def start(command: bytes, prepare: Callable[[CommandChannel], None]) -> Channel:
-        # Each command has a channel of its own, and the time of a new connection to start.
-        deadline = Deadline.after(step.connect_timeout_seconds)
-        channel = connection.open_channel(step.stall_timeout_seconds, deadline, cancellation)
+        deadline = Deadline.after(connect_timeout_seconds)
+        channel = connection.open_channel(stall_timeout_seconds, deadline, cancellation)
         prepare(channel)
         connection.start_command(channel, command, deadline, cancellation)
         return channel

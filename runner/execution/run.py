@@ -80,7 +80,7 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
         started_at=clock.started_at,
         finished_at=datetime.now(UTC),
         duration_seconds=clock.elapsed_seconds,
-        exit_code=interruption.exit_code if interruption else combine_exit_codes(tuple(results)),
+        exit_code=interruption.exit_code if interruption else combine_exit_codes(result.failure for result in results),
         interrupted_by=interruption.signal_number if interruption else None,
         steps=tuple(results),
     )

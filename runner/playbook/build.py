@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.errors import PlaybookInvalid, UsageError
-from runner.plan import ConnectorType, Endpoint, Hop, Play, Step
+from runner.plan import ConnectorType, Endpoint, Hop, Play, Step, Target
 from runner.playbook.document import Decrypted, PositionedList, PositionedMap, parse, read_text
 from runner.playbook.inputs import (
     InputProblem,
@@ -24,6 +24,7 @@ from runner.playbook.jump_hosts import MAX_HOPS, JumpHost, JumpHosts
 from runner.playbook.secrets import note_variables, redact_problems
 from runner.playbook.ssh_config import SshConfig
 from runner.playbook.ssh_config_inputs import Filled, fill_in
+from runner.playbook.targets import ANY_MODE, gather_targets, target_of
 from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates, ValueUnknown
 from runner.playbook.validation import (
     connector_keys,
@@ -38,6 +39,9 @@ from runner.playbook.validation import (
 from runner.playbook.vault_password import Vault
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 from runner.redaction import Redactor
+
+if TYPE_CHECKING:
+    from runner.findings import Survey
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
 DEFAULT_STALL_TIMEOUT_SECONDS = 60
@@ -108,6 +112,18 @@ def check_play(
     What depends on a command's output is checked as far as it can be without it. Raises as `load_play` does.
     """
     return _start(path, extra_vars, workdir, vault, warn, runs_commands=False).check()
+
+
+def load_survey(
+    path: str,
+    *,
+    extra_vars: Mapping[str, Any] | None = None,
+    workdir: str | None = None,
+    vault: Vault | None = None,
+    warn: Warn = ignore_warning,
+) -> Survey:
+    """The servers that the playbook's steps and its connections name. Otherwise as `load_play`."""
+    return _start(path, extra_vars, workdir, vault, warn, runs_commands=True).survey()
 
 
 def _start(
@@ -185,6 +201,68 @@ class _Builder:
         self.build()
         return len(self._steps or [])
 
+    def survey(self) -> Survey:
+        """The servers that are named, or `PlaybookInvalid`. A connection that no step uses may need one to mean anything."""
+        # A play does without it.
+        from runner.findings import Survey
+
+        play = self.build()
+        connections = self._connections or PositionedMap(self._start)
+        places = connections.key_locations
+        found = [target_of(step, places.get(step.host_label, step.location)) for step in play.steps]
+        left_out: list[tuple[str, Problem]] = []
+        for name in connections:
+            if any(step.host_label == name for step in play.steps):
+                continue
+            target = self._build_unused(name, _map(connections[name]), places[name])
+            if target is not None:
+                found.append(target)
+            else:
+                left_out.append((name, redact_problems(collect_problems(self._problems), self._redactor)[0]))
+                self._problems = []
+        return Survey(self._path, play.name, gather_targets(found), tuple(left_out))
+
+    def _build_unused(self, name: str, section: PositionedMap | None, place: Location) -> Target | None:
+        """The server of a connection that no step uses; None, with a problem, if it takes a step's inputs to reach it."""
+        merged = self._merge(place, self._defaults, section)
+        needed = ("host",) if "ssh_config" in merged else ("host", "authentication")
+        missing = [key for key in needed if key not in merged]
+        if missing:
+            self._problems.append(Problem(place, f"no step uses it, and it has no '{missing[0]}' of its own"))
+            return None
+        # It says where to connect to, not what to do there.
+        merged.put("mode", ANY_MODE, place, place)
+        item, has_way = PositionedMap(place), "proxy_jump" in merged
+        hops = self._build_hops(item, name, merged)
+        inputs = self._render_inputs(merged, self._step_scope(item, section, name, merged))
+        if self._problems:
+            return None
+        filled = self._fill_in(inputs, has_way=has_way)
+        self._problems += validate_connector(filled.inputs, place, hints=filled.hints)
+        hops = (*self._build_way(filled), *hops)
+        endpoint: Endpoint | None = None if self._problems else self._read(read_endpoint, filled.inputs, self._workdir)
+        if endpoint is None:
+            return None
+        connector_type: ConnectorType = filled.inputs.get("connector_type", "SFTP")
+        endpoint = replace(endpoint, proxy_jump=hops)
+        return Target((name,), connector_type, endpoint, *self._read_limits(filled.inputs), place)
+
+    def _merge(self, place: Location, *origins: PositionedMap | None) -> PositionedMap:
+        """The connector inputs of all origins; a later one wins."""
+        merged = PositionedMap(place)
+        for origin in origins:
+            for key in origin or ():
+                if origin is not None and key in connector_keys():
+                    merged.take(key, origin)
+        return merged
+
+    def _read_limits(self, inputs: PositionedMap) -> tuple[int, int]:
+        """`connect_timeout` and `stall_timeout`."""
+        return (
+            read_seconds(inputs, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS),
+            read_seconds(inputs, "stall_timeout", DEFAULT_STALL_TIMEOUT_SECONDS),
+        )
+
     def _build_steps(self) -> list[Step]:
         steps = []
         for index, item in enumerate(self._steps or [], start=1):
@@ -216,11 +294,7 @@ class _Builder:
         connection_name, connection = self._find_connection(item)
         if len(self._problems) > before:
             return None
-        merged = PositionedMap(item.location)
-        for origin in (self._defaults, connection, item):
-            for key in origin or ():
-                if origin is not None and key in connector_keys():
-                    merged.take(key, origin)
+        merged = self._merge(item.location, self._defaults, connection, item)
         scope = self._step_scope(item, connection, connection_name, merged)
         has_way = "proxy_jump" in merged
         hops = self._build_hops(item, connection_name, merged)
@@ -347,6 +421,7 @@ class _Builder:
         if endpoint is None or mode is None:
             return None
         connector_type: ConnectorType = inputs.get("connector_type", "SFTP")
+        connect_timeout_seconds, stall_timeout_seconds = self._read_limits(inputs)
         return Step(
             index=index,
             name=name if isinstance(name, str) else f"{mode.mode_name} {mode.source}",
@@ -354,8 +429,8 @@ class _Builder:
             connector_type=connector_type,
             endpoint=replace(endpoint, proxy_jump=hops),
             mode=mode,
-            connect_timeout_seconds=read_seconds(inputs, "connect_timeout", DEFAULT_CONNECT_TIMEOUT_SECONDS),
-            stall_timeout_seconds=read_seconds(inputs, "stall_timeout", DEFAULT_STALL_TIMEOUT_SECONDS),
+            connect_timeout_seconds=connect_timeout_seconds,
+            stall_timeout_seconds=stall_timeout_seconds,
             transfers=int(inputs.get("transfers", DEFAULT_TRANSFERS)),
             location=item.location,
         )

@@ -194,9 +194,9 @@ def _read_host_key_policy(given: PositionedMap | None, workdir: str) -> HostKeyP
         return KnownHosts()
     match given["hostkey_mode"]:
         case "known_host":
-            return PinnedKeys(_read_pinned_lines(given))
+            return PinnedKeys(*_read_pinned_lines(given))
         case "fingerprint":
-            return Fingerprints(_read_fingerprints(given))
+            return Fingerprints(*_read_fingerprints(given))
         case _:
             return KnownHosts(_read_known_hosts_files(given, workdir))
 
@@ -210,26 +210,28 @@ def _read_known_hosts_files(given: PositionedMap, workdir: str) -> tuple[str, ..
     return tuple(local_path(name, workdir) for name, _ in names)
 
 
-def _read_pinned_lines(given: PositionedMap) -> tuple[str, ...]:
-    lines = []
+def _read_pinned_lines(given: PositionedMap) -> tuple[tuple[str, ...], tuple[Location, ...]]:
+    lines, places = [], []
     for text, location in _strings(given, "known_host"):
         for line in text.splitlines():
             if line.strip() and not line.strip().startswith("#"):
                 _check_key(parse_pinned_key, line, location, _HOSTKEY_HINT)
                 lines.append(line.strip())
+                places.append(location)
     if not lines:
         raise InputProblem(given.value_locations["known_host"], "'known_host' holds no key", _HOSTKEY_HINT)
-    return tuple(lines)
+    return tuple(lines), tuple(places)
 
 
-def _read_fingerprints(given: PositionedMap) -> tuple[str, ...]:
-    fingerprints = []
+def _read_fingerprints(given: PositionedMap) -> tuple[tuple[str, ...], tuple[Location, ...]]:
+    fingerprints, places = [], []
     for text, location in _strings(given, "fingerprint"):
         if not is_fingerprint(text.strip()):
             hint = "Expected 'SHA256:' and 43 characters, as `ssh-keygen -lf KEY.pub` prints it; MD5 is not accepted."
             raise InputProblem(location, f"{show(text)} is not a SHA256 fingerprint", hint)
         fingerprints.append(text.strip())
-    return tuple(fingerprints)
+        places.append(location)
+    return tuple(fingerprints), tuple(places)
 
 
 _HOSTKEY_HINT = "`runner hostkey HOST:PORT` prints the lines of a server, to be checked before they are pinned."

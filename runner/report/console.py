@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TextIO
+from dataclasses import replace
+from typing import TYPE_CHECKING, TextIO
 
 from runner.events import (
     Event,
@@ -21,37 +20,17 @@ from runner.events import (
 from runner.plan import CopyDirectoryFromEngine, CopyFileFromEngine
 from runner.problems import Problem
 from runner.redaction import Redactor
-from runner.report.text import format_duration, format_rate, format_size, paint, printable
+from runner.report.output import ConsoleOptions, Output
+from runner.report.text import format_duration, format_rate, format_size, printable
 from runner.results import STATUSES, CopyResult, PlayResult, StepResult
 
 if TYPE_CHECKING:
     from runner.report.live import LiveProgress
 
-ProgressMode = Literal["auto", "plain", "never"]
-
 PLAIN_PROGRESS_SECONDS = 10.0
 STATUS_WIDTH = 11
 MAX_WARNINGS = 10
 INDENT = " " * (STATUS_WIDTH + 2)
-
-
-@dataclass(frozen=True, slots=True)
-class ConsoleOptions:
-    """How much is printed, and where. `verbosity` is -1 for quiet, 0, or the number of `-v`."""
-
-    stream: TextIO
-    verbosity: int = 0
-    progress: ProgressMode = "auto"
-
-    @property
-    def is_terminal(self) -> bool:
-        return self.stream.isatty() and os.environ.get("TERM") != "dumb"
-
-    @property
-    def is_coloured(self) -> bool:
-        if os.environ.get("NO_COLOR"):
-            return False
-        return bool(os.environ.get("FORCE_COLOR")) or self.is_terminal
 
 
 class Console:
@@ -64,7 +43,7 @@ class Console:
         self._workdir = ""
         self._step_started = 0.0
         self._last_progress = 0.0
-        self._is_broken = False
+        self._output = Output(options, redactor)
         self._live = self._make_live_display()
 
     def __call__(self, event: Event) -> None:
@@ -204,20 +183,10 @@ class Console:
         return LiveProgress(self._options.stream, self._redactor)
 
     def _paint(self, text: str, colour: str) -> str:
-        return paint(text, colour, is_coloured=self._options.is_coloured)
+        return self._output.paint(text, colour)
 
     def _print(self, line: str) -> None:
-        """One line out. Output that cannot be written (`| head`, a full disk) must not end the play."""
-        if self._is_broken:
-            return
-        try:
-            self._options.stream.write(self._redactor.redact(line) + "\n")
-            self._options.stream.flush()
-        except OSError:
-            # The reader has gone, or the disk that the output goes to is full.
-            self._is_broken = True
-            # Python flushes its streams once more at exit, and would complain then.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._options.stream.fileno())
+        self._output.print(line)
 
 
 def format_problem(problem: Problem) -> str:

@@ -53,6 +53,12 @@ def format_duration(seconds: float) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
 
 
+def format_milliseconds(seconds: float) -> str:
+    """A short time: `0.3 ms`, `120 ms`."""
+    milliseconds = seconds * 1000
+    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+
+
 def format_rate(count_bytes: float, seconds: float) -> str:
     """Bytes a second: `31.2 MiB/s`."""
     return f"{format_size(count_bytes / max(seconds, 0.001))}/s"

@@ -6,7 +6,8 @@ import os
 import posixpath
 
 from runner.errors import DiskFull, FileError, FileRefused, PermissionRefused, ServerLacksFeature, StepError
-from runner.sftp.packets import MalformedPacket, StatusCode, Type, encode_path, encode_string
+from runner.sftp.disk_space import ask_disk_space
+from runner.sftp.packets import StatusCode
 from runner.sftp.session import Refusal, SftpSession
 
 
@@ -62,14 +63,8 @@ def _explain_bare_failure(refusal: Refusal, doing: str, path: str, session: Sftp
 
 def _is_full(path: str, session: SftpSession) -> bool:
     """Whether the file system below `path` has no room left, as far as the server tells (statvfs@openssh.com)."""
-    if "statvfs@openssh.com" not in session.extensions:
-        return False
-    folder = posixpath.dirname(path) or "."
     try:
-        reply = session.submit(Type.EXTENDED, encode_string(b"statvfs@openssh.com"), encode_path(folder))
-        reader = session.expect(reply, Type.EXTENDED_REPLY)
-        # f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, f_favail
-        _, _, blocks, _, available, files, _, free_files = (reader.take_uint64() for _ in range(8))
-    except (Refusal, StepError, MalformedPacket):
+        space = ask_disk_space(session, posixpath.dirname(path) or ".")
+    except StepError:
         return False
-    return (blocks > 0 and available == 0) or (files > 0 and free_files == 0)
+    return space is not None and space.is_full

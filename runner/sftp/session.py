@@ -116,6 +116,8 @@ class SftpSession:
         self._limits_reply: Reply | None = None
         # Until `settle_limits` has been called, what every server takes.
         self.read_bytes = self.write_bytes = min(DEFAULT_TRANSFER_BYTES, piece_bytes)
+        # What the server says it takes: a packet, a read, a write, open files. None if it does not tell, 0 for no limit.
+        self.limits: tuple[int, int, int, int] | None = None
         # How many files may be open at once, 0 if the server does not tell.
         self.max_open_handles = 0
         # Who sends our requests, and guards taking the replies.
@@ -161,10 +163,10 @@ class SftpSession:
             return
         try:
             reader = self.expect(reply, Type.EXTENDED_REPLY)
-            reader.take_uint64()
-            read, write, handles = reader.take_uint64(), reader.take_uint64(), reader.take_uint64()
+            packet, read, write, handles = (reader.take_uint64() for _ in range(4))
         except (Refusal, MalformedPacket):
             return
+        self.limits = packet, read, write, handles
         self.read_bytes = min(read or DEFAULT_TRANSFER_BYTES, MAX_TRANSFER_BYTES, self._piece_bytes)
         self.write_bytes = min(write or DEFAULT_TRANSFER_BYTES, MAX_TRANSFER_BYTES, self._piece_bytes)
         self.max_open_handles = handles

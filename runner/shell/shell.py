@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from runner.errors import ConnectionLost, FileRefused, PermissionRefused, ServerLacksFeature, StepError
 from runner.shell.stream import CommandChannel, OutputEnded, Stream
 
+if TYPE_CHECKING:
+    from runner.findings import Answerer
+
 MAX_OUTPUT_BYTES = 64 * 1024
+
+# By the program's name. OpenSSL's uses the processor's SHA instructions: 0.9 s for 1 GiB where the sha256sum of Debian 12,
+# which is plain C, takes 3.5 s. Then coreutils and busybox, Perl's on macOS, the BSDs'.
+CHECKSUM_COMMANDS = {
+    "openssl": "openssl dgst -sha256 -r",
+    "sha256sum": "sha256sum",
+    "shasum": "shasum -a 256",
+    "sha256": "sha256 -q",
+}
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Each writes digest, a space, a space or a star, and the name.
@@ -26,19 +39,38 @@ class Shell:
     def __init__(self, start_command: StartCommand, peer: str) -> None:
         self._start_command = start_command
         self._peer = peer
-        self._exists: bool | None = None
+        self._answered_by: Answerer | None = None
 
     @property
     def exists(self) -> bool:
         """Whether there is a POSIX shell behind the account, rather than a program that serves scp only."""
-        if self._exists is None:
+        return self.answered_by == "shell"
+
+    @property
+    def answered_by(self) -> Answerer:
+        """Who runs this account's commands. Asked once."""
+        if self._answered_by is None:
             # The sum is worked out by a shell and by nothing else that might echo the command.
             try:
                 status, output, _ = self._run(b"echo runner-$((40+2))")
-                self._exists = status == 0 and output.strip() == b"runner-42"
+                self._answered_by = "shell" if status == 0 and output.strip() == b"runner-42" else "program"
             except ServerLacksFeature:
-                self._exists = False
-        return self._exists
+                self._answered_by = "nothing"
+        return self._answered_by
+
+    @property
+    def login_folder(self) -> str | None:
+        """The folder that commands start in; None if the shell does not say."""
+        status, output, _ = self._run(b"pwd")
+        folder = output.decode("utf-8", "surrogateescape").removesuffix("\n")
+        return folder if status == 0 and folder.startswith("/") else None
+
+    def find_programs(self, names: Collection[str]) -> tuple[str, ...]:
+        """Those of the programs that are installed."""
+        command = f"for name in {' '.join(names)}; do command -v $name >/dev/null 2>&1 && echo $name; done"
+        _, output, _ = self._run(command.encode("ascii"))
+        found = output.decode("ascii", "replace").split()
+        return tuple(name for name in names if name in found)
 
     def rename(self, source: str, destination: str) -> None:
         """Rename a file over another one in one step. Raises `StepError`."""
@@ -62,14 +94,13 @@ class Shell:
         None where no utility for it is installed, or the file cannot be read.
         """
         name = quote(path)
-        # OpenSSL's uses the processor's SHA instructions: 0.9 s for 1 GiB where the sha256sum of Debian 12, which is plain
-        # C, takes 3.5 s. Then coreutils and busybox, Perl's on macOS, the BSDs'. Read from standard input, no name needs
-        # escaping in the output.
-        programs = ("openssl dgst -sha256 -r", "sha256sum", "shasum -a 256", "sha256 -q")
+        # Read from standard input, no name needs escaping in the output.
         if count_bytes is None:
-            command = " || ".join(f"{program} < {name}" for program in programs)
+            command = " || ".join(f"{program} < {name}" for program in CHECKSUM_COMMANDS.values())
         else:
-            command = " || ".join(f"head -c {count_bytes} < {name} | {program}" for program in programs)
+            command = " || ".join(
+                f"head -c {count_bytes} < {name} | {program}" for program in CHECKSUM_COMMANDS.values()
+            )
         status, output, _ = self._run(command.encode("utf-8", "surrogateescape"))
         digest = output.split()[0].decode("ascii", "replace").lower() if output.split() else ""
         return digest if status == 0 and _SHA256.fullmatch(digest) else None

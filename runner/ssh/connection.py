@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import fabric
 import paramiko
@@ -23,7 +24,7 @@ from runner.errors import (
     ServerLacksFeature,
     UnreachableError,
 )
-from runner.plan import Endpoint, Fingerprints, format_address
+from runner.plan import Endpoint, Fingerprints, KnownHosts, format_address
 from runner.ssh.agent import AGENT_HINT, AgentFailure
 from runner.ssh.authentication import ExplicitAuthentication
 from runner.ssh.channel import Channel
@@ -33,6 +34,9 @@ from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
 from runner.ssh.pacing import Pace
 from runner.ssh.transport import RECEIVE_WINDOW_BYTES, StrictTransport
 from runner.ssh.tunnel import Tunnel, explain_refusal
+
+if TYPE_CHECKING:
+    from runner.findings import Algorithms
 
 # How long the goodbyes to all hosts on the way may take.
 FAREWELL_SECONDS = 0.5
@@ -65,6 +69,10 @@ class Connection:
         self.authentication_method = method
         self.trusted_by = check.trusted_by
         self.known_hosts_warnings = check.warnings
+        self.known_hosts_files = check.sources if isinstance(endpoint.host_key_policy, KnownHosts) else ()
+        assert check.shown is not None, "a key was accepted that nobody has seen"
+        self.host_key = check.shown
+        self.host_key_authority = check.authority
         self._client = client
         self._sock: socket.socket | Tunnel = client.transport.sock
         limit = endpoint.bandwidth_limit_bytes_per_second
@@ -103,6 +111,25 @@ class Connection:
     def server_version(self) -> str:
         """The server's software, as its banner tells it."""
         return str(self._client.transport.remote_version)
+
+    @property
+    def algorithms(self) -> Algorithms:
+        """What has been agreed on with the server."""
+        agreed: Algorithms = self._client.transport.agreed
+        return agreed
+
+    @property
+    def peer_address(self) -> str:
+        """The IP address and port that were dialled; the endpoint's own words if the connection is gone, or goes through
+        a jump host, which alone knows.
+        """
+        if isinstance(self._sock, Tunnel):
+            return str(self.endpoint)
+        try:
+            host, port = self._sock.getpeername()[:2]
+        except OSError:
+            return str(self.endpoint)
+        return format_address(host, port)
 
     def end_with(self, alarm: Callable[[], bool]) -> None:
         """Give up a write that the server does not take soon after `alarm` has gone off, in whichever thread it hangs."""

@@ -14,7 +14,7 @@ from runner.plan import Endpoint
 from runner.public_keys import CERTIFICATE_SUFFIX, KEY_TYPES, PublicKey
 from runner.ssh.host_certificates import ALGORITHMS, CertificateFault, parse_certificate
 from runner.ssh.refusals import Refusals, describe, scan_command
-from runner.ssh.trust import PLAYBOOK, gather_trust, known_name
+from runner.ssh.trust import gather_trust, known_name
 
 ALL_ALGORITHMS = tuple(algorithm for name in KEY_TYPES for algorithm in ALGORITHMS[name])
 CERTIFICATE_ALGORITHMS = tuple(algorithm + CERTIFICATE_SUFFIX for algorithm in ALL_ALGORITHMS)
@@ -34,8 +34,11 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         self._trust = gather_trust(endpoint, advice)
         self._refusals = Refusals(endpoint, self._trust, advice)
         self.warnings = self._trust.warnings
+        self.sources = self._trust.sources
         self.trusted_by = ""
         self.shown: PublicKey | None = None
+        # Who has signed the certificate that the key is trusted for.
+        self.authority: PublicKey | None = None
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -66,10 +69,10 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         # As in OpenSSH a certificate that does not do leaves the key in it, which may be known by itself.
         known = self._trust.find_key(shown)
         if known is not None:
-            self.trusted_by = known.origin
-        elif shown.fingerprint in self._trust.fingerprints:
-            self.trusted_by = PLAYBOOK
-        else:
+            self.trusted_by = known.trusted_by
+            return
+        self.trusted_by = self._trust.find_fingerprint(shown.fingerprint)
+        if not self.trusted_by:
             raise self._refusals.wrong_key(shown, fault)
 
     def refuse_negotiation(self) -> HostKeyRefused:
@@ -103,5 +106,6 @@ class HostKeyCheck(paramiko.MissingHostKeyPolicy):
         fault = certificate.find_fault(self._name, time.time())
         if fault:
             return CertificateFault(fault, is_from_known_authority=True)
-        self.trusted_by = known.origin
+        self.trusted_by = known.trusted_by
+        self.authority = authority
         return None

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
@@ -15,6 +15,9 @@ from paramiko.auth_handler import AuthOnlyHandler
 from runner.public_keys import CERTIFICATE_SUFFIX
 from runner.ssh.packetizer import BulkPacketizer
 from runner.ssh.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from runner.findings import Algorithms
 
 # AES-GCM first: it is both the safest and, by a factor of two, the fastest that paramiko has. No CBC, no 3DES.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
@@ -157,6 +160,34 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
     def _parse_service_accept(self, message: paramiko.Message) -> None:
         super()._parse_service_accept(message)
         self._service_accepted.set()
+
+    def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> dict[str, Any]:
+        # paramiko forgets which method it was once the keys are in use. The client's first choice that the server has
+        # is it (RFC 4253 section 7.1).
+        parsed: dict[str, Any] = super()._really_parse_kex_init(m, ignore_first_byte)
+        offered = set(parsed["kex_algo_list"])
+        self._key_exchange = next((name for name in self.get_security_options().kex if name in offered), "")
+        return parsed
+
+    @property
+    def agreed(self) -> Algorithms:
+        """What has been agreed on with the server."""
+        # A play does not ask, and need not load this.
+        from runner.findings import Algorithms
+
+        ciphers = (self.local_cipher, self.remote_cipher)
+        signs_itself = [name.endswith("-gcm@openssh.com") for name in ciphers]
+        macs = [
+            "" if signs else mac for signs, mac in zip(signs_itself, (self.local_mac, self.remote_mac), strict=True)
+        ]
+        return Algorithms(
+            key_exchange=self._key_exchange,
+            host_key=self.host_key_type,
+            ciphers=ciphers,
+            macs=(macs[0], macs[1]),
+            compressions=(self.local_compression, self.remote_compression),
+            is_strict=self.agreed_on_strict_kex,
+        )
 
     @property
     def stage(self) -> str:

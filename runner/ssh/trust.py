@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from runner.errors import HostKeyRefused
 from runner.plan import Endpoint, Fingerprints, KnownHosts, PinnedKeys
+from runner.problems import Location
 from runner.public_keys import KEY_TYPES, PublicKey, parse_pinned_key
 from runner.ssh.known_hosts import Entry, default_files, find_entries, lower, read_known_hosts
 
@@ -15,10 +17,16 @@ PLAYBOOK = "the playbook's hostkey"
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """A key that counts for the host, and where that is written."""
+    """A key that counts for the host, and where that is written: in a file's line, or at a place of the playbook."""
 
     key: PublicKey
     origin: str
+    place: Location | None = None
+
+    @property
+    def trusted_by(self) -> str:
+        """What to say when the host has shown this key."""
+        return tell_place(self.origin, self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ class Trust:
     authorities: tuple[Expectation, ...] = ()
     revoked: tuple[Expectation, ...] = ()
     fingerprints: tuple[str, ...] = ()
+    fingerprint_places: tuple[Location, ...] = ()
     sources: tuple[str, ...] = (PLAYBOOK,)
     warnings: tuple[str, ...] = ()
     foreign_types: tuple[str, ...] = ()
@@ -49,8 +58,18 @@ class Trust:
     def find_key(self, key: PublicKey) -> Expectation | None:
         return next((one for one in self.keys if one.key == key), None)
 
+    def find_fingerprint(self, fingerprint: str) -> str:
+        """What to say when the host has shown a key with this fingerprint; nothing if it is not expected."""
+        expected = zip_longest(self.fingerprints, self.fingerprint_places)
+        return next((tell_place(PLAYBOOK, place) for one, place in expected if one == fingerprint), "")
+
     def find_authority(self, key: PublicKey) -> Expectation | None:
         return next((one for one in self.authorities if one.key == key), None)
+
+
+def tell_place(origin: str, place: Location | None) -> str:
+    """`the playbook's hostkey, play.yaml:12:7`; a line of a known_hosts file has its place in its name."""
+    return f"{origin}, {place}" if place else origin
 
 
 def known_name(endpoint: Endpoint) -> str:
@@ -64,14 +83,14 @@ def gather_trust(endpoint: Endpoint, scan_command: str) -> Trust:
     `scan_command` is what the error advises to run.
     """
     match endpoint.host_key_policy:
-        case PinnedKeys(lines):
-            pinned = [parse_pinned_key(line) for line in lines]
+        case PinnedKeys(lines, places):
+            pinned = [(parse_pinned_key(line), place) for line, place in zip_longest(lines, places)]
             return Trust(
-                keys=tuple(Expectation(one.key, PLAYBOOK) for one in pinned if not one.is_authority),
-                authorities=tuple(Expectation(one.key, PLAYBOOK) for one in pinned if one.is_authority),
+                keys=tuple(Expectation(one.key, PLAYBOOK, place) for one, place in pinned if not one.is_authority),
+                authorities=tuple(Expectation(one.key, PLAYBOOK, place) for one, place in pinned if one.is_authority),
             )
-        case Fingerprints(fingerprints):
-            return Trust(fingerprints=fingerprints)
+        case Fingerprints(fingerprints, places):
+            return Trust(fingerprints=fingerprints, fingerprint_places=places)
         case KnownHosts(paths):
             return _read_files(endpoint, list(paths) or default_files(), scan_command)
 

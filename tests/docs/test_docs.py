@@ -28,7 +28,7 @@ from jsonschema import Draft202012Validator
 
 from runner import errors
 from runner.cli.main import COMMANDS, EXIT_BUG, EXIT_USAGE, cli
-from runner.cli.play import SIGNALS
+from runner.cli.signals import SIGNALS
 from runner.errors import PlaybookInvalid, RunnerError
 from runner.playbook import document
 from runner.playbook.build import DEFAULT_CONNECT_TIMEOUT_SECONDS, DEFAULT_STALL_TIMEOUT_SECONDS, check_play

@@ -1,0 +1,174 @@
+"""Looks at a server without changing anything there: logs in as a play would, asks what it can do, and leaves."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import replace
+
+from runner.cancellation import Cancellation, Deadline
+from runner.errors import ConnectTimedOut, FileError, ServerLacksFeature, StepError
+from runner.execution.protocols import make_command_starter, open_sftp_session
+from runner.execution.weaknesses import find_notes
+from runner.findings import CommandFacts, Findings, HopFacts, Login, SftpFacts, SftpLimits
+from runner.plan import Target
+from runner.remote_files import StatusRefused
+from runner.results import StepFailure
+from runner.scp.files import ScpFiles
+from runner.sftp.disk_space import ask_disk_space
+from runner.sftp.files import SftpFiles
+from runner.shell.shell import CHECKSUM_COMMANDS, Shell, StartCommand
+from runner.ssh.connection import Connection, open_connection
+from runner.ssh.jump_hosts import open_hops
+
+LOGIN_FOLDER = "."
+
+
+def examine(target: Target, cancellation: Cancellation) -> Findings:
+    """Everything that can be found out about a server within its `connect_timeout`, and those of its jump hosts.
+
+    Never raises for what is wrong there: the findings tell how far it went, and the first failure. Raises `Interrupted`.
+    """
+    return _Examination(target, cancellation).run()
+
+
+class _Examination:
+    """One visit to one server; holds what is known so far."""
+
+    def __init__(self, target: Target, cancellation: Cancellation) -> None:
+        self._target = target
+        self._cancellation = cancellation
+        self._deadline = Deadline.after(target.connect_timeout_seconds)
+        self._awaited = ""
+        self._login: Login | None = None
+        self._sftp: SftpFacts | None = None
+        self._commands: CommandFacts | None = None
+        self._warnings: tuple[str, ...] = ()
+        self._hops: list[HopFacts] = []
+        self._failure: StepFailure | None = None
+
+    def run(self) -> Findings:
+        """Connect, ask, and hang up."""
+        try:
+            self._visit()
+        except StepError as error:
+            self._note_failure(error)
+        return Findings(
+            target=self._target,
+            hops=tuple(self._hops),
+            login=self._login,
+            sftp=self._sftp,
+            commands=self._commands,
+            notes=find_notes(self._target, self._login, self._sftp, self._commands),
+            warnings=self._warnings,
+            failure=self._failure,
+        )
+
+    def _note_failure(self, error: StepError) -> None:
+        failure = StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+        self._failure = self._failure or failure
+
+    def _visit(self) -> None:
+        last_hop = open_hops(self._target.endpoint.proxy_jump, self._cancellation, self._note_hop)
+        self._deadline = Deadline.after(self._target.connect_timeout_seconds)
+        started = time.monotonic()
+        connection = open_connection(self._target.endpoint, self._deadline, self._cancellation, last_hop)
+        try:
+            self._login = _describe_login(connection, time.monotonic() - started)
+            self._warnings += connection.known_hosts_warnings
+            # What comes after the login may take no longer either; these waits know no deadline of their own.
+            with self._cancellation.limited(self._deadline.remaining_seconds, self._time_is_up):
+                connection.end_with(self._cancellation.make_alarm())
+                self._ask(connection)
+        finally:
+            connection.close()
+
+    def _note_hop(self, connection: Connection) -> None:
+        self._hops.append(HopFacts(connection.name, connection.host_key, connection.trusted_by))
+        self._warnings += connection.known_hosts_warnings
+
+    def _time_is_up(self) -> ConnectTimedOut:
+        return ConnectTimedOut(
+            f"{self._target.endpoint} did not answer within connect_timeout: waited for {self._awaited}",
+            hint="The host is overloaded or hangs at this stage; raise 'connect_timeout' if it is only slow.",
+        )
+
+    def _ask(self, connection: Connection) -> None:
+        target = self._target
+        start = make_command_starter(
+            connection, target.connect_timeout_seconds, target.stall_timeout_seconds, self._cancellation
+        )
+        shell = Shell(start, str(target.endpoint))
+        if target.connector_type == "SFTP":
+            try:
+                self._ask_sftp(connection, shell)
+            except ServerLacksFeature as error:
+                # Whether there are commands is what one wants to know next.
+                self._note_failure(error)
+        self._ask_commands(shell)
+        if target.connector_type == "SCP":
+            self._ask_scp(start)
+
+    def _ask_sftp(self, connection: Connection, shell: Shell) -> None:
+        self._awaited = "the SFTP session"
+        session = open_sftp_session(connection, self._target.stall_timeout_seconds, self._deadline, self._cancellation)
+        self._awaited = "the limits"
+        session.settle_limits()
+        self._sftp = SftpFacts(
+            version=session.version,
+            round_trip_seconds=session.round_trip_seconds,
+            extensions=tuple(session.extensions.items()),
+            limits=SftpLimits(*session.limits) if session.limits is not None else None,
+            read_bytes=session.read_bytes,
+            write_bytes=session.write_bytes,
+        )
+        self._awaited = "the name of the login directory"
+        try:
+            self._sftp = replace(self._sftp, login_folder=SftpFiles(session, shell).real_path(LOGIN_FOLDER))
+        except (FileError, ServerLacksFeature):
+            pass  # it is not told, then
+        self._awaited = "the free space"
+        self._sftp = replace(self._sftp, space=ask_disk_space(session, LOGIN_FOLDER))
+
+    def _ask_commands(self, shell: Shell) -> None:
+        self._awaited = "a command to run"
+        self._commands = CommandFacts(shell.answered_by)
+        if shell.exists:
+            programs = shell.find_programs(CHECKSUM_COMMANDS)
+            self._commands = replace(self._commands, checksum_programs=programs, login_folder=shell.login_folder)
+
+    def _ask_scp(self, start: StartCommand) -> None:
+        """Have scp refuse to send a folder: it answers, and nothing is read or written."""
+        self._awaited = "scp to answer"
+        has_scp = True
+        try:
+            ScpFiles(start, str(self._target.endpoint)).status(LOGIN_FOLDER)
+        except StatusRefused:
+            pass  # it speaks
+        except ServerLacksFeature as error:
+            has_scp = False
+            self._note_failure(error)
+        if self._commands is not None:
+            self._commands = replace(self._commands, has_scp=has_scp)
+
+
+def _describe_login(connection: Connection, seconds: float) -> Login:
+    return Login(
+        address=connection.peer_address,
+        seconds=seconds,
+        server_version=connection.server_version,
+        host_key=connection.host_key,
+        authority=connection.host_key_authority,
+        trusted_by=connection.trusted_by,
+        lax_files=tuple(path for path in connection.known_hosts_files if _is_writable_by_everybody(path)),
+        algorithms=connection.algorithms,
+        method=connection.authentication_method,
+    )
+
+
+def _is_writable_by_everybody(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IWOTH)
+    except OSError:
+        return False

@@ -1,0 +1,63 @@
+"""Where lines go: through the redactor, in colour or not, and never into an exception."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Literal, TextIO
+
+from runner.redaction import Redactor
+from runner.report.text import paint
+
+ProgressMode = Literal["auto", "plain", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleOptions:
+    """How much is printed, and where. `verbosity` is -1 for quiet, 0, or the number of `-v`."""
+
+    stream: TextIO
+    verbosity: int = 0
+    progress: ProgressMode = "auto"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def is_coloured(self) -> bool:
+        if os.environ.get("NO_COLOR"):
+            return False
+        return bool(os.environ.get("FORCE_COLOR")) or self.is_terminal
+
+    @property
+    def columns(self) -> int | None:
+        """The width of the terminal; None where lines may be as long as they like."""
+        return shutil.get_terminal_size().columns if self.is_terminal else None
+
+
+class Output:
+    """Prints lines. Nothing secret gets out."""
+
+    def __init__(self, options: ConsoleOptions, redactor: Redactor) -> None:
+        self._options = options
+        self._redactor = redactor
+        self._is_broken = False
+
+    def paint(self, text: str, colour: str) -> str:
+        """`text` in the colour that stands for a status, where there are colours."""
+        return paint(text, colour, is_coloured=self._options.is_coloured)
+
+    def print(self, line: str) -> None:
+        """One line out. Output that cannot be written (`| head`, a full disk) must not end the command."""
+        if self._is_broken:
+            return
+        try:
+            self._options.stream.write(self._redactor.redact(line) + "\n")
+            self._options.stream.flush()
+        except OSError:
+            # The reader has gone, or the disk that the output goes to is full.
+            self._is_broken = True
+            # Python flushes its streams once more at exit, and would complain then.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._options.stream.fileno())
