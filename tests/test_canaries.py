@@ -199,6 +199,10 @@ def test_no_failure_tells_a_secret(
     assert_none_is_told(json.dumps(outcome.report, ensure_ascii=False), canaries)
     assert_none_is_told((runner.folder / "report.json").read_text(), canaries)
 
+    outcome = runner("doctor", str(runner.folder / "play.yaml"), "--json", "-", *options(runner), "-vvv")
+    assert outcome.exit_code in exit_codes, outcome.output
+    assert_none_is_told(outcome.output, canaries)
+
 
 @pytest.mark.parametrize("stage", ["banner", "authentication", "sftp_init"])
 def test_no_timeout_tells_a_secret(runner: Runner, canaries: Canaries, tmp_path: Path, stage: Any) -> None:
@@ -254,6 +258,10 @@ def test_what_goes_well_tells_none_either(
 
     assert outcome.exit_code == 0, outcome.output
     assert_none_is_told(outcome.output + json.dumps(outcome.report, ensure_ascii=False), canaries)
+
+    outcome = runner("doctor", str(runner.folder / "play.yaml"), "--json", "-", *options(runner), "-v")
+    assert outcome.exit_code == 0, outcome.output
+    assert_none_is_told(outcome.output, canaries)
 
 
 SPY = """
