@@ -33,7 +33,7 @@ from runner.remote_files import (
     WantedAttributes,
     Written,
 )
-from runner.scp.protocol import Header, Refusal, receive_file, receive_header, send_file
+from runner.scp.protocol import Header, Refusal, ask_for_file, ask_for_header, receive_file, send_file
 from runner.shell.shell import Shell, StartCommand, quote
 from runner.shell.stream import Stream
 
@@ -64,7 +64,7 @@ class ScpFiles:
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
         try:
             with self._scp("-f", path) as stream:
-                return to_status(receive_header(stream))
+                return to_status(ask_for_header(stream))
         except Refusal as refusal:
             text = refusal.text.lower()
             if "no such file" in text or "not found" in text:
@@ -115,7 +115,7 @@ class ScpFiles:
     def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
         try:
             with self._scp("-f", path) as stream:
-                header = receive_header(stream)
+                header = ask_for_file(stream)
                 received = receive_file(stream, header, functools.partial(_write_all, target_fd), progress)
         except Refusal as refusal:
             if "no such file" in refusal.text.lower():
@@ -137,7 +137,7 @@ class ScpFiles:
         hasher = hashlib.sha256()
         try:
             with self._scp("-f", path) as stream:
-                receive_file(stream, receive_header(stream), hasher.update, lambda done_bytes: None)
+                receive_file(stream, ask_for_file(stream), hasher.update, lambda done_bytes: None)
         except Refusal as refusal:
             raise self._explain(refusal, "cannot read back", path) from refusal
         return Digest(hasher.hexdigest(), "readback")

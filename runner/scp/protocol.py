@@ -1,7 +1,8 @@
 """The SCP protocol's two sides as a client plays them: what is said on a running `scp -t` or `scp -f`.
 
 There is no standard. The messages are those of OpenSSH's scp.c, functions sink() and source(): every line is answered by
-one byte, 0 for yes, 1 for an error with a text, 2 for a fatal one.
+one byte, 0 for yes, 1 for an error with a text, 2 for a fatal one. Each answer takes a round trip, so what can be said
+beforehand is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from runner.remote_files import Progress, Source
 from runner.shell.stream import OutputEnded, Stream
 
 CHUNK_BYTES = 255 * 1024
+YES = b"\0"
+# The second one ends the server's scp.
+ERRORS = (b"\x01", b"\x02")
+# How much of what makes no sense an error quotes.
+SHOWN_BYTES = 80
 MAX_SIZE_DIGITS = 19
 
 _COPY_LINE = re.compile(rb"C([0-7]{4,5}) ([0-9]{1,%d}) (.*)" % MAX_SIZE_DIGITS)
@@ -41,13 +47,16 @@ class Header:
 
 def send_file(stream: Stream, source: Source, mode: int, modified_at_seconds: int | None, progress: Progress) -> None:
     """Play the source to a running `scp -p -t PATH`. Raises `Refusal` with the server's words."""
-    _expect_yes(stream)
+    lines = []
     if modified_at_seconds is not None:
-        _send(stream, b"T%d 0 %d 0\n" % (modified_at_seconds, modified_at_seconds))
-        _expect_yes(stream)
+        lines.append(b"T%d 0 %d 0\n" % (modified_at_seconds, modified_at_seconds))
     # The name counts only when PATH is a directory, which the caller has ruled out as far as the server tells.
-    _send(stream, b"C%04o %d file\n" % (mode, source.size_bytes))
-    _expect_yes(stream)
+    lines.append(b"C%04o %d file\n" % (mode, source.size_bytes))
+    _send(stream, b"".join(lines))
+    # One for the start, one for each line. The content waits for all of them: a server that has refused the file would take
+    # its bytes for further lines.
+    for _ in range(1 + len(lines)):
+        _expect_yes(stream)
     offset, chunk_bytes = 0, min(CHUNK_BYTES, stream.channel.piece_bytes)
     while offset < source.size_bytes:
         chunk = os.pread(source.fd, min(chunk_bytes, source.size_bytes - offset), offset)
@@ -61,24 +70,34 @@ def send_file(stream: Stream, source: Source, mode: int, modified_at_seconds: in
         _send(stream, chunk)
         offset += len(chunk)
         progress(offset)
-    _send(stream, b"\0")
-    _expect_yes(stream)
+    _send(stream, YES)
     stream.channel.finish_sending()
+    _expect_yes(stream)
 
 
-def receive_header(stream: Stream) -> Header:
+def ask_for_header(stream: Stream) -> Header:
     """Play the sink to a running `scp -p -f PATH` up to the file's header. Raises `Refusal` with the server's words."""
-    _send(stream, b"\0")
+    # To the start, and to the times.
+    _say_yes(stream, 2)
+    return _read_header(stream)
+
+
+def ask_for_file(stream: Stream) -> Header:
+    """The same, and have the content sent: `receive_file` takes it."""
+    _say_yes(stream, 3)
+    return _read_header(stream)
+
+
+def _read_header(stream: Stream) -> Header:
     line = _read_line(stream)
     modified_at: int | None = None
     if times := _TIME_LINE.fullmatch(line):
         modified_at = int(times[1])
-        _send(stream, b"\0")
         line = _read_line(stream)
     header = _COPY_LINE.fullmatch(line)
     if not header:
         raise ConnectionLost(
-            f"the server broke the SCP protocol: {line[:80]!r} where a file's header is due",
+            f"the server broke the SCP protocol: {line[:SHOWN_BYTES]!r} where a file's header is due",
             hint="The account may print something at login; it must not for scp.",
         )
     return Header(int(header[1], 8), int(header[2]), modified_at)
@@ -86,7 +105,6 @@ def receive_header(stream: Stream) -> Header:
 
 def receive_file(stream: Stream, header: Header, take: Callable[[memoryview], None], progress: Progress) -> int:
     """Take the file's bytes in order, exactly as many as announced. Returns how many came; fewer if the server stopped."""
-    _send(stream, b"\0")
     received = 0
     while received < header.size_bytes:
         try:
@@ -97,8 +115,16 @@ def receive_file(stream: Stream, header: Header, take: Callable[[memoryview], No
         received += len(data)
         progress(received)
     _expect_yes(stream)
-    _send(stream, b"\0")
+    _say_yes(stream, 1)
     return received
+
+
+def _say_yes(stream: Stream, count: int) -> None:
+    """Agree to what the server says next. If it has ended, what it has said already counts."""
+    try:
+        stream.send(YES * count)
+    except OutputEnded:
+        pass
 
 
 def _send(stream: Stream, data: bytes) -> None:
@@ -117,23 +143,24 @@ def _read_line(stream: Stream) -> bytes:
         line = stream.read_line()
     except OutputEnded as error:
         raise _ended(stream) from error
-    if line[:1] in (b"\x01", b"\x02"):
+    if line[:1] in ERRORS:
         raise Refusal(_clean(line[1:]))
     return line
 
 
 def _expect_yes(stream: Stream) -> None:
     try:
-        answer = stream.read_some(1)
-        if answer == b"\0":
+        answer = bytes(stream.read_some(1))
+        if answer == YES:
             return
-        text = stream.read_line()
+        text = stream.read_line() if answer in ERRORS else b""
     except OutputEnded as error:
         raise _ended(stream) from error
-    if answer in (b"\x01", b"\x02"):
+    if answer in ERRORS:
         raise Refusal(_clean(text))
+    rest = bytes(stream.read_some(SHOWN_BYTES)) if stream.has_unread else b""
     raise ConnectionLost(
-        f"the server broke the SCP protocol: {(answer + text)[:80]!r} where an answer is due",
+        f"the server broke the SCP protocol: {(answer + rest)[:SHOWN_BYTES]!r} where an answer is due",
         hint="The account may print something at login; it must not for scp.",
     )
 

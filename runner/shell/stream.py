@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,7 +25,8 @@ class CommandChannel(Protocol):
     def stderr_text(self) -> str: ...
     @property
     def piece_bytes(self) -> int: ...
-    def listen(self, on_data: Callable[[memoryview], bool]) -> None: ...
+    def listen(self, on_data: Callable[[memoryview], bool], unread_bytes: Callable[[], int] | None = None) -> None: ...
+    def note_read(self) -> None: ...
     def send(self, data: bytes | memoryview) -> None: ...
     def wait_until(self, is_ready: Callable[[], bool], deadline: Deadline | None = None) -> None: ...
     def finish_sending(self) -> None: ...
@@ -39,13 +41,14 @@ class OutputEnded(Exception):
 class Stream:
     """Reads a command's standard output. Create it before the command is started.
 
-    Memory is bounded by the channel's window: the server may send no more until what came has been read.
+    Memory is bounded by the channel's window: the server may send no more than that until what came has been read.
     """
 
     def __init__(self, channel: CommandChannel) -> None:
         self.channel = channel
         self._buffer = bytearray()
-        channel.listen(self._keep)
+        self._lock = threading.Lock()
+        channel.listen(self._keep, lambda: len(self._buffer))
 
     def send(self, data: bytes) -> None:
         """Send to the command's input. Raises `OutputEnded` if the command has ended meanwhile."""
@@ -61,12 +64,17 @@ class Stream:
         """Whether something has come that was not read yet."""
         return bool(self._buffer)
 
-    def read_some(self, limit_bytes: int) -> bytes:
+    def read_some(self, limit_bytes: int) -> bytearray:
         """At least one byte and at most `limit_bytes`. Raises `OutputEnded` at the end."""
         if not self._buffer:
             self._wait_for_data()
-        data = bytes(self._buffer[:limit_bytes])
-        del self._buffer[:limit_bytes]
+        with self._lock:
+            if len(self._buffer) <= limit_bytes:
+                data, self._buffer = self._buffer, bytearray()
+            else:
+                data = self._buffer[:limit_bytes]
+                del self._buffer[:limit_bytes]
+        self.channel.note_read()
         return data
 
     def read_line(self) -> bytes:
@@ -81,14 +89,18 @@ class Stream:
                 raise ConnectionLost("the server sent an endless line where a short one is due")
 
     def read_to_end(self, limit_bytes: int) -> bytes:
-        """Everything up to the end of the output, cut off at `limit_bytes`."""
+        """Everything up to the end of the output. Raises `ConnectionLost` if that is more than `limit_bytes`."""
         output = bytearray()
         while True:
             try:
-                data = self.read_some(limit_bytes)
+                output += self.read_some(limit_bytes)
             except OutputEnded:
                 return bytes(output)
-            output += data[: limit_bytes - len(output)]
+            if len(output) > limit_bytes:
+                raise ConnectionLost(
+                    f"the server sent more than {limit_bytes:,} bytes where a command's few words are due",
+                    hint="The account may print something at login; it must not for commands.",
+                )
 
     def await_exit(self) -> int | None:
         """The command's exit status, once it has ended; None if the server does not tell it."""
@@ -96,8 +108,12 @@ class Stream:
         return self.channel.exit_status
 
     def _keep(self, data: memoryview) -> bool:
-        self._buffer += data
-        return True
+        """Called in the transport's thread."""
+        with self._lock:
+            # Whoever reads waits only while there is nothing at all.
+            is_news = not self._buffer
+            self._buffer += data
+        return is_news
 
     def _wait_for_data(self) -> None:
         self.channel.wait_until(lambda: bool(self._buffer) or self.channel.has_ended)

@@ -68,6 +68,7 @@ class Channel:
         self._cancellation = cancellation
         self._arrival = threading.Condition()
         self._on_data: Callable[[memoryview], bool] = lambda data: False
+        self._unread_bytes: Callable[[], int] | None = None
         # Called in the transport's thread when the server has room for much more; it may only `send_some`.
         self.on_room: Callable[[], None] | None = None
         # Called there when everything that has come so far has been handed over.
@@ -103,13 +104,27 @@ class Channel:
         """The most that a protocol should send or ask for in one request; little on a connection with a low limit."""
         return MAX_PIECE_BYTES if self._pace is None else min(MAX_PIECE_BYTES, self._pace.piece_bytes)
 
-    def listen(self, on_data: Callable[[memoryview], bool]) -> None:
+    def listen(self, on_data: Callable[[memoryview], bool], unread_bytes: Callable[[], int] | None = None) -> None:
         """Have the server's bytes handed to `on_data`. Call it before the program or subsystem is started.
 
         It is called in the transport's thread and must be quick. The view is valid during the call only. It returns
         whether there is something new for whoever stands in `wait_until`.
+
+        Who keeps bytes to read them later tells with `unread_bytes` how many these are, and calls `note_read`: the server
+        may not send more than a window beyond what has been read.
         """
-        self._on_data = on_data
+        self._on_data, self._unread_bytes = on_data, unread_bytes
+
+    def note_read(self) -> None:
+        """Some of what was kept has been read: the server may send on. Raises what `Cancellation.check` raises."""
+        self._cancellation.check()
+        if self._settled_bytes() > self._replenish_bytes:
+            self._replenish_window()
+
+    def _settled_bytes(self) -> int:
+        """How much has been received and read, and not been told to the server."""
+        unread_bytes = self._unread_bytes() if self._unread_bytes is not None else 0
+        return self._received_bytes - self._replenished_bytes - unread_bytes
 
     def wait_until(
         self,
@@ -278,10 +293,11 @@ class Channel:
 
     def _allowance(self) -> int:
         """By how much the window may grow: by what has come, on a limited connection up to what its bucket holds."""
-        count = self._received_bytes - self._replenished_bytes
+        # What has just come may be counted and not be kept yet, for a moment.
+        count = max(0, self._settled_bytes())
         if self._pace is None:
             return count
-        open_bytes = self._window_bytes - count
+        open_bytes = self._window_bytes - (self._received_bytes - self._replenished_bytes)
         allowed = min(count, self._pace.down.level_bytes - open_bytes)
         return allowed if allowed >= self._replenish_bytes else 0
 
@@ -308,6 +324,11 @@ class Channel:
     def is_closed(self) -> bool:
         """Whether the server has closed the channel: after that not even an exit status comes."""
         return bool(self._raw.closed)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether we have closed the channel and the server has not: the program at its other end may still be there."""
+        return self.is_closed and self._raw.transport._channels.get(self._raw.chanid) is not None
 
     @property
     def is_cut_off(self) -> bool:
@@ -353,7 +374,7 @@ class Channel:
         if not self.is_consumed_later:
             self._note_received(len(data))
         is_news = self._on_data(data)
-        if self._received_bytes - self._replenished_bytes > self._replenish_bytes:
+        if self._settled_bytes() > self._replenish_bytes:
             self._replenish_window()
         if is_news:
             with self._arrival:
