@@ -47,6 +47,9 @@ NOTICE_SECONDS = 0.2
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
+LINGER_SECONDS = 2.0
+LINGER_POLL_SECONDS = 0.002
+
 
 class Connection:
     """An authenticated connection to one endpoint whose host key has been accepted.
@@ -77,6 +80,9 @@ class Connection:
         self._sock: socket.socket | Tunnel = client.transport.sock
         limit = endpoint.bandwidth_limit_bytes_per_second
         self._pace = Pace(limit) if limit else None
+        # Dropbear (2022.83) closes a channel that has just been opened when the program of another one ends.
+        self._is_hasty = "dropbear" in self.server_version
+        self._channels: list[Channel] = []
 
     @property
     def _way(self) -> Iterator[Connection]:
@@ -168,6 +174,7 @@ class Connection:
     def open_channel(self, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation) -> Channel:
         """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`."""
         with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
+            self._let_others_end(cancellation)
             try:
                 self._acknowledge_at_once()
                 # The deadline is kept by _watch; paramiko's own limit must only not be shorter.
@@ -184,7 +191,18 @@ class Connection:
                 raise self._lost() from error
         for one in self._way:
             one._client.transport.packetizer.give_up_writing_after_seconds = stall_timeout_seconds
-        return Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
+        channel = Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
+        if self._is_hasty:
+            self._channels.append(channel)
+        return channel
+
+    def _let_others_end(self, cancellation: Cancellation) -> None:
+        """Wait a moment until programs that we have hung up on are gone, where the next one would be taken for them."""
+        end = Deadline.after(LINGER_SECONDS)
+        while any(channel.is_ending for channel in self._channels) and not end.has_passed:
+            cancellation.check()
+            time.sleep(LINGER_POLL_SECONDS)
+        self._channels = [channel for channel in self._channels if not channel.is_closed]
 
     def start_subsystem(self, channel: Channel, name: str, deadline: Deadline, cancellation: Cancellation) -> None:
         """Start a subsystem on a channel. Raises `ServerLacksFeature` if the server has none of that name."""

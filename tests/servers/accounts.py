@@ -12,7 +12,7 @@ from tests.servers.openssh import OpenSSHServer
 PASSWORD = "correct horse"
 # What crypt(3) makes of it.
 _HASH = "$6$runnertest$YGZnhsGbu/269AC/Dq9doQTpa6bsXmEIK8MJHrv3qFypitL5B/zFU.ihXRmgGVFCHqlXadzcP224tpcrTYjYM."
-_NAME = "partner"
+ACCOUNT = "partner"
 
 # Runs "$3" … with the two files in the place of the system's own. Nobody outside the mount namespace sees them.
 _WITH_ACCOUNTS = 'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/shadow && shift 2 && exec "$@"'
@@ -23,14 +23,19 @@ class PasswordServer(OpenSSHServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, extra_config=("PasswordAuthentication yes", "PermitRootLogin yes"))
-        self.username = _NAME
+        self.username = ACCOUNT
 
     def _command(self, command: list[str]) -> list[str]:
-        passwd, shadow = self.folder / "passwd", self.folder / "shadow"
-        # The user is root by another name, so that it may write where the test may.
-        passwd.write_text(f"{Path('/etc/passwd').read_text()}{_NAME}:x:0:0::{self.folder}:/bin/sh\n")
-        shadow.write_text(f"{_NAME}:{_HASH}:19000:0:99999:7:::\n")
-        return ["unshare", "--mount", "sh", "-c", _WITH_ACCOUNTS, "sh", str(passwd), str(shadow), *command]
+        return with_account(command, self.folder)
+
+
+def with_account(command: list[str], home: Path) -> list[str]:
+    """A command that sees ACCOUNT, which is at home in that folder, among this machine's accounts."""
+    passwd, shadow = home / "passwd", home / "shadow"
+    # The user is root by another name, so that it may write where the test may.
+    passwd.write_text(f"{Path('/etc/passwd').read_text()}{ACCOUNT}:x:0:0::{home}:/bin/sh\n")
+    shadow.write_text(f"{ACCOUNT}:{_HASH}:19000:0:99999:7:::\n")
+    return ["unshare", "--mount", "sh", "-c", _WITH_ACCOUNTS, "sh", str(passwd), str(shadow), *command]
 
 
 def can_make_accounts() -> bool:
