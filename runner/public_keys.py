@@ -17,6 +17,9 @@ KEY_TYPES = (
     "ssh-rsa",
 )
 
+# Keys on FIDO tokens (PROTOCOL.u2f of OpenSSH). They log users in, through an agent; no host has one.
+SECURITY_KEY_TYPES = ("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com")
+
 CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"
 AUTHORITY_MARKER = "@cert-authority"
 
@@ -25,6 +28,13 @@ MIN_RSA_BITS = 1024
 
 # RFC 4253 section 6.6: type, e, n; RFC 5656 section 3.1: type, curve, point; RFC 8709 section 4: type, point.
 FIELD_COUNTS = dict.fromkeys(KEY_TYPES, 3) | {"ssh-ed25519": 2}
+# PROTOCOL.u2f: type, point, application; type, curve, point, application.
+_USER_FIELD_COUNTS = FIELD_COUNTS | dict(zip(SECURITY_KEY_TYPES, (3, 4), strict=True))
+
+# From the type of each key, and of each certificate, that logs a user in to the type of the key.
+_PLAIN_TYPES = {name: name for name in _USER_FIELD_COUNTS} | {
+    name.removesuffix("@openssh.com") + CERTIFICATE_SUFFIX: name for name in _USER_FIELD_COUNTS
+}
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
@@ -69,7 +79,7 @@ def parse_public_key(type_name: str, encoded: str) -> PublicKey:
 
 def read_public_key(type_name: str, blob: bytes) -> PublicKey:
     """The key of that type that a blob holds. Raises `ValueError` saying what is wrong with it."""
-    fields = _split_fields(blob)
+    fields = split_fields(blob)
     if not fields or fields[0] != type_name.encode():
         raise ValueError(f"the text after {type_name} is not a key of that type (cut off while copying?)")
     if None in fields or len(fields) != FIELD_COUNTS[type_name]:
@@ -112,15 +122,16 @@ def _normalise_number(field: bytes) -> bytes:
     return b"\0" + digits if digits[:1] >= b"\x80" else digits
 
 
-def _split_fields(blob: bytes) -> list[bytes | None]:
-    """The length-prefixed strings that a key's blob consists of; None in place of one that ends too early."""
+def split_fields(blob: bytes) -> list[bytes | None]:
+    """The length-prefixed strings that a blob consists of; None in place of one that ends too early."""
     fields: list[bytes | None] = []
-    while blob:
-        end = 4 + int.from_bytes(blob[:4], "big")
-        if end > len(blob):
+    start = 0
+    while start < len(blob):
+        end = start + 4 + int.from_bytes(blob[start : start + 4], "big")
+        if end > len(blob) or start + 4 > len(blob):
             return [*fields, None]
-        fields.append(blob[4:end])
-        blob = blob[end:]
+        fields.append(blob[start + 4 : end])
+        start = end
     return fields
 
 
@@ -144,6 +155,41 @@ def find_public_key(line: str) -> PublicKey:
     if any("PRIVATE KEY" in word for word in words) or "PRIVATE KEY" in line:
         raise ValueError("this is a private key; a host is pinned by its public key")
     raise ValueError("not a public key: expected '<type> <base64>', with a type such as ssh-ed25519")
+
+
+def find_user_key(line: str) -> PublicKey:
+    """The key that shall log a user in, in `<type> <base64> [comment]`: also one of a FIDO token, or a certificate.
+
+    Raises `ValueError` saying what is wrong.
+    """
+    type_name, _, rest = line.strip().partition(" ")
+    if type_name in _PLAIN_TYPES and type_name not in KEY_TYPES and rest.split():
+        found = read_user_key(decode_key_text(type_name, rest.split()[0]))
+        if found is None or found[0].type != type_name:
+            raise ValueError(f"the {type_name} key is cut off or damaged")
+        return found[0]
+    return find_public_key(line)
+
+
+def read_user_key(blob: bytes) -> tuple[PublicKey, PublicKey] | None:
+    """The key that a blob holds, as it is and without its certificate if it has one.
+
+    None if it is damaged, or of a type that no server lets anybody in with. No signature is looked at: that is the server's.
+    """
+    fields = split_fields(blob)
+    name = (fields[0] or b"").decode("ascii", "replace") if fields else ""
+    plain_name = _PLAIN_TYPES.get(name)
+    if plain_name is None:
+        return None
+    if name == plain_name:
+        is_whole = None not in fields and len(fields) == _USER_FIELD_COUNTS[name]
+        return (PublicKey(name, blob), PublicKey(name, blob)) if is_whole else None
+    # PROTOCOL.certkeys: type, nonce, the fields of the key, and much that is the server's to judge.
+    certified = fields[2 : 1 + _USER_FIELD_COUNTS[plain_name]]
+    if len(certified) + 1 < _USER_FIELD_COUNTS[plain_name] or None in certified:
+        return None
+    plain = join_fields([plain_name.encode(), *(field for field in certified if field is not None)])
+    return PublicKey(name, blob), PublicKey(plain_name, plain)
 
 
 def parse_pinned_key(line: str) -> PinnedKey:

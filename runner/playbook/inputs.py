@@ -28,7 +28,7 @@ from runner.plan import (
 from runner.playbook.document import PositionedList, PositionedMap, is_encodable
 from runner.playbook.validation import BANDWIDTH_HINT, show
 from runner.problems import Location, Problem
-from runner.public_keys import find_public_key, is_fingerprint, parse_pinned_key
+from runner.public_keys import find_user_key, is_fingerprint, parse_pinned_key
 
 DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
@@ -185,7 +185,7 @@ def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:
             public_key = given.get("public_key")
             if public_key:
                 hint = "Expected what stands in the key's .pub file; `ssh-add -L` prints the agent's."
-                _check_key(find_public_key, public_key, given.value_locations["public_key"], hint)
+                _check_key(find_user_key, public_key, given.value_locations["public_key"], hint)
             return SshAgent(username, public_key)
 
 

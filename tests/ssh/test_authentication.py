@@ -13,81 +13,29 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from tests.conftest import Outcome, Runner, require_sshd, step, upload
+from tests.conftest import Runner, require_sshd
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.servers.keys import KeyPair, generate_key_pair, shared_key_pair
 from tests.servers.login import Login
 from tests.servers.openssh import OpenSSHServer
 from tests.ssh.agents import running_agent, silent_agent, stale_agent
+from tests.ssh.logins import (
+    PASSPHRASE,
+    PASSWORD,
+    agent,
+    assert_failed,
+    assert_let_in,
+    assert_not_told,
+    authorize,
+    key_file,
+    key_text,
+    password,
+    play,
+    write_key,
+)
 
-PASSWORD = "correct horse"
-PASSPHRASE = "open sesame 42"
 STRANGER = shared_key_pair("ed25519")
-
-
-@pytest.fixture(scope="module")
-def keyring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSHServer]:
-    """An sshd whose authorized_keys tests may add to."""
-    require_sshd()
-    with OpenSSHServer(tmp_path_factory.mktemp("keyring")) as server:
-        yield server
-
-
-def authorize(server: OpenSSHServer, *keys: KeyPair) -> None:
-    with server.user_key_path.with_suffix(".authorized_keys").open("a") as file:
-        file.writelines(f"{key.public_line}\n" for key in keys)
-
-
-def password(text: str = PASSWORD) -> dict[str, Any]:
-    return {"authentication_method": "username_password", "password": text}
-
-
-def key_text(text: str, **more: str) -> dict[str, Any]:
-    return {"authentication_method": "ssh_key", "ssh_key": text, **more}
-
-
-def key_file(path: Path, **more: str) -> dict[str, Any]:
-    return {"authentication_method": "ssh_key_file", "ssh_key_file": str(path), **more}
-
-
-def agent(**more: str) -> dict[str, Any]:
-    return {"authentication_method": "ssh_agent", **more}
-
-
-def play(
-    runner: Runner, server: Endpoint, remote: Path, authentication: dict[str, Any], *options: str, **inputs: Any
-) -> Outcome:
-    (runner.folder / "file").write_text("content")
-    given = {"username": server.username, **authentication}
-    return runner.play(
-        [step(server, upload("file", remote / "file"), authentication=given, **inputs)], "-vvv", *options
-    )
-
-
-def assert_let_in(outcome: Outcome, remote: Path) -> None:
-    assert outcome.exit_code == 0, outcome.output
-    assert (remote / "file").read_text() == "content"
-
-
-def assert_failed(outcome: Outcome, remote: Path, exit_code: int, kind: str, *words: str) -> None:
-    """The exit code, an error of the kind whose text has all the words, and nothing written."""
-    assert outcome.exit_code == exit_code, outcome.output
-    error = outcome.step["error"]
-    assert error["type"] == kind
-    assert error["hint"]
-    for word in words:
-        assert word in f"{error['message']}\n{error['hint']}"
-    assert list(remote.iterdir()) == []
-
-
-def assert_not_told(outcome: Outcome, *secrets: str) -> None:
-    """No secret, nor any longer line of one, in the output (with the SSH library's log) or in the report."""
-    everything = outcome.output + str(outcome.report)
-    for secret in secrets:
-        lines = [line for line in secret.replace("\\n", "\n").splitlines() if len(line) > 8 and "-----" not in line]
-        for text in (secret, *lines):
-            assert text not in everything
 
 
 # --- passwords ---
@@ -222,7 +170,7 @@ def test_a_key_file_may_have_windows_line_ends_or_no_last_one(
     runner: Runner, sshd: OpenSSHServer, remote: Path, end: str
 ) -> None:
     lines = sshd.user_key_text.splitlines()
-    (runner.folder / "key").write_bytes((end or "\n").join(lines).encode() + end.encode())
+    write_key(runner.folder / "key", (end or "\n").join(lines) + end)
     assert_let_in(play(runner, sshd, remote, key_file(Path("key"))), remote)
 
 
@@ -269,7 +217,7 @@ def to_pkcs8(key: PrivateKeyTypes, passphrase: str) -> bytes:
 def convert_ed25519(path: Path, passphrase: str) -> KeyPair:
     """ssh-keygen writes ed25519 keys in its own format only; openssl's way is PKCS#8."""
     key = ed25519.Ed25519PrivateKey.generate()
-    path.write_bytes(to_pkcs8(key, passphrase))
+    write_key(path, to_pkcs8(key, passphrase).decode())
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     path.with_name(f"{path.name}.pub").write_bytes(public)
     return KeyPair(path, passphrase)
@@ -331,7 +279,7 @@ def test_what_is_no_usable_key_is_told_before_anything_is_contacted(
     runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, kind: str, change: Any, complaint: str
 ) -> None:
     text = change(shared_key_pair(kind))
-    (runner.folder / "key").write_text(text)
+    write_key(runner.folder / "key", text)
     outcome = play(runner, asyncssh_server, remote, key_file(Path("key")))
     assert_failed(outcome, remote, 2, "CredentialUnusable", str(runner.folder / "key"), complaint)
     assert_not_told(outcome, text)
@@ -342,7 +290,7 @@ def test_a_key_of_a_kind_that_ssh_does_not_use_is_no_bug(
     runner: Runner, asyncssh_server: AsyncsshServer, remote: Path
 ) -> None:
     for kind in (x25519.X25519PrivateKey, ed448.Ed448PrivateKey):
-        (runner.folder / "key").write_bytes(to_pkcs8(kind.generate(), ""))
+        write_key(runner.folder / "key", to_pkcs8(kind.generate(), "").decode())
         outcome = play(runner, asyncssh_server, remote, key_file(Path("key")))
         assert_failed(outcome, remote, 2, "CredentialUnusable", "no ed25519, ecdsa or rsa key in it")
 
