@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from pathlib import Path
+import os
+import shlex
+import stat
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,16 +15,24 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from runner.errors import CredentialUnusable
+from runner.public_keys import MIN_RSA_BITS, split_fields
 
 MAX_KEY_BYTES = 256 * 1024
 
+_PRIVATE_KEY = "PRIVATE KEY-----"
 _OPENSSH_MAGIC = b"openssh-key-v1\0"
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
 def read_private_key(path: str, passphrase: str | None, certificate_path: str | None) -> paramiko.PKey:
-    """The private key in the file at `path`, with its certificate if one is named. Raises `CredentialUnusable`."""
-    key = parse_private_key(_read(path, "private key"), passphrase, f"the private key file {path}")
+    """The private key in the file at `path`, with its certificate if one is named.
+
+    Raises `CredentialUnusable`, also for a key of our own that others may read: as `ssh` does, and before it is used.
+    """
+    text, status = _read(path, "private key")
+    if _PRIVATE_KEY in text:
+        _refuse_open_permissions(path, status)
+    key = parse_private_key(text, passphrase, f"the private key file {path}")
     if certificate_path is not None:
         _load_certificate(key, path, certificate_path)
     return key
@@ -39,6 +49,7 @@ def parse_private_key(text: str, passphrase: str | None, called: str) -> paramik
         text = text.replace("\\n", "\n")
     normalised = "\n".join(line.strip() for line in text.splitlines()) + "\n"
     _refuse_what_is_no_private_key(normalised, called)
+    _refuse_what_no_file_can_hold(normalised, called)
     is_encrypted = _is_encrypted(normalised)
     if is_encrypted and not passphrase:
         raise CredentialUnusable(f"{called} is encrypted, and no passphrase is given", hint="Add 'passphrase'.")
@@ -47,6 +58,7 @@ def parse_private_key(text: str, passphrase: str | None, called: str) -> paramik
         # A passphrase for a key that needs none is no reason to refuse it.
         key = _load(normalised, passphrase.encode() if passphrase and is_encrypted else None)
         if key is not None:
+            _refuse_short_key(key, called)
             return key
     except UnsupportedAlgorithm as error:
         failure = error
@@ -85,16 +97,35 @@ def _is_encrypted(text: str) -> bool:
     """Whether a passphrase is needed: PEM and PKCS#8 say so in words, OpenSSH's format by naming a cipher."""
     if "BEGIN OPENSSH" not in text:
         return "ENCRYPTED" in text
-    body = text.partition("PRIVATE KEY-----")[2].partition("-----END")[0]
-    try:
-        head = base64.b64decode("".join(body.split())[:64])
-    except binascii.Error:
-        return False
+    head = _decode_openssh(text)
     return head.startswith(_OPENSSH_MAGIC) and not head[len(_OPENSSH_MAGIC) :].startswith(b"\0\0\0\4none")
 
 
+def _decode_openssh(text: str) -> bytes:
+    """What stands between the first and the last line of a key in OpenSSH's format; empty if it cannot be decoded."""
+    body = text.partition(_PRIVATE_KEY)[2].partition("-----END")[0]
+    try:
+        return base64.b64decode("".join(body.split()))
+    except binascii.Error:
+        return b""
+
+
+def _find_type(text: str) -> bytes:
+    """The type of a key in OpenSSH's format, which names it in clear even if it is encrypted; empty if it is damaged.
+
+    PROTOCOL.key: magic, cipher, KDF, its options, the number of keys, the public key.
+    """
+    data = _decode_openssh(text).removeprefix(_OPENSSH_MAGIC)
+    cipher_and_kdf = split_fields(data)[:3]
+    if len(cipher_and_kdf) < 3 or None in cipher_and_kdf:
+        return b""
+    start = sum(4 + len(field or b"") for field in cipher_and_kdf) + 4
+    public_key = split_fields(data[start:])[:1]
+    return (split_fields(public_key[0])[0] or b"") if public_key and public_key[0] else b""
+
+
 def _load_certificate(key: paramiko.PKey, path: str, certificate_path: str) -> None:
-    text = _read(certificate_path, "certificate")
+    text, _ = _read(certificate_path, "certificate")
     try:
         key.load_certificate(text)
         # A certificate repeats, after its type and a nonce, the fields of the key it was made for.
@@ -113,15 +144,26 @@ def _skip_strings(blob: bytes, count: int) -> bytes:
     return blob
 
 
-def _read(path: str, what: str) -> str:
+def _read(path: str, what: str) -> tuple[str, os.stat_result]:
+    """A file's text, and what the system says of the very file that was read."""
     try:
-        with Path(path).open("rb") as stream:
-            return stream.read(MAX_KEY_BYTES).decode("utf-8", "replace")
+        with open(path, "rb") as stream:
+            return stream.read(MAX_KEY_BYTES).decode("utf-8", "replace"), os.fstat(stream.fileno())
     except OSError as error:
         raise CredentialUnusable(
             f"cannot read the {what} file {path}: {error.strerror}",
             hint="Check the path (it is relative to workdir) and that this user may read it.",
         ) from error
+
+
+def _refuse_open_permissions(path: str, status: os.stat_result) -> None:
+    """As OpenSSH does (sshkey_perm_ok): a key of somebody else's is their business, and a group's may be meant."""
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid == os.getuid() and mode & 0o077:
+        raise CredentialUnusable(
+            f"the private key file {path} is open to others (its mode is {mode:04o}): it is not used",
+            hint=f"`chmod 600 {shlex.quote(path)}`, and consider whether somebody has read it already.",
+        )
 
 
 def _refuse_what_is_no_private_key(text: str, called: str) -> None:
@@ -131,10 +173,29 @@ def _refuse_what_is_no_private_key(text: str, called: str) -> None:
         )
     if text.startswith(("ssh-", "ecdsa-", "sk-")):
         raise CredentialUnusable(f"{called} is a public key", hint="Name the private half: the file without '.pub'.")
-    if "-----BEGIN" not in text or "PRIVATE KEY-----" not in text:
+    if "-----BEGIN" not in text or _PRIVATE_KEY not in text:
         raise CredentialUnusable(
             f"{called} is not a private key: it has no '-----BEGIN … PRIVATE KEY-----' line",
             hint="Pass the whole text of the key file, its first and last line included.",
         )
-    if "BEGIN DSA" in text:
+
+
+def _refuse_what_no_file_can_hold(text: str, called: str) -> None:
+    """Keys that are of no use, or not here."""
+    type_name = _find_type(text) if "BEGIN OPENSSH" in text else b""
+    if "BEGIN DSA" in text or type_name == b"ssh-dss":
         raise CredentialUnusable(f"{called} is a DSA key, which no current server accepts", hint="Make an ed25519 key.")
+    if type_name.startswith(b"sk-"):
+        raise CredentialUnusable(
+            f"{called} belongs to a FIDO token, which holds the key itself",
+            hint="Give it to the agent (ssh-add FILE), which asks the token, and use 'authentication_method: ssh_agent'.",
+        )
+
+
+def _refuse_short_key(key: paramiko.PKey, called: str) -> None:
+    bits = key.get_bits()
+    if isinstance(key, paramiko.RSAKey) and bits < MIN_RSA_BITS:
+        raise CredentialUnusable(
+            f"{called} is an RSA key of {bits} bits: it can be broken, and OpenSSH refuses it as well",
+            hint="Make an ed25519 key, or an RSA key of 3072 bits.",
+        )
