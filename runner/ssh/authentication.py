@@ -17,12 +17,15 @@ from runner.errors import AuthenticationRefused, ConnectionLost
 from runner.plan import Endpoint, SshAgent, SshKey, SshKeyFile, UsernamePassword
 from runner.ssh.agent import close_agent, find_agent_keys
 from runner.ssh.private_keys import parse_private_key, read_private_key
+from runner.ssh.questions import PasswordExpired
 from runner.ssh.transport import StrictTransport
+from runner.ssh.user_certificates import explain_certificates
 
 # A password prompt may follow others ("Verification code:"); a server that keeps asking is not given answers for ever.
 MAX_PROMPT_ROUNDS = 5
 
 PASSWORD_HINT = "Check 'username' and 'password'; after several refusals an account may be locked."
+EXPIRED_HINT = "Log in once by hand (ssh USER@HOST), give it a new password, and put that into 'password'."
 KEY_HINT = "Check 'username'; is the key's public half in this user's authorized_keys on the server?"
 AGENT_KEY_HINT = (
     "Is the key in the agent (ssh-add -l), and in the server's authorized_keys? Servers give up after a few keys: name "
@@ -85,7 +88,8 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
                     break
         shown = ", ".join(f"{key.get_name()} {key.fingerprint}" for key in self._keys[:3])
         more = f" and {len(self._keys) - 3} more" if len(self._keys) > 3 else ""
-        hint = AGENT_KEY_HINT if isinstance(self._given, SshAgent) else KEY_HINT
+        fault = explain_certificates(self._keys, self._given.username)
+        hint = f"{fault} {AGENT_KEY_HINT}".lstrip() if isinstance(self._given, SshAgent) else fault or KEY_HINT
         raise self._refusal(f"the key {shown}{more}", hint, transport, allowed)
 
     def _try_password(self, transport: StrictTransport, password: str) -> list[str]:
@@ -97,6 +101,10 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         except paramiko.BadAuthenticationType as error:
             if "keyboard-interactive" not in error.allowed_types:
                 raise self._refusal("the password", PASSWORD_HINT, transport, list(error.allowed_types)) from error
+        except PasswordExpired as error:
+            raise self._refusal(
+                "the password, which the server wants to be changed first,", EXPIRED_HINT, transport
+            ) from error
         except paramiko.AuthenticationException as error:
             raise self._refusal("the password", PASSWORD_HINT, transport) from error
         try:
@@ -128,7 +136,7 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         try:
             return list(log_in())
         except paramiko.AuthenticationException as error:
-            if transport.was_cut and not isinstance(error, AskedAgain):
+            if transport.was_cut and not isinstance(error, AskedAgain | PasswordExpired):
                 lost = transport.find_lost_hop()
                 raise ConnectionLost(
                     f"the connection to {self._endpoint} broke off during the login of {self._given.username}"

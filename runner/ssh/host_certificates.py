@@ -1,4 +1,4 @@
-"""Takes OpenSSH host certificates apart and verifies them: PROTOCOL.certkeys of OpenSSH.
+"""Takes OpenSSH certificates apart and verifies those of hosts: PROTOCOL.certkeys of OpenSSH.
 
 A certificate is a host's public key, the names it is good for and the time, signed by an authority. Whether the authority
 is to be trusted is not decided here.
@@ -78,11 +78,11 @@ class HostCertificate:
         if self.type != HOST_CERTIFICATE:
             return "it is a certificate for users, not for hosts"
         if now < self.valid_after:
-            return f"it is not valid before {_format_time(self.valid_after)}"
+            return f"it is not valid before {format_time(self.valid_after)}"
         if now >= self.valid_before:
-            return f"it has expired ({_format_time(self.valid_before)})"
+            return f"it has expired ({format_time(self.valid_before)})"
         if name not in self.principals:
-            return f"it is for {self._describe_principals()}, not for {name}"
+            return f"it is for {self.describe_principals()}, not for {name}"
         if self.critical_options:
             return f"it has critical options, and none is defined for hosts: {', '.join(self.critical_options)}"
         return ""
@@ -100,7 +100,8 @@ class HostCertificate:
             # Whatever the libraries think of a signature that is none.
             return False
 
-    def _describe_principals(self) -> str:
+    def describe_principals(self) -> str:
+        """The names that it is good for, or the first of them."""
         more = len(self.principals) - MAX_NAMES_SHOWN
         names = ", ".join(self.principals[:MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         return names or "no host at all"
@@ -199,7 +200,8 @@ def _as_text(string: bytes) -> str:
     return string.decode("utf-8", "surrogateescape")
 
 
-def _format_time(seconds: int) -> str:
+def format_time(seconds: int) -> str:
+    """A moment in a certificate, in words."""
     if seconds == FOREVER:
         return "the end of time"
     try:

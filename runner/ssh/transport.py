@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import paramiko
-from paramiko.auth_handler import AuthOnlyHandler
 
 from runner.public_keys import CERTIFICATE_SUFFIX
 from runner.ssh.packetizer import BulkPacketizer
+from runner.ssh.questions import StrictAuthHandler
 from runner.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ KEX = (
     "diffie-hellman-group14-sha256",
 )
 
+# RFC 8308 section 2.5 knows four; OpenSSH sends two.
+MAX_EXTENSIONS = 64
+
 # RFC 4253 section 11.1
 DISCONNECT_BY_APPLICATION = 11
 
@@ -43,8 +46,8 @@ RECEIVE_WINDOW_BYTES = 32 * 1024 * 1024
 SERVICE_POLL_SECONDS = 0.1
 
 
-class _Login(AuthOnlyHandler):
-    """paramiko's, but ready for the answer before the question is sent, since it may come at once."""
+class _Login(StrictAuthHandler):
+    """Ready for the answer before the question is sent, since it may come at once."""
 
     def send_auth_request(
         self, username: str, method: str, finish_message: Callable[[paramiko.Message], None] = lambda message: None
@@ -64,7 +67,10 @@ class _Login(AuthOnlyHandler):
         if "rsa" in self._get_key_type_and_bits(key)[0]:
             # Which of RSA's signatures the server takes, it has told before it lets the login begin (RFC 8308).
             self.transport.wait_for_service()
-        return list(super().auth_publickey(username, key))
+        try:
+            return list(super().auth_publickey(username, key))
+        except UnicodeDecodeError as error:
+            raise paramiko.SSHException("the server says in no text which signatures it takes") from error
 
 
 def _note_refusal(channel: Any, message: paramiko.Message) -> None:
@@ -188,6 +194,13 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
             compressions=(self.local_compression, self.remote_compression),
             is_strict=self.agreed_on_strict_kex,
         )
+
+    def _parse_ext_info(self, m: paramiko.Message) -> None:
+        # paramiko reads on behind a message's end, as often as the server says.
+        count = int.from_bytes(m.asbytes()[:4], "big")
+        if count > MAX_EXTENSIONS:
+            raise paramiko.SSHException(f"the server announces {count:,} extensions")
+        super()._parse_ext_info(m)
 
     @property
     def stage(self) -> str:
