@@ -57,7 +57,7 @@ class PublicKey:
         """The length of an RSA key's modulus; None for a key of another type."""
         if self.type != "ssh-rsa":
             return None
-        modulus = _split_fields(self.blob)[-1] or b""
+        modulus = split_fields(self.blob)[-1] or b""
         return int.from_bytes(modulus, "big").bit_length()
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
@@ -24,6 +25,11 @@ MAX_CUT_LENGTH = 200
 
 _CUT = "…"
 _LINE_ENDS = re.compile(r"\r\n|\n|\r|\\r\\n|\\n")
+# Characters that no terminal shows and that can reorder, hide or overwrite what it does show.
+_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# What Azure Pipelines (`##vso[`), TeamCity (`##teamcity[`) and the old form of GitHub Actions (`##[`) obey wherever in a
+# line it stands. The new form of GitHub Actions (`::`) must begin a line, and no line of ours begins with others' words.
+_COMMAND = re.compile(r"#(?=#\w*\[)")
 _BREAK = re.compile(r"(?:\r?\n|(?:\\r)?\\n)[ \t]*")
 # Where the secret ends inside a group of three bytes, the last character also depends on what follows.
 _BASE64_REST = r"[A-Za-z0-9+/_-]?={0,2}"
@@ -107,6 +113,23 @@ class Redactor:
         return _mask_spans(text, spans)
 
 
+def escape_unsafe(text: str) -> str:
+    """`text` with nothing in it that drives a terminal or that a CI system obeys.
+
+    It is defined here since a secret must be found in this form as well.
+    """
+    if "##" in text:
+        text = _COMMAND.sub(r"\\x23", text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _UNSAFE_CATEGORIES
+        else character
+        for character in text
+    )
+
+
 def _overlap(text: str, form: str) -> int:
     """How many characters at the end of `text` are the beginning of `form`; 0 if too few to mean anything."""
     if form[:MIN_CUT_LENGTH] not in text:
@@ -151,6 +174,7 @@ def _escape(piece: str) -> set[str]:
     in_json = json.dumps(piece)[1:-1]
     return in_url | {
         piece,
+        escape_unsafe(piece),
         in_json,
         # Jinja's `tojson` writes what could be pasted into HTML.
         in_json.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}),

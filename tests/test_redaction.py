@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from runner.redaction import MASK, Redactor
+from runner.report.text import printable
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAAsecretsecretsecretline1\nAAAAsecretsecretsecretline2\nshort\n-----END"
 
@@ -194,3 +195,11 @@ def test_many_secrets_in_many_lines_are_masked_quickly() -> None:
 
     assert text == f"the password is {MASK}\n" * 10_000
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize("secret", ["pa##[add-mask]ss", "a\\b\x01\u00a0c", "tab\tand\u202eback\\slash", "x##vso[y]z"])
+def test_a_secret_is_found_where_it_was_made_printable(secret: str) -> None:
+    """What is printed is escaped first and masked then."""
+    redact = Redactor([secret]).redact
+
+    assert redact(f"user {printable(secret)}!") == f"user {MASK}!"

@@ -15,6 +15,7 @@ from runner.errors import PlaybookInvalid, RunnerError
 from runner.problems import Problem
 from runner.redaction import Redactor
 from runner.report.console import format_problem, print_error
+from runner.report.text import printable
 
 EXIT_BUG = 1
 EXIT_USAGE = 64
@@ -114,7 +115,9 @@ def run(arguments: list[str] | None) -> int:
         # click's answer when whoever read our output has had enough (`| head`).
         return 0
     except Exception:
-        click.echo(redact(traceback.format_exc()), err=True)
+        # An exception's text may be a server's: as any other it is escaped, and begins no line.
+        for line in redact(traceback.format_exc()).splitlines():
+            click.echo(f"| {printable(line)}", err=True)
         print_error(
             f"this is a bug in runner {VERSION}",
             "Please report it with the lines above and the playbook, secrets removed.",

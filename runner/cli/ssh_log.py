@@ -17,7 +17,8 @@ def logging_ssh(redactor: Redactor) -> Iterator[None]:
 
     class RedactingFormatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return redactor.redact(printable(super().format(record), keep_newlines=True))
+            # One line for each record: what a server says at its end would begin the next line.
+            return redactor.redact(printable(super().format(record)))
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(name)s: %(message)s"))

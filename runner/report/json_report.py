@@ -64,7 +64,9 @@ def describe_problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
 
 def to_json(report: Any, redactor: Redactor) -> str:
     """The report as text, without any secret in it. File names that are not UTF-8 come out as escapes."""
-    return json.dumps(_redact(report, redactor), indent=2, ensure_ascii=True) + "\n"
+    text = json.dumps(_redact(report, redactor), indent=2, ensure_ascii=True)
+    # On a CI system's log it may begin a command, see `runner/report/text.py`. In JSON it can stand in a string only.
+    return text.replace("##", "\\u0023\\u0023") + "\n"
 
 
 # What the report's schema fixes is never a secret, even if somebody's password happens to be "changed".

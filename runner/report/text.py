@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-# Characters that no terminal shows and that can reorder, hide or overwrite what it does show.
-_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+from runner.redaction import escape_unsafe
 
 _COLOURS = {"ok": "32", "changed": "33", "skipped": "36", "failed": "31", "unreachable": "31", "dim": "2", "bold": "1"}
 
 
-def printable(text: str, *, keep_newlines: bool = False) -> str:
-    """`text` with every control, format and unpaired surrogate character escaped.
+def printable(text: str) -> str:
+    """`text` with every control, format and unpaired surrogate character escaped, and with no command for a CI system.
 
     What servers, file names and banners say goes through here, so that it can neither drive the terminal nor break a
     line in a log.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        character
-        if (keep_newlines and character == "\n") or unicodedata.category(character) not in _UNSAFE_CATEGORIES
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return escape_unsafe(text)
 
 
 def paint(text: str, colour: str, *, is_coloured: bool) -> str:
