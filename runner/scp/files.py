@@ -109,6 +109,9 @@ class ScpFiles:
 
     def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
+        if wanted.permissions is not None and self._shell.exists:
+            # scp leaves the permissions of the file that it writes over as they are until the end.
+            self._shell.close_off(path, wanted.permissions)
         self._send(path, source, mode, wanted.modified_at_seconds, progress)
         return Written(size_bytes=None)
 

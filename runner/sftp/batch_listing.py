@@ -13,6 +13,8 @@ from runner.sftp.session import Refusal
 READDIRS_IN_FLIGHT = 4
 # More than any folder that can be worked with; a server without an end is given up.
 MAX_ENTRIES = 5_000_000
+# Linux has 255 bytes for a name and 4096 for a whole path.
+MAX_NAME_CHARACTERS = 4096
 
 
 class FolderListing(BatchFile):
@@ -54,14 +56,19 @@ class FolderListing(BatchFile):
         for name, attributes in Reader(body).take_names():
             if name not in (".", ".."):
                 self._count += 1
+                if len(name) > MAX_NAME_CHARACTERS:
+                    raise self._harm(f"a name of {len(name):,} characters")
                 self.job.take(name, to_status(attributes))
         if self._count > MAX_ENTRIES:
-            raise ConnectionLost(
-                f"{self._engine.session.peer} lists more than {MAX_ENTRIES:,} entries of {self.path!r}",
-                hint="The server is broken, or means harm.",
-            )
+            raise self._harm(f"more than {MAX_ENTRIES:,} entries")
         if not self._is_at_end and self.error is None:
             self.ask(Type.READDIR, self._handle, self._take_names)
+
+    def _harm(self, what: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"{self._engine.session.peer} lists {what} in {self.path[:100]!r}",
+            hint="The server is broken, or means harm.",
+        )
 
     def _take_end(self, kind: int, body: memoryview) -> None:
         try:

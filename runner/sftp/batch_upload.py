@@ -85,6 +85,7 @@ class Upload(BatchFile):
         try:
             if self.error is None and self._source is None:
                 self._source, self._wanted = self.job.open()
+                self._close_off()
             if self.error is None and self._write_some():
                 return True
             self.job.close()
@@ -97,6 +98,13 @@ class Upload(BatchFile):
         else:
             self._end()
         return False
+
+    def _close_off(self) -> None:
+        """Before the first byte: the file that is written over may have been open to those who must not read the new one."""
+        if self.job.temporary is None and self._wanted.permissions is not None:
+            permissions = WantedAttributes(self._wanted.permissions, None)
+            self._then = self._while_writing
+            self.ask(Type.FSETSTAT, self._handle + encode_wanted(permissions), ignore)
 
     def _write_some(self) -> bool:
         """Send the next piece. False when there is no more."""

@@ -279,6 +279,8 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot create", path, self._session) from refusal
         try:
+            if flags & OpenFlag.TRUNCATE:
+                self._close_off(handle, wanted)
             self._write_on_lanes(path, handle, source, progress)
             setting = self._ask_to_set(handle, wanted)
             look = self._session.submit(Type.FSTAT, encode_string(handle))
@@ -296,6 +298,16 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot finish", path, self._session) from refusal
         return Written(written_bytes, refused)
+
+    def _close_off(self, handle: bytes, wanted: WantedAttributes) -> None:
+        """Before the first byte: the file that is written over may have been open to those who must not read the new one."""
+        if wanted.permissions is not None:
+            permissions = WantedAttributes(wanted.permissions, None)
+            try:
+                self._session.call(Type.FSETSTAT, encode_string(handle), encode_wanted(permissions))
+            except Refusal:
+                # It will be refused once more in the end, and told then.
+                return
 
     def _write_on_lanes(self, path: str, handle: bytes, source: Source, progress: Progress) -> None:
         """Write over as many channels as the line needs: at a long round trip the server's window for each is too small."""

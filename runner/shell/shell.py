@@ -84,6 +84,11 @@ class Shell:
         """Set a file's permissions. Raises `StepError`."""
         self._do(f"chmod {permissions:04o} {quote(path)}", "cannot set the permissions of", path)
 
+    def close_off(self, path: str, permissions: int) -> None:
+        """Set a file's permissions if it is there. Raises `StepError`."""
+        name = quote(path)
+        self._do(f"test ! -e {name} || chmod {permissions:04o} {name}", "cannot set the permissions of", path)
+
     def create_folder(self, path: str) -> None:
         """Create a folder and those above it. Raises `StepError`."""
         self._do(f"mkdir -p -- {quote(path)}", "cannot create the folder", path)

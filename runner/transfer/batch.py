@@ -293,7 +293,10 @@ class Download:
     def open(self) -> int:
         common, destination = self._common, self._file.destination_path
         folder = self._folder = self._folders.enter(os.path.dirname(destination))
-        self._target = LocalTarget(folder, destination, is_atomic=common.options.atomic, names=common.names)
+        wanted = None if common.options.atomic else self._wanted()[0].permissions
+        self._target = LocalTarget(
+            folder, destination, is_atomic=common.options.atomic, names=common.names, permissions=wanted
+        )
         self._target.open()
         return self._target.fd
 
@@ -306,16 +309,20 @@ class Download:
             self._verified = prove_kept(self.source, hash_file(self._target.fd), self._expected, self._common.peer)
 
     def publish(self) -> None:
-        file, common, target = self._file, self._common, self._target
+        file, target = self._file, self._target
         if target is None:
             return
-        wanted, warnings = wanted_attributes(common.options, file.source, file.destination, common.new_file_permissions)
+        wanted, warnings = self._wanted()
         self._warnings += warnings
         try:
             set_attributes(target.fd, wanted)
         except OSError as error:
             raise explain_os_error(error, "cannot write", file.destination_path) from error
         target.publish()
+
+    def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
+        file, common = self._file, self._common
+        return wanted_attributes(common.options, file.source, file.destination, common.new_file_permissions)
 
     def discard(self) -> None:
         if self._target is not None:

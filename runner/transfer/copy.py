@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
@@ -35,15 +35,18 @@ from runner.results import CopyResult, Verified
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.local_files import (
+    LocalFolder,
     LocalSource,
     LocalTarget,
     explain_os_error,
     hash_file,
     look_at,
+    open_folder,
     open_source,
     permissions_by_umask,
     require_regular,
     set_attributes,
+    set_permissions,
     writing_to,
 )
 from runner.transfer.resume import (
@@ -65,13 +68,17 @@ NEW_REMOTE_FILE_PERMISSIONS = 0o644
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a copy needs beside its own description. `on_progress` gets done and total bytes."""
+    """What a copy needs beside its own description. `on_progress` gets done and total bytes.
+
+    `open_local_folder` opens a folder that a download writes into; without it links on the way there are followed.
+    """
 
     remote: RemoteFiles
     peer: str
     is_check: bool
     on_progress: Callable[[int, int], None]
     cancellation: Cancellation
+    open_local_folder: Callable[[str], LocalFolder] | None = None
 
 
 def copy_file(copy: CopyFileFromEngine | CopyFileToEngine, around: Surroundings) -> CopyResult:
@@ -232,10 +239,7 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     if around.is_check or decision.action in ("nothing", "leave"):
         return _summarise(copy, decision, source, around, sha256)
     if decision.action == "chmod":
-        try:
-            set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
-        except OSError as error:
-            raise explain_os_error(error, "cannot set the permissions of", copy.destination) from error
+        _change_local_permissions(copy, decision, around)
         return _summarise(copy, decision, source, around)
     return _fetch(copy, decision, source, around)
 
@@ -251,10 +255,11 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
     partial = partial_of_download(copy, source, around.peer) if around.remote.can_resume else None
     target_of_copy = writing_to(
+        _open_local_folder(copy, around),
         copy.destination,
         is_atomic=copy.atomic,
-        create_parents=copy.create_parents,
         partial_name=partial.name if partial else None,
+        permissions=decision.wanted.permissions,
     )
     with in_place, target_of_copy as target:
         try:
@@ -287,6 +292,24 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         atomic=copy.atomic,
         warnings=decision.warnings,
     )
+
+
+def _open_local_folder(copy: CopyFile, around: Surroundings) -> LocalFolder:
+    """The folder that the destination is in, made if need be. Raises `FileError`."""
+    folder = os.path.dirname(copy.destination)
+    if around.open_local_folder is not None:
+        return around.open_local_folder(folder)
+    return open_folder(folder, copy.destination, create_parents=copy.create_parents)
+
+
+def _change_local_permissions(copy: CopyFile, decision: Decision, around: Surroundings) -> None:
+    """The content is right, the permissions are not."""
+    with closing(_open_local_folder(copy, around)) as folder:
+        try:
+            if decision.wanted.permissions is not None:
+                set_permissions(folder, os.path.basename(copy.destination), decision.wanted.permissions)
+        except OSError as error:
+            raise explain_os_error(error, "cannot set the permissions of", copy.destination) from error
 
 
 def _change_remote_permissions(

@@ -111,9 +111,16 @@ def require_regular(status: FileStatus, path: str, where: str) -> None:
 
 
 def look_at(path: str) -> FileStatus | None:
-    """What is at a local path, links followed; None if nothing is. Raises `FileError` if that cannot be told."""
+    """What is at a local path; None if nothing is. Raises `FileError` if that cannot be told.
+
+    A link is a link, since it is replaced and not followed; only one that leads to a folder counts as that folder.
+    """
     try:
-        return to_status(os.stat(path))
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            # What is behind it may be anybody's: its permissions must not be taken over, nor changed.
+            return FileStatus(os.path.isdir(path), False, None, None, None, True)
+        return to_status(found)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -141,6 +148,15 @@ def set_attributes(path_or_fd: str | int, wanted: WantedAttributes) -> None:
         os.chmod(path_or_fd, wanted.permissions)
     if wanted.modified_at_seconds is not None:
         os.utime(path_or_fd, (wanted.modified_at_seconds, wanted.modified_at_seconds))
+
+
+def set_permissions(folder: LocalFolder, name: str, permissions: int) -> None:
+    """Set the permissions of a file in a folder, but not of one that a link leads to. Raises `OSError`."""
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder.fd)
+    try:
+        os.fchmod(fd, permissions)
+    finally:
+        os.close(fd)
 
 
 def hash_file(fd: int) -> str:
@@ -251,12 +267,12 @@ class LocalTarget:
 
     Atomic: the bytes go to a temporary name in the destination's folder, made exclusively with mode 0600 and reached
     through the folder's descriptor, so that nobody can slip a link in between. Not atomic: they go straight to the
-    destination.
+    destination, which must be no link, and which whoever the `permissions` keep out cannot read any more by then.
     """
 
     __slots__ = (
         *("_existed", "_folder", "_is_atomic", "_is_kept", "_is_published", "_name", "_partial_name", "_path"),
-        *("_written_name", "fd"),
+        *("_permissions", "_written_name", "fd"),
     )
 
     def __init__(
@@ -267,8 +283,10 @@ class LocalTarget:
         is_atomic: bool,
         names: TemporaryNames,
         partial_name: str | None = None,
+        permissions: int | None = None,
     ) -> None:
         self._folder = folder
+        self._permissions = permissions
         self._partial_name = partial_name
         self._is_kept = False
         self._path = path
@@ -290,16 +308,34 @@ class LocalTarget:
             else:
                 self._written_name = self._partial_name
                 return
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             if self._is_atomic:
-                flags |= os.O_EXCL | os.O_NOFOLLOW
+                self.fd = os.open(self._written_name, flags | os.O_EXCL, PRIVATE_MODE, dir_fd=self._folder.fd)
             else:
-                self._existed = os.path.lexists(self._path)
-                flags |= os.O_TRUNC
-            self.fd = os.open(self._written_name, flags, PRIVATE_MODE, dir_fd=self._folder.fd)
+                self._open_in_place(flags | os.O_NONBLOCK)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise FileRefused(
+                    f"the destination {self._path!r} on this machine is a symbolic link, and is to be written in place",
+                    hint="Name the file that it leads to; or remove 'atomic: false', and the link is replaced.",
+                ) from error
             raise explain_os_error(error, "cannot create", self._path) from error
+
+    def _open_in_place(self, flags: int) -> None:
+        self._existed = os.path.lexists(self._path)
+        self.fd = os.open(self._written_name, flags, PRIVATE_MODE, dir_fd=self._folder.fd)
+        found = os.fstat(self.fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileRefused(
+                f"the destination {self._path!r} on this machine is a device, pipe or socket",
+                hint="Only regular files can be written in place.",
+            )
+        mode = stat.S_IMODE(found.st_mode)
+        if self._permissions is not None and mode & ~self._permissions:
+            # Before the first byte: what was open to others may become a private file.
+            os.fchmod(self.fd, mode & self._permissions)
+        os.ftruncate(self.fd, 0)
 
     def publish(self) -> None:
         """Give the file its final name, replacing what is there in one step. Raises `FileError`."""
@@ -345,14 +381,17 @@ class LocalTarget:
 
 @contextmanager
 def writing_to(
-    path: str, *, is_atomic: bool, create_parents: bool, partial_name: str | None = None
+    folder: LocalFolder, path: str, *, is_atomic: bool, partial_name: str | None, permissions: int | None
 ) -> Iterator[LocalTarget]:
-    """A target for one file. Leaving the block unpublished removes it, and folders that were made for it.
+    """A target for one file in a folder, which is closed in the end.
 
-    A partial one is kept when the session ended or the play was interrupted.
+    Leaving the block unpublished removes the file, and folders that were made for it. A partial one is kept when the
+    session ended or the play was interrupted.
     """
-    folder = open_folder(os.path.dirname(path), path, create_parents=create_parents)
-    target = LocalTarget(folder, path, is_atomic=is_atomic, names=TemporaryNames(), partial_name=partial_name)
+    names = TemporaryNames()
+    target = LocalTarget(
+        folder, path, is_atomic=is_atomic, names=names, partial_name=partial_name, permissions=permissions
+    )
     try:
         target.open()
         yield target

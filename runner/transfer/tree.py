@@ -35,7 +35,11 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
         walk.open_root()
         with running_batch(around) as batch:
             walk.copy_all(batch)
+        if walk.settle_doubts():
+            with running_batch(around) as batch:
+                walk.copy_settled(batch)
         walk.copy_large_files()
+        walk.spare_twins()
         with running_batch(around) as batch:
             refusal = remove_extras(walk, batch)
             finish_folders(walk, batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError
 from runner.plan import CopyDirectory
@@ -34,7 +35,7 @@ class TreeDown(TreeWalk):
     where = "on this machine"
 
     def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
-        super().__init__(copy, around)
+        super().__init__(copy, replace(around, open_local_folder=self._open_folder))
         self.new_file_permissions = permissions_by_umask()
         self.new_folder_permissions = self.new_file_permissions | (self.new_file_permissions & 0o444) >> 2
         self._root: LocalFolder | None = None
@@ -113,6 +114,23 @@ class TreeDown(TreeWalk):
             raise explain_os_error(error, "cannot list", self.destination_path(folder.path)) from error
         finally:
             self._folders_open.leave(opened)
+
+    def is_taken(self, path: str) -> bool:
+        folder, name = self._split(path)
+        try:
+            opened = self._folders_open.enter(folder)
+        except StepError:
+            return False
+        try:
+            os.lstat(name, dir_fd=opened.fd)
+        except OSError:
+            return False
+        finally:
+            self._folders_open.leave(opened)
+        return True
+
+    def list_names(self, path: str) -> list[str]:
+        return list(self.local_entries(Folder(path, self.root.source, self.root.source)))
 
     def make_folder(self, folder: Folder) -> None:
         parent, name = self._split(folder.path)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceMissing, StepError
 from runner.plan import CopyDirectory
-from runner.remote_files import Errand, FileStatus, WantedAttributes
+from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.local_files import explain_os_error, to_status
@@ -96,6 +96,15 @@ class TreeUp(TreeWalk):
                 return {entry.name: to_status(entry.stat(follow_symlinks=False)) for entry in entries}
         except OSError as error:
             raise explain_os_error(error, "cannot list", path) from error
+
+    def is_taken(self, path: str) -> bool:
+        try:
+            return self.around.remote.status(self.destination_path(path), follow=False) is not None
+        except StatusRefused:
+            return False
+
+    def list_names(self, path: str) -> list[str]:
+        return list(self.around.remote.names_in(self.destination_path(path)))
 
     def make_folder(self, folder: Folder) -> None:
         wanted = WantedAttributes(PRIVATE_FOLDER_PERMISSIONS, None)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import socket
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +27,11 @@ from runner.transfer.tree_tally import Tally
 Entries = dict[str, FileStatus]
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
 ListSource = Callable[[], Entries]
+
+# What no disk can hold, and no memory: a server may list folders in folders without end.
+MAX_PATH_CHARACTERS = 4096
+MAX_FOLDERS = 1_000_000
+HARM_HINT = "Exclude what is too much. Without a reason for it, the server is broken or means harm."
 
 
 @dataclass(eq=False, slots=True)
@@ -67,6 +73,8 @@ class TreeWalk(ABC):
         self.destination_root = _without_slash(copy.destination)
         self.names = TemporaryNames(f"{_owner(self.around.peer, copy)}.{os.getpid():x}.")
         self.extras: list[tuple[str, bool]] = []
+        # From an extra to what may be the same file by another name.
+        self._twins: dict[str, str] = {}
         self.batch: Batch
         self.root: Folder
         self.folders: list[Folder] = []
@@ -75,6 +83,9 @@ class TreeWalk(ABC):
         self._large: list[tuple[Folder, str, FileStatus, bool]] = []
         # What only a checksum can tell whether it has to be copied, by the path on the server.
         self._unsure: dict[str, tuple[Folder, str, FileStatus, FileStatus]] = {}
+        self._doubtful: list[tuple[Folder, str, FileStatus]] = []
+        self._settled: list[tuple[Folder, str, FileStatus]] = []
+        self._folder_count = 0
         self._stale = re.compile(
             rf"\..*\.runner-{re.escape(self.names.token.split('.')[0])}\.([0-9a-f]+)\.[0-9a-f-]+\.tmp"
         )
@@ -92,6 +103,14 @@ class TreeWalk(ABC):
     @abstractmethod
     def enter(self, folder: Folder) -> None:
         """Begin to list a folder; `see` it when the entries are there."""
+
+    @abstractmethod
+    def is_taken(self, path: str) -> bool:
+        """Whether something is at a path of the destination. Asked while no batch is under way."""
+
+    @abstractmethod
+    def list_names(self, path: str) -> list[str]:
+        """The names in a folder of the destination. Asked while no batch is under way. Raises a `StepError`."""
 
     @abstractmethod
     def make_folder(self, folder: Folder) -> None:
@@ -169,10 +188,16 @@ class TreeWalk(ABC):
             self.folders.append(folder)
             if not folder.is_there:
                 self.tally.folders_changed += 1
+        doubtful = find_doubtful(entries, destination)
         for name in sorted(entries):
-            self._look_at(folder, name, entries[name], destination.get(name))
+            if name in doubtful and not entries[name].is_directory:
+                self._doubtful.append((folder, name, entries[name]))
+            else:
+                self._look_at(folder, name, entries[name], destination.get(name))
         for name, status in destination.items():
             self._find_extra(folder, name, status, entries)
+        if self.copy.delete:
+            self._find_twins(folder, entries, destination)
 
     def _is_wanted(self, folder: Folder, entries: Entries) -> bool:
         """Whether a folder is made: with `include`, only for what is copied into it."""
@@ -212,6 +237,9 @@ class TreeWalk(ABC):
             self.tally.fail(
                 path, FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")
             )
+        elif len(path) > MAX_PATH_CHARACTERS:
+            error = FileRefused(f"a path of {len(path):,} characters is too long: {path[:100]!r}…", hint=HARM_HINT)
+            self.tally.fail(f"{path[:100]}…", error)
         elif self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
             return
         elif source.is_link:
@@ -272,6 +300,9 @@ class TreeWalk(ABC):
                 ),
             )
             return
+        self._folder_count += 1
+        if self._folder_count > MAX_FOLDERS:
+            raise FileRefused(f"the source {self.source_root!r} has more than {MAX_FOLDERS:,} folders", hint=HARM_HINT)
         self.enter(Folder(path, source, destination, folder, real_path=real_path, is_there=destination is not None))
 
     def _look_at_file(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
@@ -397,6 +428,28 @@ class TreeWalk(ABC):
         for warning in outcome.warnings:
             self.tally.warn(warning)
 
+    def settle_doubts(self) -> bool:
+        """Refuse what would take the place of another name's file; whether there is something left to be copied.
+
+        A disk that does not tell `A` from `a` has one of them by now, under both names.
+        """
+        doubts, self._doubtful = self._doubtful, []
+        for folder, name, source in doubts:
+            path = folder.child(name)
+            if self.is_taken(path):
+                self.tally.files += 1
+                self.tally.fail(path, _same_name(path, self.where))
+            else:
+                self._settled.append((folder, name, source))
+        return bool(self._settled)
+
+    def copy_settled(self, batch: Batch) -> None:
+        """Copy what was in doubt and is not."""
+        self.batch = batch
+        for folder, name, source in self._settled:
+            self._look_at(folder, name, source, None)
+        self.work()
+
     def copy_large_files(self) -> None:
         """Large files go one after the other, each with all that one file can have: several channels, resuming."""
         kind = CopyFileFromEngine if self.is_upload else CopyFileToEngine
@@ -444,6 +497,26 @@ class TreeWalk(ABC):
             folder.is_touched = True
             self.extras.append((path, status.is_directory))
 
+    def _find_twins(self, folder: Folder, source: Entries, destination: Entries) -> None:
+        missing = {_fold(name): name for name in source if name not in destination}
+        for name in destination:
+            twin = missing.get(_fold(name)) if missing and name not in source else None
+            if twin is not None:
+                self._twins[folder.child(name)] = twin
+
+    def spare_twins(self) -> None:
+        """Take out of the extras what is a copied file by its old name: a disk may not tell `README` from `readme`."""
+        if self._twins and not self.around.is_check:
+            self.extras = [extra for extra in self.extras if self._is_extra(extra[0])]
+
+    def _is_extra(self, path: str) -> bool:
+        twin = self._twins.get(path)
+        if twin is None:
+            return True
+        folder, _, name = path.rpartition("/")
+        # A disk that tells them apart has both of them now.
+        return {name, twin} <= set(self.list_names(folder))
+
     def _is_stale(self, name: str) -> bool:
         """Whether a name is that of a temporary file of ours whose process is gone."""
         found = self._stale.fullmatch(name)
@@ -489,6 +562,37 @@ def join(root: str, path: str) -> str:
 def is_proper_name(name: str) -> bool:
     """Whether this can be the name of an entry: a hostile server may list a way out of the folder."""
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def find_doubtful(entries: Entries, destination: Entries) -> set[str]:
+    """The names that may come to lie on another one's file, on a disk that takes them for the same.
+
+    All those that differ in case or in Unicode's form only, but for what the destination has by that very name, and for
+    the first of several of which it has none.
+    """
+    if len(set(map(_fold, entries))) == len(entries):
+        return set()
+    groups: dict[str, list[str]] = {}
+    for name in sorted(entries):
+        groups.setdefault(_fold(name), []).append(name)
+    doubtful = set()
+    for names in groups.values():
+        missing = [name for name in names if name not in destination]
+        doubtful.update(missing if len(missing) < len(names) else missing[1:])
+    return doubtful
+
+
+def _fold(name: str) -> str:
+    """The same for all names that some file system takes for one: APFS, HFS+, NTFS, ext4 with casefold, and SMB."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
+
+
+def _same_name(path: str, where: str) -> FileRefused:
+    return FileRefused(
+        f"{path!r} would take the place of a file whose name differs in case or accents only: the disk {where} takes both "
+        "for the same",
+        hint="Rename one of them in the source, or exclude it.",
+    )
 
 
 def _without_slash(path: str) -> str:

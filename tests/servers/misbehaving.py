@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, ClassVar, cast
@@ -271,3 +272,27 @@ class HostileListing(FileServer):
         async for entry in super().scandir(path):
             yield entry
         yield asyncssh.SFTPName(self.name, "", asyncssh.SFTPAttrs(size=1, permissions=0o100644, atime=1, mtime=1))
+
+
+class CaselessDisk(FileServer):
+    """The disk takes names for the same that differ in case or in Unicode's form only, and keeps the first spelling."""
+
+    def map_path(self, path: bytes) -> bytes:
+        real = super().map_path(path)
+        found = b"/"
+        for part in real.split(b"/"):
+            found = os.path.join(found, _find_spelling(found, part))
+        return found
+
+
+def _find_spelling(folder: bytes, name: bytes) -> bytes:
+    """The entry of a folder that a caseless disk takes for `name`, or the name itself."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return name
+    return next((each for each in names if fold_name(each) == fold_name(name)), name)
+
+
+def fold_name(name: bytes) -> str:
+    return unicodedata.normalize("NFD", os.fsdecode(name)).casefold()
