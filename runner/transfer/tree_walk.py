@@ -28,7 +28,7 @@ Entries = dict[str, FileStatus]
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
 ListSource = Callable[[], Entries]
 
-# What no disk can hold, and no memory: a server may list folders in folders without end.
+# What no program can name (Linux's PATH_MAX), and no memory hold: a server may list folders in folders without end.
 MAX_PATH_CHARACTERS = 4096
 MAX_FOLDERS = 1_000_000
 HARM_HINT = "Exclude what is too much. Without a reason for it, the server is broken or means harm."
@@ -237,7 +237,7 @@ class TreeWalk(ABC):
             self.tally.fail(
                 path, FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")
             )
-        elif len(path) > MAX_PATH_CHARACTERS:
+        elif len(self.destination_root) + len(path) >= MAX_PATH_CHARACTERS:
             error = FileRefused(f"a path of {len(path):,} characters is too long: {path[:100]!r}…", hint=HARM_HINT)
             self.tally.fail(f"{path[:100]}…", error)
         elif self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
