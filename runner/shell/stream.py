@@ -91,16 +91,15 @@ class Stream:
     def read_to_end(self, limit_bytes: int) -> bytes:
         """Everything up to the end of the output. Raises `ConnectionLost` if that is more than `limit_bytes`."""
         output = bytearray()
-        while True:
+        while len(output) <= limit_bytes:
             try:
                 output += self.read_some(limit_bytes)
             except OutputEnded:
                 return bytes(output)
-            if len(output) > limit_bytes:
-                raise ConnectionLost(
-                    f"the server sent more than {limit_bytes:,} bytes where a command's few words are due",
-                    hint="The account may print something at login; it must not for commands.",
-                )
+        raise ConnectionLost(
+            f"the server sent more than {limit_bytes:,} bytes where a command's few words are due",
+            hint="The account may print something at login; it must not for commands.",
+        )
 
     def await_exit(self) -> int | None:
         """The command's exit status, once it has ended; None if the server does not tell it."""

@@ -399,6 +399,8 @@ class Channel:
 
     def _note_received(self, count_bytes: int) -> None:
         self._received_bytes += count_bytes
+        if self._received_bytes - self._replenished_bytes > self._window_bytes:
+            raise paramiko.SSHException("the server sent more than it had been given room for")
         if self._pace is not None:
             self._pace.down.spend(count_bytes)
 
