@@ -37,6 +37,8 @@ from runner.playbook.document import PositionedList, PositionedMap
 from runner.playbook.jump_hosts import MAX_HOPS
 from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text
+from runner.sftp import batch_listing
+from runner.transfer import tree_walk
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -445,3 +447,43 @@ def test_hosts_are_examples_and_no_path_is_of_one_machine(page: Path) -> None:
         assert host.endswith(".example"), f"{page.name}: {host}"
     found = re.search(r"/(root|home|tmp|work|Users)/\w+", text)
     assert not found, f"{page.name}: {found[0] if found else ''}"
+
+
+# --- the threat model ------------------------------------------------------------------------------------------------
+
+
+def threat_rows() -> list[list[str]]:
+    """The rows of the tables of attacks, with their three cells."""
+    rows = [row for row in _table_rows(section(docs("security.md"), "Attacks")) if len(row) == 3]
+    return [row for row in rows if row[0].strip() != "attack"]
+
+
+def test_every_attack_names_a_test_and_every_test_exists() -> None:
+    rows = threat_rows()
+    assert len(rows) > 30
+    for attack, defence, proof in rows:
+        assert defence.strip(), attack
+        nodes = CODE_SPAN.findall(proof)
+        assert nodes, f"no test attacks this: {attack}"
+        assert re.sub(r"`[^`]*`|[,\s]", "", proof) == "", f"something else than tests: {proof}"
+        for node in nodes:
+            path, *names = node.split("::")
+            assert (ROOT / path).is_file(), node
+            found: Any = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+            for name in names:
+                found = getattr(found, name, None)
+            assert names and callable(found) and names[-1].startswith("test_"), node
+
+
+def test_every_test_named_in_prose_exists_too() -> None:
+    """Elsewhere on the page as well."""
+    for path, name in re.findall(r"(tests/[\w/]+\.py)::(?:\w+::)?(test_\w+)", docs("security.md").read_text()):
+        assert re.search(rf"^ *(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"
+
+
+def test_the_limits_of_listings_are_the_code_s() -> None:
+    text = " ".join(docs("security.md").read_text(encoding="utf-8").split())
+    assert f"{batch_listing.MAX_ENTRIES // 10**6} million entries of a folder" in text
+    assert batch_listing.MAX_NAME_CHARACTERS == tree_walk.MAX_PATH_CHARACTERS
+    assert f"{tree_walk.MAX_PATH_CHARACTERS:,} characters of a name or path" in text
+    assert tree_walk.MAX_FOLDERS == 10**6 and "a million folders" in text
