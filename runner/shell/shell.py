@@ -118,7 +118,7 @@ class Shell:
         choices = " elif ".join(
             f"command -v {program.split()[0]} >/dev/null; then xargs -0 {program};" for program in _MANY_SHA256
         )
-        limit_bytes = sum(len(name) + _OUTPUT_BYTES_BESIDE_NAME for name in names)
+        limit_bytes = MAX_OUTPUT_BYTES + sum(len(name) + _OUTPUT_BYTES_BESIDE_NAME for name in names)
         _, output, _ = self._run(f"if {choices} fi".encode(), b"".join(name + b"\0" for name in names), limit_bytes)
         found: dict[str, str] = {}
         for line in output.split(b"\n"):

@@ -19,7 +19,9 @@ from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectionLost, ConnectTimedOut, Stalled
 from runner.ssh.pacing import LOOK_UP_SECONDS, Pace
 
+# What is kept of a command's complaints, and what nobody complains beyond: to take it would look like progress for ever.
 MAX_STDERR_BYTES = 4096
+MAX_STDERR_TOTAL_BYTES = 1024 * 1024
 FINISH_REQUEST_SECONDS = 2.0
 # The server is told to go on well before its window is used up.
 REPLENISH_BYTES = 4 * 1024 * 1024
@@ -78,6 +80,7 @@ class Channel:
         # Whether what was handed over still lies somewhere, until `note_consumed` is told that it does not.
         self.is_consumed_later = False
         self._stderr = bytearray()
+        self._stderr_total_bytes = 0
         # The most room that there has been. Some servers have little at their best, and give it back late.
         self._largest_room_bytes: int = raw.out_window_size
         # How much more the server has made room for since the beginning.
@@ -406,6 +409,9 @@ class Channel:
 
     def _receive_stderr(self, data: bytes) -> None:
         self._note_received(len(data))
+        self._stderr_total_bytes += len(data)
+        if self._stderr_total_bytes > MAX_STDERR_TOTAL_BYTES:
+            raise paramiko.SSHException("a command on the server complains without end")
         self._stderr += data[: MAX_STDERR_BYTES - len(self._stderr)]
 
     def _end(self) -> None:

@@ -14,12 +14,13 @@ import pytest
 from tests.conftest import Runner
 from tests.playbook.bounded_process import run_bounded
 from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.keys import generate_key_pair
 from tests.servers.login import Login
 from tests.ssh.agents import running_agent
-from tests.ssh.logins import PASSWORD, assert_failed, assert_not_told, password, play, write_playbook
+from tests.ssh.logins import PASSWORD, assert_failed, assert_not_told, key_file, password, play, write_playbook
 
 MIB = 1024 * 1024
-EXT_INFO, USERAUTH_FAILURE, USERAUTH_BANNER, INFO_REQUEST = 7, 51, 53, 60
+SERVICE_ACCEPT, EXT_INFO, USERAUTH_FAILURE, USERAUTH_BANNER, INFO_REQUEST = 6, 7, 51, 53, 60
 NOTHING = bytes(4)
 WITHOUT_END = b"\xff\xff\xff\xff"
 
@@ -74,15 +75,22 @@ def test_extensions_that_are_no_text_are_the_servers_fault(runner: Runner, tmp_p
     """A key's algorithm is chosen by what the server says it takes."""
 
     class Mumbling(Login):
-        def begin_auth(self, username: str) -> bool:
-            value = b"\0\0\0\x0fserver-sig-algs\0\0\0\2\xff\xfe"
-            self._conn.send_packet(EXT_INFO, b"\0\0\0\1" + value)
-            return True
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            super().connection_made(conn)
+            send = conn.send_packet
 
+            def send_packet(number: int, *parts: bytes, **more: Any) -> None:
+                if number == SERVICE_ACCEPT:
+                    send(EXT_INFO, b"\0\0\0\1\0\0\0\x0fserver-sig-algs\0\0\0\2\xff\xfe")
+                send(number, *parts, **more)
+
+            conn.send_packet = send_packet  # type: ignore[method-assign]
+
+    key = generate_key_pair(tmp_path / "rsa", "rsa")
     with hostile_server(tmp_path / "server", remote, Mumbling) as server:
-        outcome = play(runner, server, remote, password())
-    assert outcome.exit_code in (0, 4), outcome.output
-    assert "bug" not in outcome.output
+        outcome = play(runner, server, remote, key_file(key.path))
+    assert outcome.exit_code == 4, outcome.output
+    assert "in no text which signatures it takes" in outcome.step["error"]["message"]
 
 
 def test_a_flood_of_banners_is_ended_by_the_deadline(runner: Runner, tmp_path: Path, remote: Path) -> None:
