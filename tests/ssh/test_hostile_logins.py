@@ -84,7 +84,7 @@ def test_extensions_that_are_no_text_are_the_servers_fault(runner: Runner, tmp_p
                     send(EXT_INFO, b"\0\0\0\1\0\0\0\x0fserver-sig-algs\0\0\0\2\xff\xfe")
                 send(number, *parts, **more)
 
-            conn.send_packet = send_packet  # type: ignore[method-assign]
+            conn.send_packet = send_packet  # type: ignore[method-assign,assignment]
 
     key = generate_key_pair(tmp_path / "rsa", "rsa")
     with hostile_server(tmp_path / "server", remote, Mumbling) as server:
