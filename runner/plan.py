@@ -7,7 +7,7 @@ login directory. Bytes that are not UTF-8 are carried as surrogate escapes in bo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from runner.problems import Location
 
@@ -115,6 +115,13 @@ class Endpoint:
         return format_address(self.host, self.port)
 
 
+class Place(NamedTuple):
+    """A path that a mode is about, and on which side it is."""
+
+    path: str
+    is_local: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Hop:
     """A jump host. Its endpoint has no jump hosts itself: it is reached through the hops before it.
@@ -144,6 +151,12 @@ class CopyFile:
     atomic: bool = True
     resume: bool = True
     create_parents: bool = True
+    backup: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The path that a step is named after."""
+        return self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +165,20 @@ class CopyFileFromEngine(CopyFile):
 
     mode_name = "copy_file_from_engine"
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return Place(self.source, True), Place(self.destination, False)
+
 
 @dataclass(frozen=True, slots=True)
 class CopyFileToEngine(CopyFile):
     """Download: `source` is a remote path, `destination` a local one."""
 
     mode_name = "copy_file_to_engine"
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return Place(self.source, False), Place(self.destination, True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +198,10 @@ class CopyDirectoryFromEngine(CopyDirectory):
 
     mode_name = "copy_directory_from_engine"
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return Place(self.source, True), Place(self.destination, False)
+
 
 @dataclass(frozen=True, slots=True)
 class CopyDirectoryToEngine(CopyDirectory):
@@ -184,8 +209,15 @@ class CopyDirectoryToEngine(CopyDirectory):
 
     mode_name = "copy_directory_to_engine"
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return Place(self.source, False), Place(self.destination, True)
 
-Mode = CopyFileFromEngine | CopyFileToEngine | CopyDirectoryFromEngine | CopyDirectoryToEngine
+
+Copy = CopyFileFromEngine | CopyFileToEngine | CopyDirectoryFromEngine | CopyDirectoryToEngine
+
+
+Mode = Copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,13 @@ class Written(NamedTuple):
     refused_attributes: str = ""
 
 
+class Published(NamedTuple):
+    """A file under its final name: whether what was there was replaced in one step, and where that is kept, if it is."""
+
+    in_one_step: bool
+    backup: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Digest:
     """A remote file's SHA-256 in hexadecimal, and how it was got: worked out there, or by reading the file back."""
@@ -91,6 +98,12 @@ class Sending(Protocol):
     destination: str
     is_new: bool
     is_held: bool
+    # The name that the old file shall be kept under.
+    backup: str | None
+
+    def rename_backup(self) -> bool:
+        """That name is taken: choose another one. False if there is none."""
+        ...
 
     def open(self) -> tuple[Source, WantedAttributes]:
         """The source, opened, and what the copy shall carry. Raises a `StepError`."""
@@ -155,7 +168,14 @@ class Listing(Protocol):
 
 
 ErrandKind = Literal[
-    "make folder", "set attributes", "remove", "remove folder", "make link", "read link", "resolve", "look"
+    "make folder",
+    "set attributes",
+    "remove",
+    "remove folder",
+    "make link",
+    "read link",
+    "resolve",
+    "look",
 ]
 
 
@@ -163,7 +183,8 @@ ErrandKind = Literal[
 class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
-    A link is made under its `temporary` name and renamed over what is there.
+    A link is made under its `temporary` name and renamed over what is there, which is kept under the name `backup` if one
+    is given.
     """
 
     what: ErrandKind
@@ -172,6 +193,7 @@ class Errand:
     wanted: WantedAttributes = NOTHING_WANTED
     target: str = ""
     temporary: str = ""
+    backup: str | None = None
     answer: str = ""
     status: FileStatus | None = None
 
@@ -301,8 +323,11 @@ class RemoteFiles(Protocol):
         """Set the attributes that are not None."""
         ...
 
-    def publish(self, temporary: str, path: str) -> bool:
-        """Rename `temporary` over `path`. True if the old file was replaced in one step, False if in two."""
+    def publish(self, temporary: str, path: str, backup: str | None = None) -> Published:
+        """Rename `temporary` over `path`; with `backup`, keep what was there under that name, which must be free.
+
+        If it fails, the old file is where it was, or the error says where it is.
+        """
         ...
 
     def start_batch(self) -> Batch:

@@ -1,17 +1,49 @@
-"""What came out: the result of a copy, of a step, of a play. The shapes of `schema/report.schema.json`."""
+"""What came out: the output of a mode, the result of a step and of a play. The shapes of `schema/report.schema.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from runner.plan import Step
 
 Status = Literal["ok", "changed", "skipped", "failed", "unreachable"]
 STATUSES: tuple[Status, ...] = ("ok", "changed", "skipped", "failed", "unreachable")
 Verified = Literal["size", "sha256", "readback"]
+# Of the old files that a tree's copy has kept, so many are named.
+MAX_BACKUPS_TOLD = 100
+
+
+class Output(Protocol):
+    """What the outputs of all modes have in common.
+
+    `size_bytes` is the size of what the step is about, if it is one thing. `proof` says how a copy was
+    verified. `skipped` is true for what was left alone because the step says so.
+    """
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def skipped(self) -> bool: ...
+    @property
+    def size_bytes(self) -> int | None: ...
+    @property
+    def bytes_transferred(self) -> int: ...
+    @property
+    def proof(self) -> str: ...
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything was, or with --check would be, changed."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's documented output: `result` of the report."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +71,42 @@ class CopyResult:
     links_changed: int = 0
     removed: int = 0
     warnings: tuple[str, ...] = ()
+    # The names under which old files were kept: a single file's, or some of a folder's and how many there are.
+    backup: str | None = None
+    backups: tuple[str, ...] = ()
+    backups_total: int = 0
 
     @property
     def is_change(self) -> bool:
         """Whether anything was, or with --check would be, changed."""
         return bool(self.files_changed or self.folders_changed or self.links_changed or self.removed)
+
+    @property
+    def proof(self) -> str:
+        """How the copy was verified, and the hash if one was computed."""
+        return f"{self.verified} {self.sha256}" if self.verified and self.sha256 else self.verified or ""
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {
+            "source": self.source,
+            "destination": self.destination,
+            "size_bytes": self.size_bytes,
+            "files_total": self.files_total,
+            "files_changed": self.files_changed,
+            "bytes_transferred": self.bytes_transferred,
+            "folders_changed": self.folders_changed,
+            "links_changed": self.links_changed,
+            "removed": self.removed,
+            "resumed_at_bytes": self.resumed_at_bytes,
+            "verified": self.verified,
+            "sha256": self.sha256,
+            "atomic": self.atomic,
+            "backup": self.backup,
+            "backups": list(self.backups),
+            "backups_total": self.backups_total,
+            "warnings": list(self.warnings),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +129,7 @@ class StepResult:
     duration_seconds: float
     message: str
     attempts: int = 1
-    copy: CopyResult | None = None
+    output: Output | None = None
     failure: StepFailure | None = None
 
 

@@ -304,6 +304,7 @@ VALID = [
     connector(mode=copy()),
     connector(mode=copy(permissions="0640", preserve=[], compare="always", if_exists="skip", verify="size")),
     connector(mode=copy(permissions="{{ permissions }}", atomic=False, create_parents="{{ yes }}")),
+    connector(mode=copy(backup=True)),
 ]
 
 INVALID = [
@@ -356,6 +357,7 @@ INVALID = [
     connector(mode=copy(preserve=["times", "times"])),
     connector(mode=copy(compare="hash")),
     connector(mode=copy(overwrite=True)),
+    connector(mode=copy(backup="yes")),
     connector(mode=copy(atomic="no")),
 ]
 
@@ -448,7 +450,7 @@ STEP = Step(
     location=Location("play.yaml", 3, 5),
 )
 COPY = CopyResult("/outbox/a", "/data/a", 10, 1, 10, "copied", verified="size", atomic=True, warnings=("a warning",))
-CHANGED = StepResult(STEP, "changed", STARTED, 0.5, "copied", copy=COPY)
+CHANGED = StepResult(STEP, "changed", STARTED, 0.5, "copied", output=COPY)
 FAILED = StepResult(
     STEP, "failed", STARTED, 0.0, "no such file", failure=StepFailure("SourceMissing", "no such file", "hint", 2)
 )
@@ -463,7 +465,7 @@ PLAY = PlayResult("play.yaml", "Nightly", False, STARTED, STARTED + timedelta(se
         replace(PLAY, steps=()),
         replace(PLAY, exit_code=2, steps=(CHANGED, FAILED, SKIPPED)),
         replace(PLAY, exit_code=130, interrupted_by=2, is_check=True),
-        replace(PLAY, steps=(replace(CHANGED, copy=replace(COPY, verified=None, atomic=None, skipped=True)),)),
+        replace(PLAY, steps=(replace(CHANGED, output=replace(COPY, verified=None, atomic=None, skipped=True)),)),
         replace(PLAY, name="caf\udce9", file="caf\udce9.yaml"),
     ],
 )

@@ -24,7 +24,7 @@ from runner.report.console import print_warning
 from runner.report.findings import FindingsConsole
 from runner.report.findings_json import describe_invalid, describe_visit
 from runner.report.json_report import to_json
-from runner.report.output import ConsoleOptions
+from runner.report.printer import ConsoleOptions
 from runner.results import combine_exit_codes
 
 

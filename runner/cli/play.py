@@ -29,7 +29,7 @@ from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
 from runner.report.console import Console
 from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
-from runner.report.output import ConsoleOptions, ProgressMode
+from runner.report.printer import ConsoleOptions, ProgressMode
 from runner.report.text import printable
 from runner.results import PlayResult
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.cancellation import Cancellation
-from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, Step
+from runner.plan import CopyDirectory, Step
 from runner.remote_files import RemoteFiles
-from runner.results import CopyResult
+from runner.results import Output
 from runner.transfer.copy import Surroundings, copy_file
 from runner.transfer.tree import copy_tree
 
@@ -18,12 +18,12 @@ def carry_out(
     is_check: bool,
     on_progress: Callable[[int, int], None],
     cancellation: Cancellation,
-) -> CopyResult:
+) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes.
 
     Raises a `StepError`, or `Interrupted`.
     """
     mode, around = step.mode, Surroundings(remote, str(step.endpoint), is_check, on_progress, cancellation)
-    if isinstance(mode, CopyDirectoryFromEngine | CopyDirectoryToEngine):
+    if isinstance(mode, CopyDirectory):
         return copy_tree(mode, around)
     return copy_file(mode, around)

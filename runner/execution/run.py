@@ -21,7 +21,7 @@ from runner.events import (
 )
 from runner.execution.sessions import Sessions
 from runner.plan import Play, Step
-from runner.results import CopyResult, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
+from runner.results import Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
 from runner.ssh.connection import Connection
 
 MAX_PAUSE_SECONDS = 60.0
@@ -94,7 +94,7 @@ def _run_step(
     """One step with its retries, and the signal that ended it if one did."""
     clock = _Clock.start()
     attempts = 0
-    copy: CopyResult | None = None
+    output: Output | None = None
     failure: StepFailure | None = None
     interruption: Interrupted | None = None
     status: Status = "failed"
@@ -112,8 +112,8 @@ def _run_step(
                     remote = sessions.open(step)
                     from runner.execution.modes import carry_out
 
-                    copy = carry_out(step, remote, is_check, report, cancellation)
-                status = _status_of(copy)
+                    output = carry_out(step, remote, is_check, report, cancellation)
+                status = _status_of(output)
                 break
             except StepError as error:
                 # After a failure the session's state is unknown: whoever comes next starts afresh.
@@ -133,9 +133,9 @@ def _run_step(
         status=status,
         started_at=clock.started_at,
         duration_seconds=clock.elapsed_seconds,
-        message=failure.message if failure else copy.message if copy else "",
+        message=failure.message if failure else output.message if output else "",
         attempts=attempts,
-        copy=copy,
+        output=output,
         failure=failure,
     )
     return result, interruption
@@ -162,10 +162,10 @@ def _sleep(seconds: float, cancellation: Cancellation) -> None:
         time.sleep(min(POLL_SECONDS, deadline.remaining_seconds))
 
 
-def _status_of(result: CopyResult) -> Status:
-    if result.skipped:
+def _status_of(output: Output) -> Status:
+    if output.skipped:
         return "skipped"
-    return "changed" if result.is_change else "ok"
+    return "changed" if output.is_change else "ok"
 
 
 def _skipped(step: Step, reason: str) -> StepResult:

@@ -15,12 +15,12 @@ from runner.playbook.document import Decrypted, PositionedList, PositionedMap, p
 from runner.playbook.inputs import (
     InputProblem,
     read_endpoint,
-    read_mode,
     read_seconds,
     read_ssh_config,
     read_workdir,
 )
 from runner.playbook.jump_hosts import MAX_HOPS, JumpHost, JumpHosts
+from runner.playbook.modes import read_mode
 from runner.playbook.secrets import note_variables, redact_problems
 from runner.playbook.ssh_config import SshConfig
 from runner.playbook.ssh_config_inputs import Filled, fill_in
@@ -61,7 +61,7 @@ _NUMBER_INPUTS = (
 )
 _DECIMAL_INPUTS = ("delay", "timeout")
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
-_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "delete", "ssh_config")
+_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "backup", "delete", "ssh_config")
 _MAX_DIGITS = 20
 _NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "retries": ("a whole number from 0 to 1,000", lambda value: 0 <= value <= 1000 and value % 1 == 0),
@@ -424,7 +424,7 @@ class _Builder:
         connect_timeout_seconds, stall_timeout_seconds = self._read_limits(inputs)
         return Step(
             index=index,
-            name=name if isinstance(name, str) else f"{mode.mode_name} {mode.source}",
+            name=name if isinstance(name, str) else f"{mode.mode_name} {mode.subject}",
             host_label=connection_name or str(endpoint),
             connector_type=connector_type,
             endpoint=replace(endpoint, proxy_jump=hops),

@@ -1,4 +1,4 @@
-"""Valid connector inputs to the values of `runner.plan`. A new key of the connector is read here."""
+"""Valid connector inputs to the values of `runner.plan`: the server and the login. `modes.py` reads what to do there."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ from typing import Any, Literal
 
 from runner.plan import (
     Authentication,
-    CopyDirectory,
-    CopyDirectoryFromEngine,
-    CopyDirectoryToEngine,
-    CopyFileFromEngine,
-    CopyFileToEngine,
     Endpoint,
     Fingerprints,
     HostKeyPolicy,
     KnownHosts,
-    Mode,
     PinnedKeys,
     SshAgent,
     SshKey,
@@ -34,23 +28,6 @@ DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
 MIN_BANDWIDTH_BYTES = 1024
 MAX_BANDWIDTH_BYTES = 1 << 40
-
-_MODES: dict[str, type[Mode]] = {
-    kind.mode_name: kind
-    for kind in (CopyFileFromEngine, CopyFileToEngine, CopyDirectoryFromEngine, CopyDirectoryToEngine)
-}
-_LIST_OPTIONS = ("include", "exclude")
-_PLAIN_OPTIONS = (
-    "compare",
-    "if_exists",
-    "verify",
-    "atomic",
-    "resume",
-    "create_parents",
-    "links",
-    "delete",
-    "max_delete",
-)
 
 
 class InputProblem(Exception):
@@ -100,30 +77,8 @@ def read_ssh_config(inputs: PositionedMap, workdir: str) -> str | Literal[False]
 def read_workdir(value: Any, location: Location, playbook_folder: str) -> str:
     """The folder that local paths are relative to. Raises `InputProblem`."""
     name = str(value)
-    _check_path("workdir", name, location)
+    check_path("workdir", name, location)
     return local_path(name, playbook_folder)
-
-
-def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
-    """What to do. Raises `InputProblem`."""
-    mode = inputs["mode"]
-    kind = _MODES[mode["mode_name"]]
-    is_tree = issubclass(kind, CopyDirectory)
-    what = "directory" if is_tree else "file"
-    source_key, destination_key = f"source_{what}_name", f"destination_{what}_name"
-    source, destination = (_directory_name if is_tree else _file_name)(mode, source_key), mode[destination_key]
-    (_directory_name if is_tree else _file_name)(mode, destination_key)
-    is_upload = kind in (CopyFileFromEngine, CopyDirectoryFromEngine)
-    _refuse_remote_tilde(mode, destination_key if is_upload else source_key)
-    options: dict[str, Any] = {key: mode[key] for key in _PLAIN_OPTIONS if key in mode}
-    options |= {key: tuple(mode[key]) for key in _LIST_OPTIONS if key in mode}
-    if "permissions" in mode:
-        options["permissions"] = int(mode["permissions"].removeprefix("0o"), 8)
-    if "preserve" in mode:
-        options["preserve"] = frozenset(mode["preserve"])
-    if is_upload:
-        return kind(source=local_path(source, workdir), destination=destination, **options)
-    return kind(source=source, destination=local_path(destination, workdir), **options)
 
 
 def local_path(name: str, workdir: str) -> str:
@@ -206,7 +161,7 @@ def _read_known_hosts_files(given: PositionedMap, workdir: str) -> tuple[str, ..
         return ()
     names = _strings(given, "known_hosts_file")
     for name, location in names:
-        _check_path("known_hosts_file", name, location)
+        check_path("known_hosts_file", name, location)
     return tuple(local_path(name, workdir) for name, _ in names)
 
 
@@ -251,40 +206,12 @@ def _strings(given: PositionedMap, key: str) -> list[tuple[str, Location]]:
     return [(value, given.value_locations[key])]
 
 
-def _directory_name(mode: PositionedMap, key: str) -> str:
-    """A folder's name; it means the same with a slash at its end."""
-    name: str = mode[key]
-    _check_path(key, name, mode.value_locations[key])
-    return name
-
-
-def _file_name(mode: PositionedMap, key: str) -> str:
-    name: str = mode[key]
-    location = mode.value_locations[key]
-    _check_path(key, name, location)
-    if name.endswith("/"):
-        hint = "Write the file's full name, for example 'inbox/report.csv'."
-        raise InputProblem(location, f"'{key}' names a directory: {show(name)}", hint)
-    return name
-
-
 def _local_path(given: PositionedMap, key: str, workdir: str) -> str:
-    _check_path(key, given[key], given.value_locations[key])
+    check_path(key, given[key], given.value_locations[key])
     return local_path(given[key], workdir)
 
 
-def _check_path(key: str, name: str, location: Location) -> None:
+def check_path(key: str, name: str, location: Location) -> None:
+    """Raise `InputProblem` for what can be no path anywhere."""
     if "\0" in name or not is_encodable(name):
         raise InputProblem(location, f"'{key}' contains a character that no path can contain: {show(name)}")
-
-
-def _refuse_remote_tilde(mode: PositionedMap, key: str) -> None:
-    """Servers take `~/x` for a folder called `~`: nobody means that."""
-    name: str = mode[key]
-    if name == "~" or name.startswith("~/"):
-        raise InputProblem(
-            mode.value_locations[key],
-            f"'~' is not expanded in a remote path: {show(name)}",
-            f"Remote paths start at the login directory: write {show(name[2:] or '.')}; "
-            f"for a folder that is really called '~', write {show('./' + name)}.",
-        )

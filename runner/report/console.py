@@ -17,12 +17,12 @@ from runner.events import (
     StepStarted,
     TransferProgress,
 )
-from runner.plan import CopyDirectoryFromEngine, CopyFileFromEngine
+from runner.plan import Place
 from runner.problems import Problem
 from runner.redaction import Redactor
-from runner.report.output import ConsoleOptions, Output
+from runner.report.printer import ConsoleOptions, Printer
 from runner.report.text import format_duration, format_rate, format_size, printable
-from runner.results import STATUSES, CopyResult, PlayResult, StepResult
+from runner.results import STATUSES, Output, PlayResult, StepResult
 
 if TYPE_CHECKING:
     from runner.report.live import LiveProgress
@@ -43,7 +43,7 @@ class Console:
         self._workdir = ""
         self._step_started = 0.0
         self._last_progress = 0.0
-        self._output = Output(options, redactor)
+        self._printer = Printer(options, redactor)
         self._live = self._make_live_display()
 
     def __call__(self, event: Event) -> None:
@@ -100,9 +100,10 @@ class Console:
         if self._options.verbosity < 0 and result.failure is None:
             return
         self._print(self._step_line(result))
-        if result.copy and (result.copy.bytes_transferred or self._options.verbosity > 0):
-            self._print(INDENT + self._describe_copy(result, result.copy))
-        for warning in result.copy.warnings if result.copy else ():
+        output = result.output
+        if output and (output.bytes_transferred or self._options.verbosity > 0):
+            self._print(INDENT + self._describe_output(result, output))
+        for warning in output.warnings if output else ():
             self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
         if result.failure:
             self._print(f"{INDENT}{printable(str(result.step.location))}: {printable(result.failure.message)}")
@@ -117,23 +118,23 @@ class Console:
         line = f"{status}  {step.index}/{self._step_count}  {printable(step.name)} [{printable(step.host_label)}]"
         if result.failure:
             return line
-        size = f", {format_size(result.copy.size_bytes)}" if result.copy else ""
+        size_bytes = result.output.size_bytes if result.output else None
+        size = f", {format_size(size_bytes)}" if size_bytes is not None else ""
         return f"{line}  {printable(result.message)}{size}"
 
-    def _describe_copy(self, result: StepResult, copy: CopyResult) -> str:
+    def _describe_output(self, result: StepResult, output: Output) -> str:
         """`release.tar → partner.example:22:/incoming/release.tar, 8.0 MiB in 0.06 s (135 MiB/s)`."""
         endpoint = str(result.step.endpoint)
-        if isinstance(result.step.mode, CopyFileFromEngine | CopyDirectoryFromEngine):
-            route = f"{self._local(copy.source)} → {endpoint}:{copy.destination}"
-        else:
-            route = f"{endpoint}:{copy.source} → {self._local(copy.destination)}"
-        parts = [printable(route)]
-        if copy.bytes_transferred:
-            rate = format_rate(copy.bytes_transferred, result.duration_seconds)
+        parts = [printable(" → ".join(self._name(place, endpoint) for place in result.step.mode.places))]
+        if output.bytes_transferred:
+            rate = format_rate(output.bytes_transferred, result.duration_seconds)
             parts.append(f"{format_duration(result.duration_seconds)}, {rate}")
-        if copy.verified and self._options.verbosity > 0:
-            parts.append(f"verified: {copy.verified}" + (f" {copy.sha256}" if copy.sha256 else ""))
+        if output.proof and self._options.verbosity > 0:
+            parts.append(f"verified: {output.proof}")
         return ", ".join(parts)
+
+    def _name(self, place: Place, endpoint: str) -> str:
+        return self._local(place.path) if place.is_local else f"{endpoint}:{place.path}"
 
     def _local(self, path: str) -> str:
         """A local path as the playbook writes it."""
@@ -183,10 +184,10 @@ class Console:
         return LiveProgress(self._options.stream, self._redactor)
 
     def _paint(self, text: str, colour: str) -> str:
-        return self._output.paint(text, colour)
+        return self._printer.paint(text, colour)
 
     def _print(self, line: str) -> None:
-        self._output.print(line)
+        self._printer.print(line)
 
 
 def format_problem(problem: Problem) -> str:

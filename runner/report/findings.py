@@ -11,7 +11,7 @@ from runner.findings import Answerer, CommandFacts, DiskSpace, Findings, Login, 
 from runner.plan import Authentication, SshAgent, SshKey, SshKeyFile, Target, UsernamePassword
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
-from runner.report.output import ConsoleOptions, Output
+from runner.report.printer import ConsoleOptions, Printer
 from runner.report.text import format_duration, format_milliseconds, format_size, printable
 from runner.results import StepFailure
 
@@ -56,21 +56,23 @@ class FindingsConsole:
     def __init__(self, options: ConsoleOptions, redactor: Redactor) -> None:
         self._options = options
         self._redactor = redactor
-        self._output = Output(options, redactor)
+        self._printer = Printer(options, redactor)
 
     def start(self, survey: Survey) -> None:
         """Say what is going to be looked at."""
         if self._options.verbosity >= 0:
-            title = self._output.paint("DOCTOR", "bold")
-            self._output.print(f"{title}  {printable(survey.name)}  ({printable(survey.file)}, nothing is transferred)")
+            title = self._printer.paint("DOCTOR", "bold")
+            self._printer.print(
+                f"{title}  {printable(survey.name)}  ({printable(survey.file)}, nothing is transferred)"
+            )
 
     def tell(self, findings: Findings) -> None:
         """Everything about one server."""
         if self._options.verbosity < 0 and findings.failure is None:
             return
         if self._options.verbosity >= 0:
-            self._output.print("")
-        self._output.print(self._heading(findings))
+            self._printer.print("")
+        self._printer.print(self._heading(findings))
         if self._options.verbosity >= 0:
             for label, value in list_facts(findings):
                 self._print_fact(label, value)
@@ -85,8 +87,8 @@ class FindingsConsole:
         """A connection that was not looked at."""
         if self._options.verbosity < 0:
             return
-        self._output.print("")
-        self._output.print(f"{self._output.paint('skipped', 'skipped')}  {printable(name)}")
+        self._printer.print("")
+        self._printer.print(f"{self._printer.paint('skipped', 'skipped')}  {printable(name)}")
         self._print_failure(problem.location, problem.message, problem.hint)
 
     def finish(self, duration_seconds: float, exit_code: int, *, is_interrupted: bool) -> None:
@@ -95,16 +97,16 @@ class FindingsConsole:
             return
         ending = "interrupted" if is_interrupted else "failed" if exit_code else "done"
         code = f", exit code {exit_code}" if exit_code else ""
-        self._output.print("")
-        self._output.print(f"{ending} in {format_duration(duration_seconds)}{code}")
+        self._printer.print("")
+        self._printer.print(f"{ending} in {format_duration(duration_seconds)}{code}")
 
     def _heading(self, findings: Findings) -> str:
         target, failure = findings.target, findings.failure
         status = status_of(failure)
-        word = self._output.paint(status if failure is None else status.upper(), status)
+        word = self._printer.paint(status if failure is None else status.upper(), status)
         name = ", ".join(target.names)
         where = "" if target.names == (str(target.endpoint),) else f"  {target.endpoint}"
-        return f"{word}  {self._output.paint(printable(name), 'bold')}{printable(where)}  {target.connector_type}"
+        return f"{word}  {self._printer.paint(printable(name), 'bold')}{printable(where)}  {target.connector_type}"
 
     def _print_fact(self, label: str, value: str) -> None:
         # Masked before it is cut: what is left of a secret would not be found.
@@ -140,8 +142,8 @@ class FindingsConsole:
             width = max(columns, MIN_COLUMNS) - len(INDENT)
             line = textwrap.fill(line, width, subsequent_indent=" " * hanging, break_on_hyphens=False)
         if colour:
-            line = self._output.paint(prefix, colour) + line.removeprefix(prefix)
-        self._output.print(textwrap.indent(line, INDENT))
+            line = self._printer.paint(prefix, colour) + line.removeprefix(prefix)
+        self._printer.print(textwrap.indent(line, INDENT))
 
 
 def status_of(failure: StepFailure | None) -> Literal["ok", "failed", "unreachable"]:

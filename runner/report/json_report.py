@@ -10,7 +10,7 @@ from typing import Any
 from runner._version import VERSION
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
-from runner.results import CopyResult, PlayResult, StepResult
+from runner.results import PlayResult, StepResult
 
 SCHEMA_VERSION = "1"
 
@@ -71,7 +71,10 @@ def to_json(report: Any, redactor: Redactor) -> str:
 
 # What the report's schema fixes is never a secret, even if somebody's password happens to be "changed".
 _FIXED_KEYS = frozenset(
-    {"schema_version", "runner_version", "status", "started_at", "finished_at", "connector_type", "mode_name", "type"}
+    {
+        *("schema_version", "runner_version", "status", "started_at", "finished_at", "connector_type", "mode_name"),
+        "type",
+    }
 )
 
 
@@ -102,27 +105,8 @@ def _describe_step(result: StepResult) -> dict[str, Any]:
         "duration_seconds": round(result.duration_seconds, 3),
         "message": result.message,
         "location": _describe_location(step.location),
-        "result": _describe_copy(result.copy) if result.copy else {},
+        "result": result.output.facts() if result.output else {},
         "error": {"type": failure.type, "message": failure.message, "hint": failure.hint} if failure else None,
-    }
-
-
-def _describe_copy(copy: CopyResult) -> dict[str, Any]:
-    return {
-        "source": copy.source,
-        "destination": copy.destination,
-        "size_bytes": copy.size_bytes,
-        "files_total": copy.files_total,
-        "files_changed": copy.files_changed,
-        "bytes_transferred": copy.bytes_transferred,
-        "folders_changed": copy.folders_changed,
-        "links_changed": copy.links_changed,
-        "removed": copy.removed,
-        "resumed_at_bytes": copy.resumed_at_bytes,
-        "verified": copy.verified,
-        "sha256": copy.sha256,
-        "atomic": copy.atomic,
-        "warnings": list(copy.warnings),
     }
 
 

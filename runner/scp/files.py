@@ -27,6 +27,7 @@ from runner.remote_files import (
     Digest,
     FileStatus,
     Progress,
+    Published,
     ReadFile,
     Source,
     StatusRefused,
@@ -158,9 +159,12 @@ class ScpFiles:
             )
         self._shell.set_permissions(path, wanted.permissions)
 
-    def publish(self, temporary: str, path: str) -> bool:
-        self._shell.rename(temporary, path)
-        return True
+    def publish(self, temporary: str, path: str, backup: str | None = None) -> Published:
+        if backup is None:
+            self._shell.rename(temporary, path)
+            return Published(True)
+        is_kept = self._shell.replace_keeping(temporary, path, backup)
+        return Published(True, backup if is_kept else None)
 
     def start_batch(self) -> Batch:
         raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from runner.remote_files import Errand
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_file import BatchFile, ignore
-from runner.sftp.batch_upload import POSIX_RENAME
+from runner.sftp.batch_file import BatchFile, Engine, ignore
+from runner.sftp.batch_upload import HARDLINK, HARDLINK_START, POSIX_RENAME
 from runner.sftp.packets import Attributes, MalformedPacket, Reader, StatusCode, Type, encode_path, encode_string
 from runner.sftp.session import Refusal
 
@@ -24,10 +24,15 @@ _DOING = {
 class SingleRequest(BatchFile):
     """The state machine of one request. Every method runs under the batch's lock."""
 
-    __slots__ = ("job",)
+    __slots__ = ("_is_kept", "job")
 
     job: Errand
     is_urgent = True
+
+    def __init__(self, engine: Engine, job: Errand) -> None:
+        super().__init__(engine, job)
+        # Whether what a link replaces has its second name.
+        self._is_kept = False
 
     @property
     def path(self) -> str:
@@ -39,6 +44,28 @@ class SingleRequest(BatchFile):
 
     def _publish_link(self) -> None:
         """The link is there, under its temporary name."""
+        if self.error is not None:
+            self._remove_link()
+        elif self.job.backup is not None:
+            self._keep_old(self.job.backup)
+        else:
+            self._rename_link()
+
+    def _keep_old(self, backup: str) -> None:
+        """A second name for what the link replaces, so that there is something at every moment."""
+        if HARDLINK not in self._engine.session.extensions:
+            self.fail(Refusal(StatusCode.OP_UNSUPPORTED, "no hard links"), "cannot keep the old file of")
+            self._remove_link()
+            return
+        self._then = self._after_keeping
+        old_and_new = encode_path(self.job.path) + encode_path(backup)
+        self.ask(Type.EXTENDED, HARDLINK_START + old_and_new, self._take_answer)
+
+    def _after_keeping(self) -> None:
+        self._is_kept = self.error is None
+        self._rename_link()
+
+    def _rename_link(self) -> None:
         if self.error is not None:
             self._remove_link()
             return
@@ -57,6 +84,8 @@ class SingleRequest(BatchFile):
 
     def _remove_link(self) -> None:
         self._then = self.finish
+        if self._is_kept:
+            self.ask(Type.REMOVE, encode_path(self.job.backup or ""), ignore)
         self.ask(Type.REMOVE, encode_path(self.job.temporary), ignore)
 
     def _make_request(self) -> tuple[Type, bytes]:

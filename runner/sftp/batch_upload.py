@@ -17,12 +17,14 @@ from runner.sftp.session import Refusal
 
 PRIVATE_MODE = 0o600
 POSIX_RENAME = "posix-rename@openssh.com"
+HARDLINK = "hardlink@openssh.com"
 
 _NEW_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE)
 _ANY_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE)
 _PRIVATE = Attributes(mode=PRIVATE_MODE).encode()
 _WRITE_START = struct.Struct(">QI").pack
 _POSIX_RENAME_START = encode_string(POSIX_RENAME.encode())
+HARDLINK_START = encode_string(HARDLINK.encode())
 
 
 class Upload(BatchFile):
@@ -229,6 +231,10 @@ class Upload(BatchFile):
     def _publish(self, temporary: str) -> None:
         """This is where the temporary file becomes the destination."""
         self._is_publishing = True
+        backup = self.job.backup
+        if backup is not None:
+            self._keep_old(temporary, backup)
+            return
         self._then = self._after_rename
         destination = encode_path(self.job.destination)
         if POSIX_RENAME in self._engine.session.extensions:
@@ -238,9 +244,52 @@ class Upload(BatchFile):
         else:
             self._step_aside(temporary)
 
-    def _step_aside(self, temporary: str) -> None:
+    def _keep_old(self, temporary: str, backup: str) -> None:
+        """Give the old file a second name, so that there is one at every moment; where that cannot be, rename it."""
+        extensions = self._engine.session.extensions
+        if not {POSIX_RENAME, HARDLINK} <= extensions.keys():
+            self._keep_old_aside(temporary, backup)
+            return
+        old, kept = encode_path(self.job.destination), encode_path(backup)
+        refusals: list[int] = []
+
+        def replace() -> None:
+            if refusals:
+                self._keep_old_aside(temporary, backup)
+                return
+            self._then = tidy
+            self.ask(Type.EXTENDED, _POSIX_RENAME_START + self._written_path + old, self._refuse_publishing)
+
+        def tidy() -> None:
+            if self.error is None:
+                self.finish()
+                return
+            self._then = self._remove
+            self.ask(Type.REMOVE, kept, ignore)
+
+        self._then = replace
+        self.ask(Type.EXTENDED, HARDLINK_START + old + kept, lambda kind, body: refusals.append(kind))
+
+    def _keep_old_aside(self, temporary: str, backup: str) -> None:
+        """Rename the old file, unless its new name is taken: some servers would replace what has it."""
+        found: list[int] = []
+
+        def go_on() -> None:
+            if Type.ATTRS not in found:
+                self._step_aside(temporary, backup)
+            elif self.job.rename_backup():
+                self._keep_old(temporary, self.job.backup or "")
+            else:
+                hint = "The server says so of each of them, which is hardly true."
+                self.fail(FileRefused(f"no name is free under which the old {self.path!r} could be kept", hint=hint))
+                self._remove()
+
+        self._then = go_on
+        self.ask(Type.LSTAT, encode_path(backup), lambda kind, body: found.append(kind))
+
+    def _step_aside(self, temporary: str, backup: str | None = None) -> None:
         """Without posix-rename nothing replaces a file in one step: the old one goes aside, and comes back on failure."""
-        aside = f"{temporary}.old"
+        aside = backup or f"{temporary}.old"
         old, new = encode_path(self.job.destination), encode_path(aside)
 
         def replace() -> None:
@@ -254,6 +303,9 @@ class Upload(BatchFile):
             if self.error is not None:
                 self._then = self._remove
                 self.ask(Type.RENAME, new + old, functools.partial(self._restored, aside))
+                return
+            if backup is not None:
+                self.finish()
                 return
             self._then = self.finish
             self.ask(Type.REMOVE, new, ignore)

@@ -11,9 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from runner.errors import SourceMissing, StepError
-from runner.remote_files import Digest, FileStatus, Progress, ReadFile, Source, StatusRefused, WantedAttributes, Written
+from runner.remote_files import (
+    Digest,
+    FileStatus,
+    Progress,
+    Published,
+    ReadFile,
+    Source,
+    StatusRefused,
+    WantedAttributes,
+    Written,
+)
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch import SftpBatch
+from runner.sftp.batch_upload import HARDLINK, POSIX_RENAME
 from runner.sftp.packets import (
     Attributes,
     MalformedPacket,
@@ -221,14 +232,39 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot set permissions or times of", path, self._session) from refusal
 
-    def publish(self, temporary: str, path: str) -> bool:
-        if "posix-rename@openssh.com" in self._session.extensions:
-            self._rename(Type.EXTENDED, encode_string(b"posix-rename@openssh.com"), temporary, path)
-            return True
-        if self._lstat_exists(path):
-            return self._publish_in_two_steps(temporary, path)
+    def publish(self, temporary: str, path: str, backup: str | None = None) -> Published:
+        can_replace = POSIX_RENAME in self._session.extensions
+        is_kept = backup is not None and can_replace and self._give_second_name(path, backup)
+        if backup is not None and not is_kept and not self._lstat_exists(path):
+            backup = None
+        if can_replace and (backup is None or is_kept):
+            try:
+                self._rename(Type.EXTENDED, encode_string(POSIX_RENAME.encode()), temporary, path)
+            except StepError as error:
+                if backup is not None:
+                    self._take_second_name(backup, error)
+                raise
+            return Published(True, backup)
+        if backup is not None or self._lstat_exists(path):
+            return self._publish_in_two_steps(temporary, path, backup)
         self._rename(Type.RENAME, b"", temporary, path)
+        return Published(True)
+
+    def _give_second_name(self, path: str, name: str) -> bool:
+        """A hard link, which fails if there is something of that name. False where the server or the disk knows none."""
+        if HARDLINK not in self._session.extensions:
+            return False
+        try:
+            self._session.call(Type.EXTENDED, encode_string(HARDLINK.encode()), encode_path(path), encode_path(name))
+        except Refusal:
+            return False
         return True
+
+    def _take_second_name(self, name: str, error: StepError) -> None:
+        try:
+            self.remove(name)
+        except StepError:
+            error.add(f"The old file has a second name now, {name!r}")
 
     def remove(self, path: str) -> None:
         try:
@@ -244,9 +280,12 @@ class SftpFiles:
         # Half of what the server allows: it counts handles that it is about to close.
         return SftpBatch(self._session, min(self._files_in_flight, handles // 2 or self._files_in_flight))
 
-    def _publish_in_two_steps(self, temporary: str, path: str) -> bool:
-        """Without posix-rename nothing replaces a file in one step: the old one steps aside, and comes back on failure."""
-        aside = f"{temporary}.old"
+    def _publish_in_two_steps(self, temporary: str, path: str, backup: str | None) -> Published:
+        """Without posix-rename nothing replaces a file in one step: the old one steps aside, and comes back on failure.
+
+        The same where nothing can have two names for a moment.
+        """
+        aside = backup or f"{temporary}.old"
         self._rename(Type.RENAME, b"", path, aside)
         try:
             self._rename(Type.RENAME, b"", temporary, path)
@@ -256,8 +295,9 @@ class SftpFiles:
             except StepError:
                 error.add(f"The old file is kept as {aside!r}")
             raise
-        self.remove(aside)
-        return False
+        if backup is None:
+            self.remove(aside)
+        return Published(False, backup)
 
     def _rename(self, kind: Type, prefix: bytes, source: str, destination: str) -> None:
         try:

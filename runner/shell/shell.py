@@ -76,6 +76,19 @@ class Shell:
         """Rename a file over another one in one step. Raises `StepError`."""
         self._do(f"mv -f -- {quote(source)} {quote(destination)}", "cannot rename to", destination)
 
+    def replace_keeping(self, source: str, destination: str, backup: str) -> bool:
+        """The same, but what was there is kept under another name. False if nothing was there. Raises `StepError`."""
+        old, kept = quote(destination), quote(backup)
+        # A hard link: the destination is never missing. If the rename fails, its second name goes again.
+        output = self._do(
+            f"if [ -e {old} ] || [ -L {old} ]; then ln -- {old} {kept} || exit; "
+            f"mv -f -- {quote(source)} {old} || {{ rm -f -- {kept}; exit 1; }}; echo kept; "
+            f"else mv -f -- {quote(source)} {old}; fi",
+            "cannot keep the old file and rename to",
+            destination,
+        )
+        return output.strip() == b"kept"
+
     def remove(self, path: str) -> None:
         """Remove a file; no error if there is none. Raises `StepError`."""
         self._do(f"rm -f -- {quote(path)}", "cannot remove", path)
@@ -127,8 +140,8 @@ class Shell:
                 found[names[name]] = digest
         return found
 
-    def _do(self, command: str, doing: str, path: str) -> None:
-        status, _, said = self._run(command.encode("utf-8", "surrogateescape"))
+    def _do(self, command: str, doing: str, path: str) -> bytes:
+        status, output, said = self._run(command.encode("utf-8", "surrogateescape"))
         if status is None:
             raise ConnectionLost(
                 f"the connection to {self._peer} broke off: {doing} {path!r} was under way",
@@ -136,6 +149,7 @@ class Shell:
             )
         if status != 0:
             raise self._explain(doing, path, said or f"status {status}")
+        return output
 
     def _explain(self, doing: str, path: str, said: str) -> StepError:
         message = f"{doing} {path!r} on {self._peer}: {said}"

@@ -17,6 +17,7 @@ from runner.errors import StepError, VerificationFailed
 from runner.plan import CopyFile
 from runner.remote_files import Batch, Digest, FileStatus, ReadFile, RemoteFiles, Source, WantedAttributes, Written
 from runner.results import Verified
+from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.copy import CLEAN_UP_SECONDS, NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.decision import wanted_attributes
@@ -43,6 +44,8 @@ class Pending(NamedTuple):
     destination_path: str
     source: FileStatus
     destination: FileStatus | None
+    # Where what is replaced is to be kept, if it is.
+    backup_path: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -53,6 +56,7 @@ class Outcome(NamedTuple):
     verified: Verified | None
     warnings: list[str]
     error: StepError | None
+    backup: str | None = None
 
 
 OnOutcome = Callable[[Outcome], None]
@@ -191,6 +195,7 @@ class Upload:
         "_source",
         "_verified",
         "_warnings",
+        "backup",
         "destination",
         "is_held",
         "is_new",
@@ -208,8 +213,15 @@ class Upload:
         self.destination = file.destination_path
         self.temporary = common.names.path_beside(self.destination) if common.options.atomic else None
         self.is_new = file.destination is None
+        self.backup = file.backup_path
         self.is_held = common.options.verify == "checksum"
         self._hasher = hashlib.sha256() if self.is_held else None
+
+    def rename_backup(self) -> bool:
+        if self.backup is None or is_last(self.backup):
+            return False
+        self.backup = next_name(self.backup)
+        return True
 
     @property
     def written_path(self) -> str:
@@ -253,7 +265,9 @@ class Upload:
         return None
 
     def finish(self, error: StepError | None) -> None:
-        self._common.on_outcome(Outcome(self._file, self.size_bytes, self._verified, self._warnings, error))
+        self._common.on_outcome(
+            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self.backup)
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -265,6 +279,7 @@ class Download:
     """One download; a `runner.remote_files.Fetching`."""
 
     __slots__ = (
+        "_backup",
         "_common",
         "_expected",
         "_file",
@@ -287,6 +302,7 @@ class Download:
         self._target: LocalTarget | None = None
         self._verified: Verified | None = None
         self._warnings: list[str] = []
+        self._backup: str | None = None
         self.source = file.source_path
         self.size_bytes = file.source.size_bytes or 0
 
@@ -318,7 +334,7 @@ class Download:
             set_attributes(target.fd, wanted)
         except OSError as error:
             raise explain_os_error(error, "cannot write", file.destination_path) from error
-        target.publish()
+        self._backup = target.publish(keeps_old=self._common.options.backup).backup
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common
@@ -333,4 +349,6 @@ class Download:
             self._folder = None
 
     def finish(self, error: StepError | None) -> None:
-        self._common.on_outcome(Outcome(self._file, self.size_bytes, self._verified, self._warnings, error))
+        self._common.on_outcome(
+            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self._backup)
+        )

@@ -32,6 +32,7 @@ from runner.remote_files import (
     Written,
 )
 from runner.results import CopyResult, Verified
+from runner.transfer.backup import backup_names, free_remote_path
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.local_files import (
@@ -92,11 +93,11 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     """Copy one file to the server. Raises as `copy_file` does."""
     with open_source(copy.source) as source:
         destination, is_known = _look_at_remote(copy.destination, around)
-        if not is_known and copy.if_exists != "replace":
+        if not is_known and (copy.if_exists != "replace" or copy.backup):
+            option, other = ("backup: true", "false") if copy.backup else (f"if_exists: {copy.if_exists}", "replace")
             raise ServerLacksFeature(
-                f"{around.peer} does not tell whether {copy.destination!r} exists, so 'if_exists: {copy.if_exists}' "
-                "cannot be kept",
-                hint="Set 'if_exists: replace' for this server.",
+                f"{around.peer} does not tell whether {copy.destination!r} exists, so '{option}' cannot be kept",
+                hint=f"Set '{option.partition(':')[0]}: {other}' for this server.",
             )
         sha256 = None
         if only_hash_tells(copy, source.status, destination):
@@ -137,7 +138,13 @@ def _send(
         return _verify_sent_checksum(path, given.hasher, around) if given.hasher else verified
 
     is_atomic = copy.atomic and remote.can_rename
+    backup: str | None = None
     if not is_atomic:
+        if copy.backup:
+            raise ServerLacksFeature(
+                f"{around.peer} offers no way to rename a file, so the old {copy.destination!r} cannot be kept",
+                hint="Remove 'backup', or use connector_type: SFTP.",
+            )
         if copy.atomic:
             warnings.append("written in place, not atomically: the server offers no way to rename a file")
         with _naming_what_is_left(copy.destination):
@@ -153,17 +160,20 @@ def _send(
             written = write(temporary, given, decision.wanted, report)
             verified = verify(temporary, written)
             # This is where the temporary file becomes the destination. A signal between two renames would lose both.
+            kept_as = free_remote_path(copy.destination, remote) if copy.backup else None
             with around.cancellation.deferred(CLEAN_UP_SECONDS):
-                is_atomic = remote.publish(temporary, copy.destination)
+                is_atomic, backup = remote.publish(temporary, copy.destination, kept_as)
         if not is_atomic:
-            warnings.append("replaced in two steps: the server cannot replace a file in one (no posix-rename)")
+            why = "gives no file two names" if backup else "cannot replace a file in one (no posix-rename)"
+            warnings.append(f"replaced in two steps: the server {why}")
     return CopyResult(
         source=copy.source,
         destination=copy.destination,
         size_bytes=size,
         files_changed=1,
         bytes_transferred=size - given.offset,
-        message=_message(decision, given.offset),
+        message=_message(decision, given.offset, backup),
+        backup=backup,
         resumed_at_bytes=given.offset,
         verified=verified,
         sha256=given.hasher.hexdigest() if given.hasher else None,
@@ -185,8 +195,10 @@ def _go_on(path: str, partial: Partial, source: LocalSource, given: Source, arou
     return given._replace(offset=offset, hasher=hasher if offset and given.hasher else given.hasher)
 
 
-def _message(decision: Decision, offset: int) -> str:
+def _message(decision: Decision, offset: int, backup: str | None) -> str:
     done = "created" if decision.action == "create" else "replaced"
+    if backup is not None:
+        done = f"{done}, the old one kept as {backup.rpartition('/')[2]}"
     return f"{done}, resumed at byte {offset:,}" if offset else done
 
 
@@ -278,19 +290,23 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
             set_attributes(target.fd, decision.wanted)
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
-        target.publish()
+        is_atomic, backup = target.publish(keeps_old=copy.backup)
+    warnings = decision.warnings
+    if copy.atomic and not is_atomic:
+        warnings = (*warnings, "replaced in two steps: the file system here gives no file two names")
     return CopyResult(
         source=copy.source,
         destination=copy.destination,
         size_bytes=read.received_bytes,
         files_changed=1,
         bytes_transferred=read.received_bytes - offset,
-        message=_message(decision, offset),
+        message=_message(decision, offset, backup),
+        backup=backup,
         resumed_at_bytes=offset,
         verified=verified,
         sha256=sha256,
-        atomic=copy.atomic,
-        warnings=decision.warnings,
+        atomic=is_atomic,
+        warnings=warnings,
     )
 
 
@@ -355,13 +371,19 @@ def _summarise(
         "leave": "exists and differs, left alone (if_exists: skip)",
         "nothing": "already right",
     }
+    message, backup = done[decision.action], None
+    if copy.backup and decision.action == "replace":
+        folder, slash, name = copy.destination.rpartition("/")
+        backup = folder + slash + next(backup_names(name))
+        message = f"{message}, the old one kept under a dated name"
     return CopyResult(
         source=copy.source,
         destination=copy.destination,
         size_bytes=source.size_bytes or 0,
         files_changed=int(is_change),
         bytes_transferred=0,
-        message=done[decision.action],
+        message=message,
+        backup=backup,
         sha256=sha256,
         skipped=decision.action == "leave",
         warnings=decision.warnings,

@@ -24,7 +24,8 @@ from runner.errors import (
     SourceMissing,
     UnreachableError,
 )
-from runner.remote_files import FileStatus, Hasher, WantedAttributes
+from runner.remote_files import FileStatus, Hasher, Published, WantedAttributes
+from runner.transfer.backup import give_back, keep_old
 from runner.transfer.temporary import TemporaryNames
 
 PRIVATE_MODE = 0o600
@@ -337,15 +338,24 @@ class LocalTarget:
             os.fchmod(self.fd, mode & self._permissions)
         os.ftruncate(self.fd, 0)
 
-    def publish(self) -> None:
-        """Give the file its final name, replacing what is there in one step. Raises `FileError`."""
+    def publish(self, *, keeps_old: bool = False) -> Published:
+        """Give the file its final name, replacing what is there in one step. Raises `FileError`.
+
+        With `keeps_old` that is kept beside it, under a dated name.
+        """
+        published = Published(self._is_atomic)
         if self._is_atomic:
+            folder_fd = self._folder.fd
             try:
+                if keeps_old:
+                    published = keep_old(folder_fd, self._path)
                 # This is where the temporary file becomes the destination.
-                os.replace(self._written_name, self._name, src_dir_fd=self._folder.fd, dst_dir_fd=self._folder.fd)
+                os.replace(self._written_name, self._name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
             except OSError as error:
+                give_back(folder_fd, self._name, published)
                 raise explain_os_error(error, "cannot replace", self._path) from error
         self._is_published = True
+        return published
 
     def close(self) -> None:
         """Let go of the file, and remove it unless it was published."""

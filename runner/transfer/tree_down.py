@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError
 from runner.plan import CopyDirectory
-from runner.remote_files import Batch, Errand, FileStatus, WantedAttributes
+from runner.remote_files import Batch, Errand, FileStatus, Published, WantedAttributes
+from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.local_files import (
@@ -169,7 +170,7 @@ class TreeDown(TreeWalk):
                 )
             else:
                 folder.is_touched = True
-                self._make_link(path, errand.answer)
+                self._make_link(path, errand.answer, self.backup_of_link(folder, path, destination))
 
         self.batch.run(Errand("read link", self.source_path(path), compare))
 
@@ -183,20 +184,26 @@ class TreeDown(TreeWalk):
         finally:
             self._folders_open.leave(opened)
 
-    def _make_link(self, path: str, target: str) -> None:
+    def _make_link(self, path: str, target: str, backup: str | None) -> None:
         self.tally.links_changed += 1
         if self.around.is_check:
+            self.tally.keep(backup)
             return
         folder, name = self._split(path)
         temporary = self.names.of(name)
         try:
             opened = self._folders_open.enter(folder)
+            kept = Published(True)
             try:
                 os.symlink(target, temporary, dir_fd=opened.fd)
+                if backup is not None:
+                    kept = keep_old(opened.fd, self.destination_path(path))
                 os.replace(temporary, name, src_dir_fd=opened.fd, dst_dir_fd=opened.fd)
+                self.tally.keep(kept.backup)
             except OSError:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=opened.fd)
+                give_back(opened.fd, name, kept)
                 raise
             finally:
                 self._folders_open.leave(opened)

@@ -7,7 +7,6 @@ from collections import deque
 
 from runner.errors import SafetyLimitHeld
 from runner.remote_files import Batch
-from runner.transfer.filters import Filter
 from runner.transfer.tree_walk import Entries, TreeWalk, is_proper_name
 
 
@@ -48,18 +47,18 @@ def _list_extras(walk: TreeWalk) -> list[tuple[str, bool]]:
         path, is_folder = waiting.popleft()
         found.append((path, is_folder))
         if is_folder:
-            walk.list_extra(path, functools.partial(_spread, path, waiting, kept, walk.filter))
+            walk.list_extra(path, functools.partial(_spread, path, waiting, kept, walk))
             walk.work()
     return [one for one in found if one[0] not in kept]
 
 
-def _spread(path: str, waiting: deque[tuple[str, bool]], kept: set[str], patterns: Filter, entries: Entries) -> None:
-    """What is in a folder that shall go goes with it, but for what is excluded, which keeps the folder."""
+def _spread(path: str, waiting: deque[tuple[str, bool]], kept: set[str], walk: TreeWalk, entries: Entries) -> None:
+    """What is in a folder that shall go goes with it, but for what is protected, which keeps the folder."""
     for name, status in entries.items():
         if not is_proper_name(name):
             continue
         child = f"{path}/{name}"
-        if patterns.excludes(child, is_folder=status.is_directory):
+        if walk.is_protected(child, is_folder=status.is_directory):
             parts = path.split("/")
             kept.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
         else:

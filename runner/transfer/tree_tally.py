@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from runner.errors import SafetyLimitHeld, StepError, TreeIncomplete
 from runner.plan import CopyDirectory
-from runner.results import CopyResult, Verified
+from runner.results import MAX_BACKUPS_TOLD, CopyResult, Verified
 
 MAX_FAILURES_KEPT = 1000
 MAX_FAILURES_TOLD = 5
@@ -31,6 +31,8 @@ class Tally:
     left_alone: int = 0
     removed: int = 0
     verified: Verified | None = None
+    backups_total: int = 0
+    backups: list[str] = field(default_factory=list)
     failures: list[tuple[str, StepError]] = field(default_factory=list)
     failure_count: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -53,6 +55,13 @@ class Tally:
         if warning not in self.warnings and len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(warning)
 
+    def keep(self, backup: str | None) -> None:
+        """Note where a file that was replaced is kept, if it is."""
+        if backup is not None:
+            self.backups_total += 1
+            if len(self.backups) < MAX_BACKUPS_TOLD:
+                self.backups.append(backup)
+
     def conclude(self, refusal: SafetyLimitHeld | None) -> CopyResult:
         """The result. Raises `TreeIncomplete` or the refusal if anything was left undone."""
         if self.failure_count:
@@ -73,6 +82,8 @@ class Tally:
             folders_changed=self.folders_changed,
             links_changed=self.links_changed,
             removed=self.removed,
+            backups=tuple(self.backups),
+            backups_total=self.backups_total,
             warnings=tuple(self.warnings),
         )
 
@@ -94,6 +105,7 @@ class Tally:
             (self.links_changed, "made", "make", _count(self.links_changed, "link")),
             (self.folders_changed, "changed", "change", _count(self.folders_changed, "folder")),
             (self.removed, "removed", "remove", f"{self.removed:,}"),
+            (self.backups_total, "kept", "keep", _count(self.backups_total, "old file")),
             (self.left_alone, "left alone", "leave alone", f"{_count(self.left_alone, 'file')} (if_exists: skip)"),
         ]
         told = [f"{verb if self.is_check else done} {what}" for count, done, verb, what in parts if count]

@@ -151,18 +151,22 @@ class TreeUp(TreeWalk):
             )
             return
         folder.is_touched = True
+        backup = self.backup_of_link(folder, path, destination)
         if self.around.is_check:
             self.tally.links_changed += 1
+            self.tally.keep(backup)
             return
         place = self.destination_path(path)
 
         def made(errand: Errand, error: StepError | None) -> None:
             if error is None:
                 self.tally.links_changed += 1
+                self.tally.keep(backup)
             else:
                 self.tally.fail(path, error)
 
-        self.batch.run(Errand("make link", place, made, target=target, temporary=self.names.path_beside(place)))
+        temporary = self.names.path_beside(place)
+        self.batch.run(Errand("make link", place, made, target=target, temporary=temporary, backup=backup))
 
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
 from runner.plan import CopyDirectory, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import Batch, FileStatus, WantedAttributes
+from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.checksums import HASHED_AT_ONCE, Pair, compare_many
 from runner.transfer.copy import Surroundings, copy_file
@@ -48,6 +49,8 @@ class Folder:
     was_made: bool = False
     # Something in it was written or removed, which changes its modification time.
     is_touched: bool = False
+    # What is there in the destination; noted where a name must be found that is not taken.
+    taken: Entries = field(default_factory=dict)
     waiting: list[Callable[[], None]] = field(default_factory=list)
 
     def child(self, name: str) -> str:
@@ -189,6 +192,8 @@ class TreeWalk(ABC):
             if not folder.is_there:
                 self.tally.folders_changed += 1
         doubtful = find_doubtful(entries, destination)
+        if self.copy.backup:
+            folder.taken = destination
         for name in sorted(entries):
             if name in doubtful and not entries[name].is_directory:
                 self._doubtful.append((folder, name, entries[name]))
@@ -410,12 +415,25 @@ class TreeWalk(ABC):
         path = folder.child(name)
         folder.is_touched = True
         self.tally.bytes_changed += source.size_bytes or 0
+        backup = self.backup_path(folder, name, destination)
         if self.around.is_check:
             self.tally.files_changed += 1
+            self.tally.keep(backup)
         elif (source.size_bytes or 0) >= RESUME_FROM_BYTES or source.size_bytes is None:
             self._large.append((folder, name, source, False))
         else:
-            self.begin_copy(Pending(self.source_path(path), self.destination_path(path), source, destination))
+            self.begin_copy(Pending(self.source_path(path), self.destination_path(path), source, destination, backup))
+
+    def backup_path(self, folder: Folder, name: str, destination: FileStatus | None) -> str | None:
+        """Where what is at a path of the destination is to be kept, if it is."""
+        if not self.copy.backup or destination is None:
+            return None
+        return self.destination_path(folder.child(free_name(name, folder.taken)))
+
+    def backup_of_link(self, folder: Folder, path: str, destination: FileStatus | None) -> str | None:
+        """The same for a link of the source: it is a file that is worth keeping, not another link."""
+        is_file = destination is not None and not destination.is_link
+        return self.backup_path(folder, path.rpartition("/")[2], destination) if is_file else None
 
     def copied(self, outcome: Outcome) -> None:
         """A file of the batch is over."""
@@ -425,6 +443,7 @@ class TreeWalk(ABC):
             return
         self.tally.files_changed += 1
         self.tally.note_verified(outcome.verified)
+        self.tally.keep(outcome.backup)
         for warning in outcome.warnings:
             self.tally.warn(warning)
 
@@ -460,6 +479,7 @@ class TreeWalk(ABC):
                 self.destination_path(path),
                 *(self.copy.compare, self.copy.if_exists, self.copy.permissions, self.copy.preserve),
                 *(self.copy.verify, self.copy.atomic, self.copy.resume, False),
+                backup=self.copy.backup,
             )
             done = self.batch.done_bytes
 
@@ -482,6 +502,7 @@ class TreeWalk(ABC):
             elif is_unsure:
                 folder.is_touched = True
                 self.tally.bytes_changed += source.size_bytes or 0
+            self.tally.keep(result.backup)
             for warning in result.warnings:
                 self.tally.warn(warning)
 
@@ -493,7 +514,7 @@ class TreeWalk(ABC):
             return
         if name not in source and self._is_stale(name):
             self._remove_stale(path)
-        elif self.copy.delete and name not in source and not self.filter.excludes(path, is_folder=status.is_directory):
+        elif self.copy.delete and name not in source and not self.is_protected(path, is_folder=status.is_directory):
             folder.is_touched = True
             self.extras.append((path, status.is_directory))
 
@@ -516,6 +537,11 @@ class TreeWalk(ABC):
         folder, _, name = path.rpartition("/")
         # A disk that tells them apart has both of them now.
         return {name, twin} <= set(self.list_names(folder))
+
+    def is_protected(self, path: str, *, is_folder: bool) -> bool:
+        """Whether what the source lacks stays all the same: it is excluded, or what an earlier play has kept."""
+        is_kept = self.copy.backup and not is_folder and is_backup(path.rpartition("/")[2])
+        return is_kept or self.filter.excludes(path, is_folder=is_folder)
 
     def _is_stale(self, name: str) -> bool:
         """Whether a name is that of a temporary file of ours whose process is gone."""

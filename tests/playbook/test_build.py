@@ -148,7 +148,7 @@ class TestPaths:
         text = play(head, step(mode=mode().replace("source_file_name: a", f"source_file_name: {source}")))
 
         expected = path.replace("FOLDER", str(load.folder)).replace("HOME", os.environ["HOME"])
-        assert load(text).steps[0].mode.source == expected
+        assert load(text).steps[0].mode.places[0].path == expected
 
     def test_the_option_replaces_workdir_and_is_relative_to_the_current_folder(
         self, load: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -157,13 +157,13 @@ class TestPaths:
 
         loaded = load(play("workdir: data\n", step(mode=mode())), workdir="other")
 
-        assert loaded.steps[0].mode.source == str(tmp_path.parent / "other/a")
+        assert loaded.steps[0].mode.places[0].path == str(tmp_path.parent / "other/a")
 
     def test_remote_paths_are_left_to_the_server(self, load: Loader) -> None:
         remote = mode().replace("_name: b", "_name: ./in box/~/é '\"\\x")
         download = "{mode_name: copy_file_to_engine, source_file_name: r/../~r, destination_file_name: ~/l}"
 
-        assert load(step(mode=remote)).steps[0].mode.destination == "./in box/~/é '\"\\x"
+        assert load(step(mode=remote)).steps[0].mode.places[1].path == "./in box/~/é '\"\\x"
         assert load(step(mode=download)).steps[0].mode == CopyFileToEngine("r/../~r", f"{os.environ['HOME']}/l")
 
     @pytest.mark.parametrize("name", ["~", "~/in/a"])
@@ -178,7 +178,7 @@ class TestPaths:
     def test_a_name_that_is_not_utf_8_is_carried(self, load: Loader) -> None:
         named = mode().replace("_name: b", '_name: "caf\\udce9"')
 
-        assert os.fsencode(load(step(mode=named)).steps[0].mode.destination) == b"caf\xe9"
+        assert os.fsencode(load(step(mode=named)).steps[0].mode.places[1].path) == b"caf\xe9"
 
 
 class TestAuthentication:

@@ -29,7 +29,7 @@ def render_destination(load: Loader, template: str, head: str = "", extra_vars: 
     loaded = load(
         play(head, step(mode=mode().replace("_name: b", f"_name: {quoted(template)}"))), extra_vars=extra_vars
     )
-    return loaded.steps[0].mode.destination
+    return loaded.steps[0].mode.places[1].path
 
 
 def upload_of(loaded: Play) -> CopyFileFromEngine:
@@ -256,7 +256,7 @@ class TestNow:
 
         loaded = load(one * 50)
 
-        moments = {each.mode.destination for each in loaded.steps}
+        moments = {each.mode.places[1].path for each in loaded.steps}
         assert len(moments) == 1
         assert before <= datetime.fromisoformat(moments.pop()) <= datetime.now()
 
@@ -276,9 +276,9 @@ class TestExtraVars:
             step(connection="bank", vars="{day: step}", mode=mode().replace("_name: b", "_name: '{{ day }}'")),
         )
 
-        assert load(text).steps[0].mode.destination == "step"
-        assert load(text, extra_vars={"day": "extra"}).steps[0].mode.destination == "extra"
-        assert load(text.replace("{day: step}", "{}")).steps[0].mode.destination == "connection"
+        assert load(text).steps[0].mode.places[1].path == "step"
+        assert load(text, extra_vars={"day": "extra"}).steps[0].mode.places[1].path == "extra"
+        assert load(text.replace("{day: step}", "{}")).steps[0].mode.places[1].path == "connection"
 
     @pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% raw %}", "{# x", "{{ lookup('env', 'HOME') }}"])
     def test_they_are_never_templates(self, load: Loader, value: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import PlaybookInvalid, UsageError
-from runner.plan import Play, SshKey, UsernamePassword
+from runner.plan import CopyFile, Play, SshKey, UsernamePassword
 from runner.playbook.build import load_play
 from runner.playbook.vault import encrypt
 from runner.playbook.vault_password import Vault, read_password
@@ -101,7 +101,8 @@ class TestValues:
         )
 
         assert loaded.steps[0].endpoint.port == 2022
-        assert loaded.steps[0].mode.atomic is False
+        made = loaded.steps[0].mode
+        assert isinstance(made, CopyFile) and made.atomic is False
 
     @pytest.mark.parametrize(
         "value", ["{{ nope }}", "{% raw %}", "a{#b", "{{ lookup('env', 'HOME') }}", "true", "12", "null"]

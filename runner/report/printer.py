@@ -37,7 +37,7 @@ class ConsoleOptions:
         return shutil.get_terminal_size().columns if self.is_terminal else None
 
 
-class Output:
+class Printer:
     """Prints lines. Nothing secret gets out."""
 
     def __init__(self, options: ConsoleOptions, redactor: Redactor) -> None:
