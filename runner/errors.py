@@ -16,7 +16,7 @@
         ├── VerificationFailed .... 6  the copy could not be proven right, so it was not published
         │   └── SourceChanged          the source was written to while it was read
         ├── SafetyLimitHeld ....... 6  a removal that was refused whole
-        ├── TreeIncomplete             some files of a folder could not be copied; the rest was
+        ├── TreeIncomplete             some of a folder could not be copied, listed or removed; the rest was
         ├── CredentialUnusable         a private key that cannot be read or decrypted
         ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
         └── FileError                  one path on one side
@@ -140,13 +140,13 @@ class SourceChanged(VerificationFailed):
 
 
 class SafetyLimitHeld(StepError):
-    """More would have been removed than the step allows. Nothing was."""
+    """More would have been removed than the step allows, or what must never be removed. Nothing was."""
 
     exit_code = 6
 
 
 class TreeIncomplete(StepError):
-    """Some of a folder's files could not be copied; the others were. `exit_code` is the one the failures share."""
+    """Some of a folder could not be copied, listed or removed; the rest was. `exit_code` is the one the failures share."""
 
     def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
         super().__init__(message, hint=hint)
@@ -166,7 +166,7 @@ class FileError(StepError):
 
 
 class SourceMissing(FileError):
-    """The source does not exist."""
+    """The source, or the path that the step is about, does not exist."""
 
 
 class NotARegularFile(FileError):

@@ -217,7 +217,76 @@ class CopyDirectoryToEngine(CopyDirectory):
 Copy = CopyFileFromEngine | CopyFileToEngine | CopyDirectoryFromEngine | CopyDirectoryToEngine
 
 
-Mode = Copy
+@dataclass(frozen=True, slots=True)
+class RemoteOperation:
+    """Something to do to one remote path."""
+
+    path: str
+
+    @property
+    def subject(self) -> str:
+        """The path that a step is named after."""
+        return self.path
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return (Place(self.path, False),)
+
+
+@dataclass(frozen=True, slots=True)
+class ListFolder(RemoteOperation):
+    """Tell what is in a remote folder; with `recursive`, also in the folders below it."""
+
+    mode_name = "list"
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtPath(RemoteOperation):
+    """Tell what is at a remote path, a link itself and not what it leads to."""
+
+    mode_name = "stats"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePath(RemoteOperation):
+    """Remove a remote file, link or empty folder; with `recursive`, a folder with all that is in it."""
+
+    mode_name = "remove"
+    recursive: bool = False
+    missing_ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFolder(RemoteOperation):
+    """Make a remote folder; with `parents`, also those above it that are missing."""
+
+    mode_name = "create_directory"
+    permissions: int | None = None
+    parents: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RenamePath:
+    """Give what is at a remote path another one."""
+
+    mode_name = "rename"
+    source: str
+    destination: str
+    overwrite: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The path that a step is named after."""
+        return self.source
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return Place(self.source, False), Place(self.destination, False)
+
+
+Operation = ListFolder | LookAtPath | RemovePath | CreateFolder | RenamePath
+Mode = Copy | Operation
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ ErrandKind = Literal[
     "read link",
     "resolve",
     "look",
+    "look closely",
 ]
 
 
@@ -184,7 +185,7 @@ class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
     A link is made under its `temporary` name and renamed over what is there, which is kept under the name `backup` if one
-    is given.
+    is given. `look` follows links, `look closely` does not.
     """
 
     what: ErrandKind
@@ -255,6 +256,11 @@ class RemoteFiles(Protocol):
         ...
 
     @property
+    def can_replace(self) -> bool:
+        """Whether a rename puts one thing into the place of another in one step."""
+        ...
+
+    @property
     def can_resume(self) -> bool:
         """Whether a file can be written and read from its middle on."""
         ...
@@ -283,8 +289,11 @@ class RemoteFiles(Protocol):
         """
         ...
 
-    def create_folder(self, path: str) -> list[str]:
-        """Make a folder that is not there, and those above it that are missing. Returns as `create_parents`."""
+    def create_folder(self, path: str, permissions: int | None = None) -> list[str]:
+        """Make a folder that is not there, and those above it that are missing. Returns as `create_parents`.
+
+        The folder itself never has more than `permissions`, and may have fewer.
+        """
         ...
 
     def remove_folders(self, folders: list[str]) -> None:
@@ -328,6 +337,18 @@ class RemoteFiles(Protocol):
 
         If it fails, the old file is where it was, or the error says where it is.
         """
+        ...
+
+    def rename(self, source: str, destination: str) -> None:
+        """Rename what is at `source`. Raises if something is at `destination`."""
+        ...
+
+    def read_link(self, path: str) -> str:
+        """Where the link at `path` leads, as it is written there."""
+        ...
+
+    def remove_folder(self, path: str) -> None:
+        """Remove the empty folder at `path`; it is no error if there is none."""
         ...
 
     def start_batch(self) -> Batch:

@@ -4,23 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, Protocol
 
 from runner.plan import Step
 
 Status = Literal["ok", "changed", "skipped", "failed", "unreachable"]
 STATUSES: tuple[Status, ...] = ("ok", "changed", "skipped", "failed", "unreachable")
 Verified = Literal["size", "sha256", "readback"]
+EntryType = Literal["file", "directory", "link", "other"]
 # Of the old files that a tree's copy has kept, so many are named.
 MAX_BACKUPS_TOLD = 100
+
+
+class Entry(NamedTuple):
+    """What a server tells of one path; None for what it does not tell. `target` is where a link leads, as it says."""
+
+    path: str
+    type: EntryType
+    size_bytes: int | None
+    permissions: int | None
+    modified_at: datetime | None
+    target: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The entry as the connector's output has it."""
+        facts = {
+            "path": self.path,
+            "type": self.type,
+            "size_bytes": self.size_bytes,
+            "permissions": None if self.permissions is None else f"{self.permissions:04o}",
+            "modified_at": None if self.modified_at is None else self.modified_at.isoformat(timespec="seconds"),
+        }
+        return facts if self.type != "link" else {**facts, "target": self.target}
+
+
+def moment(seconds: int | None) -> datetime | None:
+    """Seconds since 1970 on the calendar."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 class Output(Protocol):
     """What the outputs of all modes have in common.
 
-    `size_bytes` is the size of what the step is about, if it is one thing. `proof` says how a copy was
-    verified. `skipped` is true for what was left alone because the step says so.
+    `size_bytes` is the size of what the step is about, if it is one thing. `entries` is what there is to list. `proof`
+    says how a copy was verified. `skipped` is true for what was left alone because the step says so.
     """
 
     @property
@@ -35,6 +63,8 @@ class Output(Protocol):
     def bytes_transferred(self) -> int: ...
     @property
     def proof(self) -> str: ...
+    @property
+    def entries(self) -> tuple[Entry, ...]: ...
 
     @property
     def is_change(self) -> bool:
@@ -76,6 +106,8 @@ class CopyResult:
     backups: tuple[str, ...] = ()
     backups_total: int = 0
 
+    entries = ()
+
     @property
     def is_change(self) -> bool:
         """Whether anything was, or with --check would be, changed."""
@@ -107,6 +139,87 @@ class CopyResult:
             "backups_total": self.backups_total,
             "warnings": list(self.warnings),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationResult:
+    """What the outputs of the modes that copy nothing have in common."""
+
+    message: str
+    is_change: bool = False
+    warnings: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    entries: tuple[Entry, ...] = ()
+
+    skipped = False
+    bytes_transferred = 0
+    proof = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(OperationResult):
+    """What is in a folder, in the order of the paths' bytes."""
+
+    path: str
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {"path": self.path, "entries": [entry.facts() for entry in self.entries]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats(OperationResult):
+    """What is at a path; None if nothing is."""
+
+    path: str
+    entry: Entry | None
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        found = self.entry.facts() if self.entry else {"path": self.path}
+        return {"exists": self.entry is not None, **found}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal(OperationResult):
+    """How many files, links and folders were removed."""
+
+    path: str
+    removed: int
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {"path": self.path, "removed": self.removed, "warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renaming(OperationResult):
+    """A path that has got another name. `atomic`: what was there was replaced in one step; None if nothing was renamed."""
+
+    source: str
+    destination: str
+    atomic: bool | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {
+            "source": self.source,
+            "destination": self.destination,
+            "atomic": self.atomic,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderCreation(OperationResult):
+    """The folders that were made, outermost first."""
+
+    path: str
+    created: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {"path": self.path, "created": list(self.created), "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runner.resources import playbook_path
-from tests.conftest import Outcome, Runner
+from tests.conftest import Outcome, Runner, snapshot
 from tests.servers.asyncssh_server import AsyncsshServer
 
 PASSWORD = "correct horse"
@@ -159,6 +159,39 @@ def test_ci_fetch(runner: Runner, tmp_path: Path, remote: Path, monkeypatch: pyt
     assert PASSWORD not in first.output
 
 
+def test_ci_housekeeping(runner: Runner, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = make_file(remote / "outbox/statement.csv")
+    make_file(remote / "archive/2025-11/statement-2025-11-30.csv")
+    with AsyncsshServer(tmp_path / "server", root=remote, chroot=True) as server:
+        set_environment(
+            monkeypatch,
+            DAY="2026-11-24",
+            OLD_MONTH="2025-11",
+            BANK_HOST=server.host,
+            BANK_PORT=server.port,
+            BANK_USER=server.username,
+            BANK_KEY=server.user_key_text,
+            BANK_HOSTKEY=server.known_host_line(),
+        )
+        path = str(playbook_path("ci-housekeeping.yaml"))
+        before = snapshot(remote)
+        foretold = runner("play", path, "--check")
+        assert snapshot(remote) == before
+        first, second = runner("play", path, "-v"), runner("play", path)
+        monkeypatch.setenv("OLD_MONTH", "")
+        assert runner("play", path).exit_code == 3
+
+    assert (foretold.exit_code, first.exit_code, second.exit_code) == (0, 0, 0), foretold.output + first.output
+    assert "unless an earlier step makes it" in foretold.stdout
+    assert "ok=1  changed=3" in first.stdout
+    assert "ok=4  changed=0" in second.stdout
+    assert "archive/2026-11/statement-2026-11-24.csv" in first.stdout
+    assert_same(remote / "archive/2026-11/statement-2026-11-24.csv", content)
+    assert snapshot(remote).keys() == {
+        *("archive", "archive/2026-11", "archive/2026-11/statement-2026-11-24.csv", "outbox"),
+    }
+
+
 def test_demo(runner: Runner) -> None:
     outcome = runner("demo")
 
@@ -171,6 +204,13 @@ def test_demo(runner: Runner) -> None:
 
 
 def test_every_example_has_a_test() -> None:
-    tested = {"demo.yaml", "ci-publish.yaml", "ci-fetch.yaml", "seed-copy-from-engine.yaml", "seed-copy-to-engine.yaml"}
+    tested = {
+        "ci-housekeeping.yaml",
+        "demo.yaml",
+        "ci-publish.yaml",
+        "ci-fetch.yaml",
+        "seed-copy-from-engine.yaml",
+        "seed-copy-to-engine.yaml",
+    }
 
     assert {path.name for path in playbook_path("demo.yaml").parent.glob("*.yaml")} == tested

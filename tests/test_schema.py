@@ -22,7 +22,20 @@ from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
 from runner.resources import SCHEMA_NAMES, schema_text
-from runner.results import CopyResult, PlayResult, StepFailure, StepResult
+from runner.results import (
+    CopyResult,
+    Entry,
+    FolderCreation,
+    Listing,
+    Output,
+    PlayResult,
+    Removal,
+    Renaming,
+    Stats,
+    StepFailure,
+    StepResult,
+    moment,
+)
 from tests.conftest import Runner
 
 SCHEMAS: dict[str, Any] = {name: json.loads(schema_text(name)) for name in SCHEMA_NAMES}
@@ -41,8 +54,8 @@ FORMATS = FormatChecker(formats=())
 
 @FORMATS.checks("date-time", raises=ValueError)
 def is_moment(value: object) -> bool:
-    """RFC 3339: a date, a time, and an offset."""
-    return datetime.fromisoformat(str(value)).utcoffset() is not None and "T" in str(value)
+    """RFC 3339: a date, a time, and an offset. A format says nothing of what is no text."""
+    return not isinstance(value, str) or (datetime.fromisoformat(value).utcoffset() is not None and "T" in value)
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -140,6 +153,7 @@ def test_extensions_are_told_apart_from_the_documented_inputs() -> None:
         *("username_password", "ssh_key", "known_host", "port_number", "copy_file_to_engine", "copy_file_from_engine"),
         # Operations that the vendor's newer page names without their fields.
         *("copy_directory_to_engine", "copy_directory_from_engine"),
+        *("list", "stats", "remove", "rename", "create_directory"),
     }
 
 
@@ -305,6 +319,17 @@ VALID = [
     connector(mode=copy(permissions="0640", preserve=[], compare="always", if_exists="skip", verify="size")),
     connector(mode=copy(permissions="{{ permissions }}", atomic=False, create_parents="{{ yes }}")),
     connector(mode=copy(backup=True)),
+    connector(connector_type="SFTP", mode={"mode_name": "list", "path": "a", "recursive": "{{ deep }}"}),
+    connector(connector_type="SFTP", mode={"mode_name": "stats", "path": "/"}),
+    connector(connector_type="SFTP", mode={"mode_name": "remove", "path": "a", "recursive": True, "missing_ok": False}),
+    connector(
+        connector_type="SFTP",
+        mode={"mode_name": "rename", "source_path": "a", "destination_path": "b", "overwrite": True},
+    ),
+    connector(
+        connector_type="SFTP",
+        mode={"mode_name": "create_directory", "path": "a", "permissions": "0750", "parents": False},
+    ),
 ]
 
 INVALID = [
@@ -347,8 +372,24 @@ INVALID = [
     connector(hostkey={"hostkey_mode": "known_host", "known_host": []}),
     connector(hostkey="x"),
     connector(hostkey=False),
-    connector(mode={"mode_name": "list", "path": "/"}),
+    connector(mode={"mode_name": "chown", "path": "/"}),
+    connector(connector_type="SFTP", mode={"mode_name": "list"}),
+    connector(connector_type="SFTP", mode={"mode_name": "list", "path": "/", "parents": True}),
+    connector(
+        connector_type="SFTP",
+        mode={
+            "mode_name": "stats",
+            "path": "",
+        },
+    ),
+    connector(connector_type="SFTP", mode={"mode_name": "stats", "path": "a", "recursive": True}),
+    connector(connector_type="SFTP", mode={"mode_name": "remove", "path": ""}),
+    connector(connector_type="SFTP", mode={"mode_name": "remove", "path": "a", "recursive": "yes"}),
+    connector(connector_type="SFTP", mode={"mode_name": "rename", "source_path": "a"}),
+    connector(connector_type="SFTP", mode={"mode_name": "create_directory", "path": "a", "permissions": 750}),
+    connector(connector_type="SFTP", mode={"mode_name": "create_directory", "path": "a", "permissions": "1777"}),
     connector(mode={"mode_name": "copy_directory_to_engine"}),
+    connector(mode=copy(backup="yes")),
     connector(mode=copy(source_file_name="")),
     connector(mode=copy(permissions=640)),
     connector(mode=copy(permissions="4755")),
@@ -357,7 +398,6 @@ INVALID = [
     connector(mode=copy(preserve=["times", "times"])),
     connector(mode=copy(compare="hash")),
     connector(mode=copy(overwrite=True)),
-    connector(mode=copy(backup="yes")),
     connector(mode=copy(atomic="no")),
 ]
 
@@ -458,6 +498,24 @@ SKIPPED = StepResult(STEP, "skipped", STARTED, 0.0, "an earlier step failed", at
 PLAY = PlayResult("play.yaml", "Nightly", False, STARTED, STARTED + timedelta(seconds=1), 1.0, 0, steps=(CHANGED,))
 
 
+ENTRIES = (
+    Entry("in/a", "file", 10, 0o640, moment(1_500_000_000)),
+    Entry("in/caf\udce9", "link", None, 0o777, moment(0), "../a"),
+    Entry("in/c", "other", None, None, None),
+    Entry("in/d", "link", None, None, moment(2**32 - 1), None),
+)
+OUTPUTS: list[Output] = [
+    replace(COPY, backup="/data/a.2026-11-24T120501Z~"),
+    replace(COPY, backups=("/data/a.2026-11-24T120501Z~",), backups_total=1),
+    Listing(message="", path="in", entries=ENTRIES),
+    *(Stats(message="", path=entry.path, entry=entry) for entry in ENTRIES),
+    Stats(message="", path="in/e", entry=None),
+    Removal(message="", path="in", removed=3),
+    Renaming(message="", source="a", destination="b", atomic=True),
+    FolderCreation(message="", path="a/b", created=("a", "a/b")),
+]
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -467,6 +525,7 @@ PLAY = PlayResult("play.yaml", "Nightly", False, STARTED, STARTED + timedelta(se
         replace(PLAY, exit_code=130, interrupted_by=2, is_check=True),
         replace(PLAY, steps=(replace(CHANGED, output=replace(COPY, verified=None, atomic=None, skipped=True)),)),
         replace(PLAY, name="caf\udce9", file="caf\udce9.yaml"),
+        *(replace(PLAY, steps=(replace(CHANGED, output=output),)) for output in OUTPUTS),
     ],
 )
 def test_the_report_on_a_play_fits_its_schema(result: PlayResult) -> None:

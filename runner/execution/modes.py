@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.cancellation import Cancellation
-from runner.plan import CopyDirectory, Step
+from runner.plan import CopyDirectory, CopyFile, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Output
 from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.operations import operate
 from runner.transfer.tree import copy_tree
 
 
@@ -26,4 +27,6 @@ def carry_out(
     mode, around = step.mode, Surroundings(remote, str(step.endpoint), is_check, on_progress, cancellation)
     if isinstance(mode, CopyDirectory):
         return copy_tree(mode, around)
-    return copy_file(mode, around)
+    if isinstance(mode, CopyFile):
+        return copy_file(mode, around)
+    return operate(mode, around)

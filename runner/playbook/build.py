@@ -61,7 +61,10 @@ _NUMBER_INPUTS = (
 )
 _DECIMAL_INPUTS = ("delay", "timeout")
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
-_BOOLEAN_INPUTS = ("atomic", "resume", "create_parents", "backup", "delete", "ssh_config")
+_BOOLEAN_INPUTS = (
+    *("atomic", "resume", "create_parents", "backup", "delete"),
+    *("recursive", "missing_ok", "overwrite", "parents", "ssh_config"),
+)
 _MAX_DIGITS = 20
 _NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "retries": ("a whole number from 0 to 1,000", lambda value: 0 <= value <= 1000 and value % 1 == 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Callable
 from typing import Any
 
 from runner.plan import (
@@ -11,7 +13,12 @@ from runner.plan import (
     CopyDirectoryToEngine,
     CopyFileFromEngine,
     CopyFileToEngine,
+    CreateFolder,
+    ListFolder,
+    LookAtPath,
     Mode,
+    RemovePath,
+    RenamePath,
 )
 from runner.playbook.document import PositionedMap
 from runner.playbook.inputs import InputProblem, check_path, local_path
@@ -25,12 +32,18 @@ _LIST_OPTIONS = ("include", "exclude")
 _PLAIN_OPTIONS = (
     *("compare", "if_exists", "verify", "atomic", "resume", "create_parents", "backup"),
     *("links", "delete", "max_delete"),
+    *("recursive", "missing_ok", "overwrite", "parents"),
 )
 
 
 def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
     """What to do. Raises `InputProblem`."""
     mode = inputs["mode"]
+    name = mode["mode_name"]
+    return _read_copy(mode, workdir) if name in _COPIES else _READ_OPERATION[name](mode)
+
+
+def _read_copy(mode: PositionedMap, workdir: str) -> Mode:
     kind = _COPIES[mode["mode_name"]]
     is_tree = issubclass(kind, CopyDirectory)
     what = "directory" if is_tree else "file"
@@ -61,6 +74,56 @@ def _read_options(mode: PositionedMap) -> dict[str, Any]:
     return options
 
 
+def _read_remove(mode: PositionedMap) -> RemovePath:
+    path = _remote_path(mode, "path")
+    _refuse_no_name(mode, "path")
+    # What an empty variable leaves of "/data/{{ day }}" is "/data/", and nobody wants that removed.
+    if "" in path.removeprefix("/").split("/"):
+        raise InputProblem(
+            mode.value_locations["path"],
+            f"'path' of a removal has an empty part: {show(path)}",
+            "It is what an empty variable leaves. Write the path without '//' and without '/' at its end.",
+        )
+    return RemovePath(path, **_read_options(mode))
+
+
+def _read_rename(mode: PositionedMap) -> RenamePath:
+    source, destination = (_remote_path(mode, key) for key in ("source_path", "destination_path"))
+    for key in ("source_path", "destination_path"):
+        _refuse_no_name(mode, key)
+    old, new = posixpath.normpath(source), posixpath.normpath(destination)
+    # What '..' leads to only the server knows.
+    is_plain = ".." not in f"{source}/{destination}".split("/")
+    if is_plain and (old == new or new.startswith(f"{old}/")):
+        what = "the path itself" if old == new else "inside of what is renamed"
+        raise InputProblem(
+            mode.value_locations["destination_path"],
+            f"'destination_path' is {what}: {show(destination)}",
+            "Give another path.",
+        )
+    return RenamePath(source.rstrip("/"), destination.rstrip("/"), **_read_options(mode))
+
+
+_READ_OPERATION: dict[str, Callable[[PositionedMap], Mode]] = {
+    ListFolder.mode_name: lambda mode: ListFolder(_remote_path(mode, "path"), **_read_options(mode)),
+    LookAtPath.mode_name: lambda mode: LookAtPath(_remote_path(mode, "path")),
+    RemovePath.mode_name: _read_remove,
+    RenamePath.mode_name: _read_rename,
+    CreateFolder.mode_name: lambda mode: CreateFolder(_remote_path(mode, "path"), **_read_options(mode)),
+}
+
+
+def _refuse_no_name(mode: PositionedMap, key: str) -> None:
+    """`/`, `.` and `..` name folders that nobody may take away, and so does what ends in one of them."""
+    path: str = mode[key]
+    if path.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
+        raise InputProblem(
+            mode.value_locations[key],
+            f"'{key}' must end in a name, not in '/', '.' or '..': {show(path)}",
+            "The root, the login directory and the folders above it are neither removed nor renamed.",
+        )
+
+
 def _directory_name(mode: PositionedMap, key: str) -> str:
     """A folder's name; it means the same with a slash at its end."""
     name: str = mode[key]
@@ -76,6 +139,13 @@ def _file_name(mode: PositionedMap, key: str) -> str:
         hint = "Write the file's full name, for example 'inbox/report.csv'."
         raise InputProblem(location, f"'{key}' names a directory: {show(name)}", hint)
     return name
+
+
+def _remote_path(mode: PositionedMap, key: str) -> str:
+    check_path(key, mode[key], mode.value_locations[key])
+    _refuse_remote_tilde(mode, key)
+    path: str = mode[key]
+    return path
 
 
 def _refuse_remote_tilde(mode: PositionedMap, key: str) -> None:

@@ -22,7 +22,7 @@ from runner.problems import Problem
 from runner.redaction import Redactor
 from runner.report.printer import ConsoleOptions, Printer
 from runner.report.text import format_duration, format_rate, format_size, printable
-from runner.results import STATUSES, Output, PlayResult, StepResult
+from runner.results import STATUSES, Entry, Output, PlayResult, StepResult
 
 if TYPE_CHECKING:
     from runner.report.live import LiveProgress
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PLAIN_PROGRESS_SECONDS = 10.0
 STATUS_WIDTH = 11
 MAX_WARNINGS = 10
+MAX_ENTRIES = 1000
 INDENT = " " * (STATUS_WIDTH + 2)
 
 
@@ -103,6 +104,7 @@ class Console:
         output = result.output
         if output and (output.bytes_transferred or self._options.verbosity > 0):
             self._print(INDENT + self._describe_output(result, output))
+            self._list(output.entries)
         for warning in output.warnings if output else ():
             self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
         if result.failure:
@@ -135,6 +137,12 @@ class Console:
 
     def _name(self, place: Place, endpoint: str) -> str:
         return self._local(place.path) if place.is_local else f"{endpoint}:{place.path}"
+
+    def _list(self, entries: tuple[Entry, ...]) -> None:
+        for entry in entries[:MAX_ENTRIES]:
+            self._print(f"{INDENT}{format_entry(entry)}")
+        if len(entries) > MAX_ENTRIES:
+            self._print(f"{INDENT}and {len(entries) - MAX_ENTRIES:,} more entries, which the report of --json holds")
 
     def _local(self, path: str) -> str:
         """A local path as the playbook writes it."""
@@ -188,6 +196,15 @@ class Console:
 
     def _print(self, line: str) -> None:
         self._printer.print(line)
+
+
+def format_entry(entry: Entry) -> str:
+    """`0644   12.3 KiB  2026-11-24 12:05:01  inbox/report.csv`; folders end in '/', links show where they lead."""
+    permissions = "?" if entry.permissions is None else f"{entry.permissions:04o}"
+    size = "-" if entry.size_bytes is None else format_size(entry.size_bytes)
+    moment = "?" if entry.modified_at is None else f"{entry.modified_at:%Y-%m-%d %H:%M:%S}"
+    mark = {"directory": "/", "link": f" → {entry.target or '?'}"}.get(entry.type, "")
+    return f"{permissions:<4}  {size:>10}  {moment:<19}  {printable(entry.path + mark)}"
 
 
 def format_problem(problem: Problem) -> str:

@@ -73,7 +73,7 @@ def to_json(report: Any, redactor: Redactor) -> str:
 _FIXED_KEYS = frozenset(
     {
         *("schema_version", "runner_version", "status", "started_at", "finished_at", "connector_type", "mode_name"),
-        "type",
+        *("type", "permissions", "modified_at"),
     }
 )
 

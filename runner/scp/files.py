@@ -55,6 +55,10 @@ class ScpFiles:
         return self._shell.exists
 
     @property
+    def can_replace(self) -> bool:
+        return self._shell.exists
+
+    @property
     def can_resume(self) -> bool:
         return False
 
@@ -84,7 +88,7 @@ class ScpFiles:
     def claim_folder(self, path: str) -> FileStatus | None:
         raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
 
-    def create_folder(self, path: str) -> list[str]:
+    def create_folder(self, path: str, permissions: int | None = None) -> list[str]:
         self._shell.create_folder(path)
         return []
 
@@ -165,6 +169,15 @@ class ScpFiles:
             return Published(True)
         is_kept = self._shell.replace_keeping(temporary, path, backup)
         return Published(True, backup if is_kept else None)
+
+    def rename(self, source: str, destination: str) -> None:
+        raise ServerLacksFeature("SCP renames nothing", hint="Use connector_type: SFTP.")
+
+    def read_link(self, path: str) -> str:
+        raise ServerLacksFeature("SCP cannot read links", hint="Use connector_type: SFTP.")
+
+    def remove_folder(self, path: str) -> None:
+        raise ServerLacksFeature("SCP removes no folders", hint="Use connector_type: SFTP.")
 
     def start_batch(self) -> Batch:
         raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")

@@ -18,6 +18,7 @@ _DOING = {
     "read link": "cannot read the link",
     "resolve": "cannot resolve",
     "look": "cannot look at",
+    "look closely": "cannot look at",
 }
 
 
@@ -108,6 +109,8 @@ class SingleRequest(BatchFile):
                 return Type.REALPATH, path
             case "look":
                 return Type.STAT, path
+            case "look closely":
+                return Type.LSTAT, path
 
     def _take_answer(self, kind: int, body: memoryview) -> None:
         if kind == Type.NAME:
@@ -116,7 +119,7 @@ class SingleRequest(BatchFile):
                 raise MalformedPacket("names that were not asked for")
             self.job.answer = names[0][0]
             return
-        if kind == Type.ATTRS and self.job.what == "look":
+        if kind == Type.ATTRS and self.job.what.startswith("look"):
             self.job.status = to_status(Reader(body).take_attributes())
             return
         try:

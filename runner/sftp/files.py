@@ -37,7 +37,7 @@ from runner.sftp.packets import (
     take_handle,
 )
 from runner.sftp.pipelines import InOrder, Lane, read_whole, write_at, write_whole
-from runner.sftp.refusals import describe_refusal, explain_refusal, rename_refused
+from runner.sftp.refusals import describe_refusal, explain_refusal, explain_renaming, rename_refused
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
 
@@ -70,6 +70,10 @@ class SftpFiles:
     @property
     def can_rename(self) -> bool:
         return True
+
+    @property
+    def can_replace(self) -> bool:
+        return POSIX_RENAME in self._session.extensions
 
     @property
     def can_resume(self) -> bool:
@@ -112,13 +116,14 @@ class SftpFiles:
             self.create_folder(path)
         return status
 
-    def create_folder(self, path: str) -> list[str]:
+    def create_folder(self, path: str, permissions: int | None = None) -> list[str]:
         missing = [path]
         made: list[str] = []
         # Nearly always only the last one is missing: it is tried first, since each look at one above takes a round trip.
         while missing:
             try:
-                self._session.call(Type.MKDIR, encode_path(missing[-1]), Attributes().encode())
+                mode = permissions if missing[-1] == path else None
+                self._session.call(Type.MKDIR, encode_path(missing[-1]), Attributes(mode=mode).encode())
                 made.append(missing[-1])
             except Refusal as refusal:
                 parent = posixpath.dirname(missing[-1])
@@ -204,10 +209,16 @@ class SftpFiles:
             raise explain_refusal(refusal, "cannot list", folder, self._session) from refusal
 
     def real_path(self, path: str) -> str:
+        return self._ask_for_path(Type.REALPATH, path, "cannot resolve")
+
+    def read_link(self, path: str) -> str:
+        return self._ask_for_path(Type.READLINK, path, "cannot read the link")
+
+    def _ask_for_path(self, kind: Type, path: str, doing: str) -> str:
         try:
-            reader = self._session.expect(self._session.submit(Type.REALPATH, encode_path(path)), Type.NAME)
+            reader = self._session.expect(self._session.submit(kind, encode_path(path)), Type.NAME)
         except Refusal as refusal:
-            raise explain_refusal(refusal, "cannot resolve", path, self._session) from refusal
+            raise explain_refusal(refusal, doing, path, self._session) from refusal
         try:
             return reader.take_names()[0][0]
         except MalformedPacket as error:
@@ -233,11 +244,10 @@ class SftpFiles:
             raise explain_refusal(refusal, "cannot set permissions or times of", path, self._session) from refusal
 
     def publish(self, temporary: str, path: str, backup: str | None = None) -> Published:
-        can_replace = POSIX_RENAME in self._session.extensions
-        is_kept = backup is not None and can_replace and self._give_second_name(path, backup)
+        is_kept = backup is not None and self.can_replace and self._give_second_name(path, backup)
         if backup is not None and not is_kept and not self._lstat_exists(path):
             backup = None
-        if can_replace and (backup is None or is_kept):
+        if self.can_replace and (backup is None or is_kept):
             try:
                 self._rename(Type.EXTENDED, encode_string(POSIX_RENAME.encode()), temporary, path)
             except StepError as error:
@@ -266,12 +276,24 @@ class SftpFiles:
         except StepError:
             error.add(f"The old file has a second name now, {name!r}")
 
-    def remove(self, path: str) -> None:
+    def rename(self, source: str, destination: str) -> None:
         try:
-            self._session.call(Type.REMOVE, encode_path(path))
+            self._session.call(Type.RENAME, encode_path(source), encode_path(destination))
+        except Refusal as refusal:
+            raise explain_renaming(refusal, source, destination, self._session) from refusal
+
+    def remove(self, path: str) -> None:
+        self._remove(Type.REMOVE, "cannot remove", path)
+
+    def remove_folder(self, path: str) -> None:
+        self._remove(Type.RMDIR, "cannot remove the folder", path)
+
+    def _remove(self, kind: Type, doing: str, path: str) -> None:
+        try:
+            self._session.call(kind, encode_path(path))
         except Refusal as refusal:
             if refusal.code != StatusCode.NO_SUCH_FILE:
-                raise explain_refusal(refusal, "cannot remove", path, self._session) from refusal
+                raise explain_refusal(refusal, doing, path, self._session) from refusal
 
     def start_batch(self) -> SftpBatch:
         """A batch of copies; while it lives, nothing else may be asked of these files."""

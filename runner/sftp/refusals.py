@@ -46,6 +46,24 @@ def rename_refused(refusal: Refusal, source: str, destination: str, session: Sft
     )
 
 
+def explain_renaming(refusal: Refusal, source: str, destination: str, session: SftpSession) -> StepError:
+    """The error for a refused rename that is no part of a copy."""
+    what = f"cannot rename {source!r} to {destination!r} on {session.peer}: {describe_refusal(refusal)}"
+    match refusal.code:
+        case StatusCode.NO_SUCH_FILE:
+            return FileRefused(
+                what, hint="One of them was taken away meanwhile, or the folder of the second. Play again."
+            )
+        case StatusCode.PERMISSION_DENIED:
+            return PermissionRefused(what, hint="Check owner and permissions of both folders.")
+        case StatusCode.OP_UNSUPPORTED:
+            return ServerLacksFeature(what, hint="This server renames nothing.")
+    hint = (
+        "The server gives no reason. The usual ones: another file system, a name that is not allowed or was just taken."
+    )
+    return FileRefused(what, hint=hint)
+
+
 def _explain_bare_failure(refusal: Refusal, doing: str, path: str, session: SftpSession) -> FileError:
     """FAILURE is all there is for a full disk, a quota, a name that is too long: look at the most likely causes."""
     where, reason, text = f"{path!r} on {session.peer}", describe_refusal(refusal), refusal.text.lower()

@@ -28,11 +28,11 @@ MISTAKES = [
     (step(mode="{mode_nam: copy_file_to_engine}"), "4:10 unknown key 'mode_nam'", "Did you mean 'mode_name'?"),
     (
         step(mode="{mode_name: copy_files_to_engine}"),
-        "4:21 'mode_name' must be copy_file_to_engine, copy_file_from_engine, copy_directory_to_engine or "
-        "copy_directory_from_engine, not 'copy_files_to_engine'",
+        "4:21 'mode_name' must be copy_file_to_engine, copy_file_from_engine, copy_directory_to_engine, "
+        "copy_directory_from_engine, list, stats, remove, rename or create_directory, not 'copy_files_to_engine'",
         "Did you mean 'copy_file_to_engine'?",
     ),
-    (step(mode="{mode_name: list, path: /}"), "4:21 'mode_name' must be", "Known: copy_directory_from_engine"),
+    (step(mode="{mode_name: chown, path: /}"), "4:21 'mode_name' must be", "Known: copy_directory_from_engine"),
     (step(mode="{mode_name: [a]}"), "4:21 'mode_name' must be", "Known: "),
     (step(mode="upload"), "4:9 'mode' must be a mapping with 'mode_name', not a string", ""),
     (step(mode=""), "4:3 'mode' must be a mapping with 'mode_name', not null", "Nothing is written after the ':'."),

@@ -1,0 +1,159 @@
+"""The modes that only look: `list` and `stats`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter, deque
+
+from runner.errors import FileRefused, PermissionRefused, SourceMissing, StepError
+from runner.plan import ListFolder, LookAtPath
+from runner.remote_files import Batch, Errand, FileStatus, StatusRefused
+from runner.results import Entry, EntryType, Listing, Stats, moment
+from runner.transfer.batch import running_batch
+from runner.transfer.copy import Surroundings
+from runner.transfer.failures import Failures
+from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
+from runner.transfer.tree_walk import Entries, is_proper_name, join
+
+_NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
+
+
+def list_folder(mode: ListFolder, around: Surroundings) -> Listing:
+    """What is in a folder, links not followed but the folder's own.
+
+    Raises `SourceMissing`, `FileRefused` if it is no folder or holds too much, `TreeIncomplete` if some of the folders
+    below it cannot be listed.
+    """
+    found = look(mode.path, around, follow=True)
+    if found is None:
+        raise missing(mode.path, around)
+    if not found.is_directory:
+        raise FileRefused(
+            f"{mode.path!r} on {around.peer} is no folder, so it cannot be listed",
+            hint="'mode_name: stats' tells of a single file.",
+        )
+    walk = _Walk(mode, around)
+    with running_batch(around) as batch:
+        walk.walk(batch)
+    walk.failures.raise_any(f"Listed were {describe(walk.entries)}.")
+    entries = tuple(sorted(walk.entries, key=lambda entry: os.fsencode(entry.path)))
+    return Listing(message=describe(entries), path=mode.path, entries=entries)
+
+
+def look_at_path(mode: LookAtPath, around: Surroundings) -> Stats:
+    """What is at a path, a link itself. That nothing is there is an answer too."""
+    found = look(mode.path, around, follow=False)
+    if found is None:
+        return Stats(message="does not exist", path=mode.path, entry=None)
+    entry = to_entry(mode.path, found)
+    if found.is_link:
+        entry = entry._replace(target=around.remote.read_link(mode.path))
+    return Stats(message=entry.type, path=mode.path, entry=entry, size_bytes=entry.size_bytes)
+
+
+def look(path: str, around: Surroundings, *, follow: bool) -> FileStatus | None:
+    """What is at a path, None if nothing is. Raises `PermissionRefused` if the server keeps it."""
+    try:
+        return around.remote.status(path, follow=follow)
+    except StatusRefused as refusal:
+        raise PermissionRefused(
+            f"{around.peer} does not tell what is at {path!r}: {refusal}",
+            hint="Check the permissions of the folders above it.",
+        ) from refusal
+
+
+def missing(path: str, around: Surroundings) -> SourceMissing:
+    """The error for a path at which something should be."""
+    return SourceMissing(
+        f"{path!r} does not exist on {around.peer}",
+        hint="Relative remote paths start at the login directory; servers do not expand '~'.",
+    )
+
+
+def to_entry(path: str, status: FileStatus) -> Entry:
+    """What a server tells of a path, as the output has it. Of all sizes only a file's means the same everywhere."""
+    kind: EntryType = "other"
+    if status.is_link:
+        kind = "link"
+    elif status.is_directory:
+        kind = "directory"
+    elif status.is_regular:
+        kind = "file"
+    size_bytes = status.size_bytes if kind == "file" else None
+    return Entry(path, kind, size_bytes, status.permissions, moment(status.modified_at_seconds))
+
+
+def describe(entries: tuple[Entry, ...] | list[Entry]) -> str:
+    """`3 entries: 2 files, 1 directory`."""
+    if not entries:
+        return "no entries"
+    counts = Counter(entry.type for entry in entries)
+    told = ", ".join(f"{counts[one]:,} {one if counts[one] == 1 else _NOUNS[one]}" for one in _NOUNS if counts[one])
+    return f"{len(entries):,} {'entry' if len(entries) == 1 else 'entries'}: {told}"
+
+
+class _Walk:
+    """One listing; lives as long as the step."""
+
+    def __init__(self, mode: ListFolder, around: Surroundings) -> None:
+        self.entries: list[Entry] = []
+        self.failures = Failures(mode.path, "listed")
+        self._root = mode.path.rstrip("/") or mode.path[:1]
+        self._is_recursive = mode.recursive
+        self._around = around
+        self._allowance = Allowance(mode.path, around.peer)
+        self._ready: deque[tuple[str, Entries]] = deque()
+        self._batch: Batch
+
+    def walk(self, batch: Batch) -> None:
+        """List the folder, and with it those below if that is asked for."""
+        self._batch = batch
+        self._enter(self._root)
+        while True:
+            while self._ready:
+                self._around.cancellation.check()
+                self._visit(*self._ready.popleft())
+            if not batch.wait() and not self._ready:
+                return
+
+    def _enter(self, path: str) -> None:
+        self._batch.list(FolderEntries(path, self._allowance, functools.partial(self._see, path)))
+
+    def _see(self, path: str, entries: Entries, error: StepError | None) -> None:
+        if error is not None:
+            self.failures.add(path, error)
+        else:
+            self._ready.append((path, entries))
+
+    def _visit(self, folder: str, entries: Entries) -> None:
+        for name, status in entries.items():
+            path = join(folder, name)
+            if not is_proper_name(name):
+                self.failures.add(path, hostile_name(name))
+            elif is_kind_known(status):
+                self._note(path, status)
+            else:
+                self._batch.run(Errand("look closely", path, self._looked, status=status))
+
+    def _looked(self, errand: Errand, error: StepError | None) -> None:
+        if error is not None:
+            self.failures.add(errand.path, error)
+        elif errand.status is not None:
+            self._note(errand.path, errand.status)
+
+    def _note(self, path: str, status: FileStatus) -> None:
+        entry = to_entry(path, status)
+        if status.is_link:
+            # The target is known when the errand is done; a link that cannot be read is listed without one.
+            self._batch.run(
+                Errand("read link", path, lambda errand, error: self._note_link(entry, "" if error else errand.answer))
+            )
+            return
+        self.entries.append(entry)
+        if status.is_directory and self._is_recursive:
+            self._enter(path)
+
+    def _note_link(self, entry: Entry, target: str) -> None:
+        self._allowance.spend(len(target))
+        self.entries.append(entry._replace(target=target or None))

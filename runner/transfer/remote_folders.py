@@ -1,0 +1,65 @@
+"""Remote folders, listed through a batch. A server may list anything, without an end: what is taken in is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runner.errors import FileRefused, StepError
+from runner.remote_files import FileStatus
+from runner.transfer.tree_walk import Entries
+
+# In all the folders of one step. Half a million entries take some 400 MB here, and as much again as a report.
+MAX_ENTRIES = 500_000
+MAX_NAME_CHARACTERS = 64 * 1024 * 1024
+
+# Is told the entries of a folder, or why there are none.
+OnEntries = Callable[[Entries, StepError | None], None]
+
+
+class Allowance:
+    """How much more a step takes in."""
+
+    def __init__(self, root: str, peer: str) -> None:
+        self._where = f"{root!r} on {peer}"
+        self._entries = MAX_ENTRIES
+        self._characters = MAX_NAME_CHARACTERS
+
+    def spend(self, characters: int) -> None:
+        """One entry more, whose path has so many characters. Raises `FileRefused` when it is too much."""
+        self._entries -= 1
+        self._characters -= characters
+        if self._entries < 0 or self._characters < 0:
+            raise FileRefused(
+                f"there are more than {MAX_ENTRIES:,} entries in {self._where}, or their names are endless",
+                hint="Name a folder further below; a server that lists without an end is broken, or means harm.",
+            )
+
+
+class FolderEntries:
+    """A folder being listed; a `runner.remote_files.Listing`."""
+
+    __slots__ = ("_allowance", "_entries", "_on_entries", "path")
+
+    def __init__(self, path: str, allowance: Allowance, on_entries: OnEntries) -> None:
+        self.path = path
+        self._allowance = allowance
+        self._on_entries = on_entries
+        self._entries: Entries = {}
+
+    def take(self, name: str, status: FileStatus) -> None:
+        # What is raised here ends the session, and with it the listing.
+        self._allowance.spend(len(self.path) + len(name))
+        self._entries[name] = status
+
+    def finish(self, error: StepError | None) -> None:
+        self._on_entries(self._entries, error)
+
+
+def hostile_name(name: str) -> FileRefused:
+    """The error for a name that leads out of the folder that lists it."""
+    return FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")
+
+
+def is_kind_known(status: FileStatus) -> bool:
+    """Whether a listing has told what an entry is: some servers give names only."""
+    return status.permissions is not None

@@ -1,0 +1,219 @@
+"""The mode `remove`: one path, or a folder with all that is in it.
+
+A recursive removal goes folder by folder through the batch: each is listed, what is in it removed, and when all of that is
+gone, the folder itself. Links are removed, never followed. SFTP version 3 names everything by its whole path, so that
+somebody else on the server could put a link into a folder's place while we are in it. Each folder is therefore looked at
+once more between its listing and the removal of what it holds: it must still be a folder, and really be where it was found.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from dataclasses import dataclass
+
+from runner.errors import FileRefused, SafetyLimitHeld, StepError
+from runner.plan import RemovePath
+from runner.remote_files import Batch, Errand, FileStatus
+from runner.results import Removal
+from runner.transfer.batch import running_batch
+from runner.transfer.copy import Surroundings
+from runner.transfer.failures import Failures
+from runner.transfer.listing import look, missing
+from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
+from runner.transfer.tree_walk import Entries, is_proper_name, join
+
+
+def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
+    """Remove what is at a path; a folder only if it is empty, or with `recursive`.
+
+    Raises `SafetyLimitHeld` for the root, the login directory and the folders above it, `SourceMissing` unless
+    `missing_ok`, `FileRefused`, and `TreeIncomplete` if something of a folder had to stay.
+    """
+    path, remote = mode.path, around.remote
+    found = look(path, around, follow=False)
+    if found is None:
+        if not mode.missing_ok:
+            raise missing(path, around)
+        return Removal(message="not there", path=path, removed=0)
+    if not found.is_directory:
+        if not around.is_check:
+            remote.remove(path)
+        return _conclude(path, 1, around)
+    real_path = _guard(path, around)
+    if mode.recursive:
+        return _remove_tree(path, real_path, around)
+    if next(remote.names_in(path), None) is not None:
+        raise FileRefused(
+            f"the folder {path!r} on {around.peer} is not empty, so it was not removed",
+            hint="'recursive: true' removes it with all that is in it.",
+        )
+    if not around.is_check:
+        remote.remove_folder(path)
+    return _conclude(path, 1, around)
+
+
+def _guard(path: str, around: Surroundings) -> str:
+    """The folder's real path. Raises `SafetyLimitHeld` if it is one that must never go."""
+    home, real_path = around.remote.real_path("."), around.remote.real_path(path)
+    if real_path == "/":
+        what = "the root of the server's files"
+    elif real_path == home:
+        what = "the login directory"
+    elif home.startswith(f"{real_path}/"):
+        what = f"above the login directory {home!r}"
+    else:
+        return real_path
+    raise SafetyLimitHeld(
+        f"{path!r} on {around.peer} is {what}, which is never removed",
+        hint="Name what is in it, one step each. Nothing was removed.",
+    )
+
+
+def _remove_tree(path: str, real_path: str, around: Surroundings) -> Removal:
+    sweep = _Sweep(path, real_path, around)
+    with running_batch(around) as batch:
+        sweep.run(batch)
+    done = f"{sweep.removed:,} would be removed" if around.is_check else f"{sweep.removed:,} were removed"
+    sweep.failures.raise_any(f"Of the rest, {done}.")
+    return _conclude(path, sweep.removed, around)
+
+
+def _conclude(path: str, removed: int, around: Surroundings) -> Removal:
+    what = "" if removed == 1 else f"{removed:,} files and folders "
+    verb = "would be removed" if around.is_check else "removed"
+    return Removal(message=f"{what}{verb}", path=path, removed=removed, is_change=True)
+
+
+@dataclass(eq=False, slots=True)
+class _Folder:
+    """A folder that shall go, as soon as nothing is left in it. `left` counts what is."""
+
+    path: str
+    parent: _Folder | None
+    left: int = 0
+    must_stay: bool = False
+
+
+class _Sweep:
+    """One recursive removal; lives as long as the step."""
+
+    def __init__(self, path: str, real_path: str, around: Surroundings) -> None:
+        self.removed = 0
+        self.failures = Failures(path, "removed")
+        self._root = _Folder(path, None)
+        self._real_root = real_path
+        self._around = around
+        self._allowance = Allowance(path, around.peer)
+        self._ready: deque[tuple[_Folder, Entries]] = deque()
+        self._batch: Batch
+
+    def run(self, batch: Batch) -> None:
+        """Remove everything that can be removed."""
+        self._batch = batch
+        self._enter(self._root)
+        while True:
+            while self._ready:
+                self._around.cancellation.check()
+                self._visit(*self._ready.popleft())
+            if not batch.wait() and not self._ready:
+                return
+
+    def _enter(self, folder: _Folder) -> None:
+        self._batch.list(FolderEntries(folder.path, self._allowance, functools.partial(self._listed, folder)))
+
+    def _listed(self, folder: _Folder, entries: Entries, error: StepError | None) -> None:
+        if error is not None:
+            self._stay(folder.parent, folder.path, error)
+            return
+
+        def looked(errand: Errand, error: StepError | None) -> None:
+            if error is None and (errand.status is None or not errand.status.is_directory):
+                error = self._swapped(folder)
+            if error is not None:
+                self._stay(folder.parent, folder.path, error)
+            else:
+                self._batch.run(Errand("resolve", folder.path, resolved))
+
+        def resolved(errand: Errand, error: StepError | None) -> None:
+            if error is None and errand.answer != self._real_root + folder.path[len(self._root.path) :]:
+                error = self._swapped(folder)
+            if error is not None:
+                self._stay(folder.parent, folder.path, error)
+            else:
+                self._ready.append((folder, entries))
+
+        self._batch.run(Errand("look closely", folder.path, looked))
+
+    def _swapped(self, folder: _Folder) -> FileRefused:
+        return FileRefused(
+            f"{folder.path!r} became another folder, or a link, while it was being removed",
+            hint="Somebody else changes the folder at the same time. What is behind the link was left alone.",
+        )
+
+    def _visit(self, folder: _Folder, entries: Entries) -> None:
+        # One more, so that it does not go before all of it has been looked at.
+        folder.left = len(entries) + 1
+        for name, status in entries.items():
+            path = join(folder.path, name)
+            if not is_proper_name(name):
+                self._stay(folder, path, hostile_name(name))
+            elif is_kind_known(status):
+                self._remove(folder, path, status)
+            else:
+                self._batch.run(Errand("look closely", path, functools.partial(self._looked, folder)))
+        self._one_less(folder)
+
+    def _looked(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
+        if error is not None or errand.status is None:
+            self._stay(folder, errand.path, error or self._swapped(folder))
+        else:
+            self._remove(folder, errand.path, errand.status)
+
+    def _remove(self, folder: _Folder, path: str, status: FileStatus) -> None:
+        if status.is_directory:
+            self._enter(_Folder(path, folder))
+        elif self._around.is_check:
+            self._gone(folder)
+        else:
+            self._batch.run(Errand("remove", path, functools.partial(self._removed, folder)))
+
+    def _removed(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
+        if error is not None:
+            self._stay(folder, errand.path, error)
+        else:
+            self._gone(folder)
+
+    def _gone(self, folder: _Folder | None) -> None:
+        """Something in a folder is gone, or the root itself."""
+        self.removed += 1
+        self._one_less(folder)
+
+    def _stay(self, folder: _Folder | None, path: str, error: StepError) -> None:
+        """Something in a folder cannot be removed, so that the folder has to stay as well."""
+        self.failures.add(path, error)
+        if folder is not None:
+            folder.must_stay = True
+        self._one_less(folder)
+
+    def _one_less(self, folder: _Folder | None) -> None:
+        """Nothing more is to be done about something in a folder. With the last of it the folder itself is due."""
+        while folder is not None:
+            folder.left -= 1
+            if folder.left:
+                return
+            if folder.must_stay:
+                if folder.parent is not None:
+                    folder.parent.must_stay = True
+            elif self._around.is_check:
+                self.removed += 1
+            else:
+                self._batch.run(Errand("remove folder", folder.path, functools.partial(self._folder_removed, folder)))
+                return
+            folder = folder.parent
+
+    def _folder_removed(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
+        if error is not None:
+            self._stay(folder.parent, folder.path, error)
+        else:
+            self._gone(folder.parent)
