@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runner.plan import Play, Step
-from runner.results import PlayResult, StepResult
+from runner.results import Change, PlayResult, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,14 @@ class TransferProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeBegun:
+    """Something is about to be changed, or with --check would be. Told only if somebody wants to know."""
+
+    step: Step
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
 class StepRetried:
     """An attempt failed for a reason that may pass; the next one begins after a pause."""
 
@@ -71,5 +79,14 @@ class PlayFinished:
     result: PlayResult
 
 
-Event = PlayStarted | StepStarted | HostConnected | TransferProgress | StepRetried | StepFinished | PlayFinished
+Event = (
+    PlayStarted
+    | StepStarted
+    | HostConnected
+    | TransferProgress
+    | ChangeBegun
+    | StepRetried
+    | StepFinished
+    | PlayFinished
+)
 Observer = Callable[[Event], None]

@@ -321,6 +321,15 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class PlayOptions:
+    """How a play is carried out: only compared (`is_check`), with every change told, with the differences of small texts."""
+
+    is_check: bool = False
+    tells_changes: bool = False
+    is_diff: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Play:
     """A whole playbook, valid, every template filled in, in the order of execution."""
 

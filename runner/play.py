@@ -13,14 +13,14 @@ from dataclasses import replace
 from runner.cancellation import Cancellation
 from runner.errors import UsageError
 from runner.events import Event, Observer
-from runner.plan import Play
+from runner.plan import Play, PlayOptions
 from runner.playbook.build import load_play
 from runner.results import PlayResult
 
 __all__ = ["load_play", "play", "select_steps"]
 
 
-def play(plan: Play, *, is_check: bool, observers: list[Observer], cancellation: Cancellation) -> PlayResult:
+def play(plan: Play, *, options: PlayOptions, observers: list[Observer], cancellation: Cancellation) -> PlayResult:
     """Carry out a loaded play; every event goes to every observer."""
     # fabric costs as much time to import as all the rest: only what connects pays for it.
     from runner.execution.run import run_play
@@ -37,7 +37,7 @@ def play(plan: Play, *, is_check: bool, observers: list[Observer], cancellation:
         for observer in observers:
             observer(event)
 
-    return run_play(plan, is_check=is_check, observer=tell_all, cancellation=cancellation)
+    return run_play(plan, options=options, observer=tell_all, cancellation=cancellation)
 
 
 def select_steps(plan: Play, *, limit: tuple[str, ...] = (), start_at: str | None = None) -> Play:

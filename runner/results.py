@@ -39,6 +39,27 @@ class Entry(NamedTuple):
         return facts if self.type != "link" else {**facts, "target": self.target}
 
 
+ChangeAction = Literal["create", "replace", "chmod", "link", "make folder", "rename", "delete"]
+
+
+class Change(NamedTuple):
+    """One thing that is changed on the destination's side, or with --check would be.
+
+    `path` is relative to the destination of a tree, and as the step has it otherwise; a folder's ends in a slash. `why`
+    is what was found; `diff` a unified diff, of small text files and only where it is asked for.
+    """
+
+    action: ChangeAction
+    path: str
+    why: str = ""
+    size_bytes: int | None = None
+    diff: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """The change as the report has it."""
+        return {"action": self.action, "path": self.path, "why": self.why, "size_bytes": self.size_bytes}
+
+
 def moment(seconds: int | None) -> datetime | None:
     """Seconds since 1970 on the calendar."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -243,6 +264,9 @@ class StepResult:
     message: str
     attempts: int = 1
     output: Output | None = None
+    # What was changed, None if nobody wants to know: the first of it, and how many there were.
+    changes: tuple[Change, ...] | None = None
+    changes_total: int = 0
     failure: StepFailure | None = None
 
 

@@ -23,7 +23,7 @@ from runner.cli.report_file import require_writable, write_report
 from runner.cli.signals import cancelling_on_signals
 from runner.cli.ssh_log import logging_ssh
 from runner.errors import PlaybookInvalid, RunnerError, UsageError
-from runner.plan import Play
+from runner.plan import Play, PlayOptions
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
@@ -36,7 +36,12 @@ from runner.results import PlayResult
 
 @click.command("play", short_help="Carry out the steps of a playbook.")
 @playbook_arguments
-@click.option("-C", "--check", "is_check", is_flag=True, help="Connect and compare, but change nothing.")
+@click.option(
+    "-C", "--check", "is_check", is_flag=True, help="Connect, compare and say what would change; change nothing."
+)
+@click.option(
+    "-D", "--diff", "is_diff", is_flag=True, help="Show what changes, and the differences of small text files."
+)
 @extra_vars_option
 @click.option("--limit", metavar="NAMES", help="Only the steps of these connections, separated by commas.")
 @click.option("--start-at-step", metavar="STEP", help="Begin with this step: its name or its number.")
@@ -60,6 +65,7 @@ def command(
     redactor: Redactor,
     playbooks: tuple[str, ...],
     is_check: bool,
+    is_diff: bool,
     extra_vars: dict[str, Any],
     limit: str | None,
     start_at_step: str | None,
@@ -101,21 +107,26 @@ def command(
         _list(plans, redactor, with_steps=list_steps, with_hosts=list_hosts)
         return 0
     stream = sys.stderr if json_path == "-" else sys.stdout
-    options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
-    return _play_all(plans, options, is_check, reporter, redactor)
+    console_options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
+    options = PlayOptions(is_check, is_check or is_diff or verbose > 0, is_diff)
+    return _play_all(plans, options, console_options, reporter, redactor)
 
 
 def _play_all(
-    plans: list[Play], options: ConsoleOptions, is_check: bool, reporter: _JsonReporter, redactor: Redactor
+    plans: list[Play],
+    options: PlayOptions,
+    console_options: ConsoleOptions,
+    reporter: _JsonReporter,
+    redactor: Redactor,
 ) -> int:
     cancellation = Cancellation()
     results: list[PlayResult] = []
-    log = logging_ssh(redactor) if options.verbosity >= 3 else nullcontext()
+    log = logging_ssh(redactor) if console_options.verbosity >= 3 else nullcontext()
     with log, cancelling_on_signals(cancellation):
         try:
             for plan in plans:
-                console = Console(options, redactor)
-                results.append(play(plan, is_check=is_check, observers=[console], cancellation=cancellation))
+                console = Console(console_options, redactor)
+                results.append(play(plan, options=options, observers=[console], cancellation=cancellation))
                 if cancellation.is_requested:
                     break
         finally:

@@ -5,26 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.cancellation import Cancellation
-from runner.plan import CopyDirectory, CopyFile, Step
+from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
-from runner.results import Output
+from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
 from runner.transfer.operations import operate
+from runner.transfer.read_only import read_only
 from runner.transfer.tree import copy_tree
 
 
 def carry_out(
     step: Step,
     remote: RemoteFiles,
-    is_check: bool,
+    options: PlayOptions,
     on_progress: Callable[[int, int], None],
+    on_change: Callable[[Change], None],
     cancellation: Cancellation,
 ) -> Output:
-    """Do what a step says with the server's files; `on_progress` gets done and total bytes.
+    """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
     Raises a `StepError`, or `Interrupted`.
     """
-    mode, around = step.mode, Surroundings(remote, str(step.endpoint), is_check, on_progress, cancellation)
+    mode = step.mode
+    around = Surroundings(
+        read_only(remote) if options.is_check else remote,
+        str(step.endpoint),
+        options.is_check,
+        on_progress,
+        cancellation,
+        on_change if options.tells_changes else None,
+        options.is_diff,
+    )
     if isinstance(mode, CopyDirectory):
         return copy_tree(mode, around)
     if isinstance(mode, CopyFile):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import Interrupted, StepError, StepTimedOut, UnreachableError
 from runner.events import (
+    ChangeBegun,
     HostConnected,
     Observer,
     PlayFinished,
@@ -20,11 +21,13 @@ from runner.events import (
     TransferProgress,
 )
 from runner.execution.sessions import Sessions
-from runner.plan import Play, Step
-from runner.results import Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
+from runner.plan import Play, PlayOptions, Step
+from runner.results import Change, Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
 from runner.ssh.connection import Connection
 
 MAX_PAUSE_SECONDS = 60.0
+# Of the changes of one step so many are kept for the reports; the observers are told all.
+MAX_CHANGES_KEPT = 10_000
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ class _Clock:
         return time.monotonic() - self.started_seconds
 
 
-def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Cancellation) -> PlayResult:
+def run_play(play: Play, *, options: PlayOptions, observer: Observer, cancellation: Cancellation) -> PlayResult:
     """Run every step, in order. A failed step ends the later steps of its host, not those of other hosts.
 
     Never raises for what a step does wrong, nor on a signal: the result tells. All connections are closed in the end.
@@ -58,7 +61,7 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
     results: list[StepResult] = []
     failed_hosts: dict[str, str] = {}
     interruption: Interrupted | None = None
-    observer(PlayStarted(play, is_check))
+    observer(PlayStarted(play, options.is_check))
     try:
         for step in play.steps:
             reason = "the play was interrupted" if interruption else failed_hosts.get(step.host_label, "")
@@ -66,7 +69,7 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
                 result = _skipped(step, reason)
             else:
                 observer(StepStarted(step))
-                result, interruption = _run_step(step, sessions, is_check, observer, cancellation)
+                result, interruption = _run_step(step, sessions, options, observer, cancellation)
                 if result.failure is not None:
                     failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"
             results.append(result)
@@ -76,7 +79,7 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
     finished = PlayResult(
         file=play.file,
         name=play.name,
-        is_check=is_check,
+        is_check=options.is_check,
         started_at=clock.started_at,
         finished_at=datetime.now(UTC),
         duration_seconds=clock.elapsed_seconds,
@@ -89,7 +92,7 @@ def run_play(play: Play, *, is_check: bool, observer: Observer, cancellation: Ca
 
 
 def _run_step(
-    step: Step, sessions: Sessions, is_check: bool, observer: Observer, cancellation: Cancellation
+    step: Step, sessions: Sessions, options: PlayOptions, observer: Observer, cancellation: Cancellation
 ) -> tuple[StepResult, Interrupted | None]:
     """One step with its retries, and the signal that ended it if one did."""
     clock = _Clock.start()
@@ -99,6 +102,16 @@ def _run_step(
     interruption: Interrupted | None = None
     status: Status = "failed"
 
+    changes: list[Change] = []
+    changes_total = 0
+
+    def tell_change(change: Change) -> None:
+        nonlocal changes_total
+        changes_total += 1
+        if len(changes) < MAX_CHANGES_KEPT:
+            changes.append(change._replace(diff=""))
+        observer(ChangeBegun(step, change))
+
     def report(done_bytes: int, total_bytes: int) -> None:
         cancellation.check()
         observer(TransferProgress(step, done_bytes, total_bytes))
@@ -106,13 +119,14 @@ def _run_step(
     try:
         while True:
             attempts += 1
+            changes, changes_total = [], 0
             try:
                 with cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
                     cancellation.check()
                     remote = sessions.open(step)
                     from runner.execution.modes import carry_out
 
-                    output = carry_out(step, remote, is_check, report, cancellation)
+                    output = carry_out(step, remote, options, report, tell_change, cancellation)
                 status = _status_of(output)
                 break
             except StepError as error:
@@ -136,6 +150,8 @@ def _run_step(
         message=failure.message if failure else output.message if output else "",
         attempts=attempts,
         output=output,
+        changes=tuple(changes) if options.tells_changes else None,
+        changes_total=changes_total,
         failure=failure,
     )
     return result, interruption

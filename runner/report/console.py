@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from runner.events import (
+    ChangeBegun,
     Event,
     HostConnected,
     PlayFinished,
@@ -22,7 +23,7 @@ from runner.problems import Problem
 from runner.redaction import Redactor
 from runner.report.printer import ConsoleOptions, Printer
 from runner.report.text import format_duration, format_rate, format_size, printable
-from runner.results import STATUSES, Entry, Output, PlayResult, StepResult
+from runner.results import STATUSES, Change, Entry, Output, PlayResult, StepResult
 
 if TYPE_CHECKING:
     from runner.report.live import LiveProgress
@@ -31,6 +32,10 @@ PLAIN_PROGRESS_SECONDS = 10.0
 STATUS_WIDTH = 11
 MAX_WARNINGS = 10
 MAX_ENTRIES = 1000
+MAX_CHANGES = 1000
+ACTION_WIDTH = 11
+# How the lines of a diff are painted, by their first character.
+_DIFF_STYLES = {"+": "ok", "-": "failed"}
 INDENT = " " * (STATUS_WIDTH + 2)
 
 
@@ -44,6 +49,7 @@ class Console:
         self._workdir = ""
         self._step_started = 0.0
         self._last_progress = 0.0
+        self._change_count = 0
         self._printer = Printer(options, redactor)
         self._live = self._make_live_display()
 
@@ -58,11 +64,14 @@ class Console:
                         f"{self._paint('PLAY', 'bold')}  {printable(play.name)}  ({printable(play.file)}{note})\n"
                     )
             case StepStarted():
+                self._change_count = 0
                 self._step_started = self._last_progress = time.monotonic()
             case HostConnected():
                 self._tell_connection(event)
             case TransferProgress():
                 self._show_progress(event)
+            case ChangeBegun(_, change):
+                self._tell_change(change)
             case StepRetried():
                 self._tell_retry(event)
             case StepFinished(result):
@@ -84,6 +93,20 @@ class Console:
         if len(event.warnings) > MAX_WARNINGS:
             self._print(f"{INDENT}and {len(event.warnings) - MAX_WARNINGS} more warnings")
 
+    def _tell_change(self, change: Change) -> None:
+        self._change_count += 1
+        if self._options.verbosity < 0 or self._change_count > MAX_CHANGES:
+            return
+        if self._live:
+            self._live.clear()
+        size = "" if change.size_bytes is None else f"  {format_size(change.size_bytes)}"
+        why = f"  {printable(change.why)}" if change.why.startswith("→") else f"  ({printable(change.why)})"
+        why = why if change.why else ""
+        self._print(f"{INDENT}{change.action:<{ACTION_WIDTH}}  {printable(change.path)}{size}{why}")
+        for line in change.diff.splitlines():
+            shown = f"{INDENT}  {printable(line)}"
+            self._print(self._paint(shown, _DIFF_STYLES[line[0]]) if line[:1] in _DIFF_STYLES else shown)
+
     def _tell_retry(self, event: StepRetried) -> None:
         if self._live:
             self._live.clear()
@@ -100,6 +123,8 @@ class Console:
             self._live.clear()
         if self._options.verbosity < 0 and result.failure is None:
             return
+        if self._change_count > MAX_CHANGES:
+            self._print(f"{INDENT}and {self._change_count - MAX_CHANGES:,} more changes")
         self._print(self._step_line(result))
         output = result.output
         if output and (output.bytes_transferred or self._options.verbosity > 0):

@@ -73,7 +73,7 @@ def to_json(report: Any, redactor: Redactor) -> str:
 _FIXED_KEYS = frozenset(
     {
         *("schema_version", "runner_version", "status", "started_at", "finished_at", "connector_type", "mode_name"),
-        *("type", "permissions", "modified_at"),
+        *("type", "permissions", "modified_at", "action"),
     }
 )
 
@@ -90,6 +90,10 @@ def _redact(value: Any, redactor: Redactor) -> Any:
 
 def _describe_step(result: StepResult) -> dict[str, Any]:
     step, failure = result.step, result.failure
+    changes = result.changes
+    told = (
+        {} if changes is None else {"changes": [one.facts() for one in changes], "changes_total": result.changes_total}
+    )
     return {
         "index": step.index,
         "name": step.name,
@@ -107,6 +111,7 @@ def _describe_step(result: StepResult) -> dict[str, Any]:
         "location": _describe_location(step.location),
         "result": result.output.facts() if result.output else {},
         "error": {"type": failure.type, "message": failure.message, "hint": failure.hint} if failure else None,
+        **told,
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 from runner.errors import StepError, VerificationFailed
 from runner.remote_files import Batch, Digest, FileStatus, RemoteFiles
@@ -16,6 +17,7 @@ from runner.transfer.local_files import explain_os_error, hash_file
 # So many files are asked about in one command: enough to make its start cheap, few enough to be answered soon.
 HASHED_AT_ONCE = 500
 
+T = TypeVar("T")
 OnDigest = Callable[[str, Digest | None, StepError | None], None]
 
 
@@ -30,7 +32,7 @@ def hash_remotely(files: Sequence[tuple[str, int]], remote: RemoteFiles, batch: 
         if digest is not None:
             done(path, Digest(digest, "sha256"), None)
         else:
-            batch.fetch(_Readback(path, size_bytes, done))
+            batch.fetch(Readback(path, size_bytes, _hash_readback, functools.partial(done, path)))
 
 
 class Pair(NamedTuple):
@@ -77,17 +79,27 @@ def hash_local(path: str, *, follows_links: bool) -> str | None:
         os.close(fd)
 
 
-class _Readback:
-    """A file that is fetched only to be hashed; a `runner.remote_files.Fetching`."""
+class Readback:
+    """A file that is fetched only to be looked at; a `runner.remote_files.Fetching`.
 
-    __slots__ = ("_digest", "_done", "_file", "size_bytes", "source")
+    `look` is given the open file and its size, in the transport's thread; `done` what it has returned, or the error.
+    """
 
-    def __init__(self, path: str, size_bytes: int, done: OnDigest) -> None:
+    __slots__ = ("_done", "_file", "_look", "_seen", "size_bytes", "source")
+
+    def __init__(
+        self,
+        path: str,
+        size_bytes: int,
+        look: Callable[[int, int], T],
+        done: Callable[[T | None, StepError | None], None],
+    ) -> None:
         self.source = path
         self.size_bytes = size_bytes
-        self._done = done
+        self._look = look
+        self._done: Callable[[Any, StepError | None], None] = done
         self._file: IO[bytes] | None = None
-        self._digest: Digest | None = None
+        self._seen: object = None
 
     def open(self) -> int:
         try:
@@ -102,10 +114,10 @@ class _Readback:
                 f"{self.source!r} could not be read back: {received_bytes:,} of {self.size_bytes:,} bytes came",
                 hint="Another program is writing to it, or the server's storage is damaged.",
             )
-        self._digest = Digest(hash_file(self._file.fileno()), "readback")
+        self._seen = self._look(self._file.fileno(), self.size_bytes)
 
     def publish(self) -> None:
-        """Nothing comes of it but the digest."""
+        """Nothing comes of it but what was seen."""
 
     def discard(self) -> None:
         if self._file is not None:
@@ -113,4 +125,8 @@ class _Readback:
             self._file = None
 
     def finish(self, error: StepError | None) -> None:
-        self._done(self.source, self._digest, error)
+        self._done(self._seen, error)
+
+
+def _hash_readback(fd: int, size_bytes: int) -> Digest:
+    return Digest(hash_file(fd), "readback")

@@ -31,8 +31,16 @@ from runner.remote_files import (
     WantedAttributes,
     Written,
 )
-from runner.results import CopyResult, Verified
+from runner.results import Change, ChangeAction, CopyResult, Verified
 from runner.transfer.backup import backup_names, free_remote_path
+from runner.transfer.changes import (
+    can_be_diffed,
+    diff_texts,
+    explain_difference,
+    explain_permissions,
+    read_local,
+    read_remote,
+)
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.local_files import (
@@ -79,7 +87,15 @@ class Surroundings:
     is_check: bool
     on_progress: Callable[[int, int], None]
     cancellation: Cancellation
+    # Told of every change before it is made; None if nobody wants to know. With `is_diff` small texts are compared.
+    on_change: Callable[[Change], None] | None = None
+    is_diff: bool = False
     open_local_folder: Callable[[str], LocalFolder] | None = None
+
+    def tell(self, change: Change) -> None:
+        """Something is about to be changed."""
+        if self.on_change is not None:
+            self.on_change(change)
 
 
 def copy_file(copy: CopyFileFromEngine | CopyFileToEngine, around: Surroundings) -> CopyResult:
@@ -112,6 +128,7 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         )
         if not is_known:
             decision = replace(decision, warnings=(*decision.warnings, "the server does not tell what is there"))
+        _tell_change(copy, decision, source.status, destination, around)
         if around.is_check or decision.action in ("nothing", "leave"):
             return _summarise(copy, decision, source.status, around, sha256)
         if decision.action == "chmod":
@@ -248,6 +265,7 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         new_file_permissions=permissions_by_umask(),
         has_same_hash=sha256 is not None,
     )
+    _tell_change(copy, decision, source, destination, around)
     if around.is_check or decision.action in ("nothing", "leave"):
         return _summarise(copy, decision, source, around, sha256)
     if decision.action == "chmod":
@@ -340,6 +358,30 @@ def _change_remote_permissions(
         unchanged = Decision("nothing", decision.wanted, ("the server refused to preserve permissions",))
         return _summarise(copy, unchanged, source, around)
     return _summarise(copy, decision, source, around)
+
+
+def _tell_change(
+    copy: CopyFile, decision: Decision, source: FileStatus, destination: FileStatus | None, around: Surroundings
+) -> None:
+    """Say what is about to be changed, and why, if somebody wants to know."""
+    action = decision.action
+    if around.on_change is None or action in ("nothing", "leave"):
+        return
+    if action == "chmod":
+        why = explain_permissions(destination.permissions if destination else None, decision.wanted.permissions)
+        around.tell(Change("chmod", copy.destination, why))
+        return
+    diff = ""
+    if around.is_diff and can_be_diffed(source, destination):
+        is_upload = isinstance(copy, CopyFileFromEngine)
+        here = copy.source if is_upload else copy.destination
+        there = copy.destination if is_upload else copy.source
+        local = b"" if destination is None and not is_upload else read_local(here, follows_links=True)
+        remote = b"" if destination is None and is_upload else read_remote(around.remote, there)
+        old, new = (remote, local) if is_upload else (local, remote)
+        diff = diff_texts(old, new, copy.destination)
+    kind: ChangeAction = "create" if action == "create" else "replace"
+    around.tell(Change(kind, copy.destination, explain_difference(copy, source, destination), source.size_bytes, diff))
 
 
 def _same_hash(remote_path: str, local_sha256: str | None, around: Surroundings) -> str | None:

@@ -15,7 +15,8 @@ from runner.errors import (
 )
 from runner.plan import CreateFolder, ListFolder, LookAtPath, Operation, RemovePath, RenamePath
 from runner.remote_files import FileStatus, Published, WantedAttributes
-from runner.results import FolderCreation, Output, Renaming
+from runner.results import Change, FolderCreation, Output, Renaming
+from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.removal import remove_path
@@ -54,6 +55,7 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
         warnings = _require_folder_above(mode.destination, around, "'mode_name: create_directory' makes it.")
     else:
         _require_replaceable(mode, source, destination, around)
+    around.tell(Change("rename", mode.source, f"→ {mode.destination}"))
     if around.is_check:
         return replace(_renamed(mode, "would be renamed", destination, None), warnings=warnings)
     with around.cancellation.deferred(CLEAN_UP_SECONDS):
@@ -140,6 +142,7 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
         )
     if mode.permissions is None or found.permissions == mode.permissions:
         return FolderCreation(message="already there", path=mode.path)
+    around.tell(Change("chmod", f"{path}/", explain_permissions(found.permissions, mode.permissions)))
     becomes = "would become" if around.is_check else "set to"
     if not around.is_check:
         around.remote.set_attributes(path, WantedAttributes(mode.permissions, None))
@@ -157,10 +160,12 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
         warnings = _require_folder_above(path, around, "'parents: true' makes it as well.")
     if around.is_check:
         created = _missing_folders(path, around) if mode.parents else (path,)
+        _tell_created(created, around)
         return FolderCreation(
             message="would be created", path=mode.path, created=created, is_change=True, warnings=warnings
         )
     made = around.remote.create_folder(path, mode.permissions)
+    _tell_created(tuple(made), around)
     if mode.permissions is not None:
         try:
             # What the server's umask has taken away.
@@ -169,6 +174,11 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
             around.remote.remove_folders(made)
             raise
     return FolderCreation(message="created", path=mode.path, created=tuple(made), is_change=True)
+
+
+def _tell_created(folders: tuple[str, ...], around: Surroundings) -> None:
+    for folder in folders:
+        around.tell(Change("make folder", f"{folder}/"))
 
 
 def _missing_folders(path: str, around: Surroundings) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from runner.errors import FileRefused, SafetyLimitHeld, StepError
 from runner.plan import RemovePath
 from runner.remote_files import Batch, Errand, FileStatus
-from runner.results import Removal
+from runner.results import Change, Removal
 from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.failures import Failures
@@ -37,6 +37,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
             raise missing(path, around)
         return Removal(message="not there", path=path, removed=0)
     if not found.is_directory:
+        around.tell(Change("delete", path))
         if not around.is_check:
             remote.remove(path)
         return _conclude(path, 1, around)
@@ -48,6 +49,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
             f"the folder {path!r} on {around.peer} is not empty, so it was not removed",
             hint="'recursive: true' removes it with all that is in it.",
         )
+    around.tell(Change("delete", f"{path.rstrip('/')}/"))
     if not around.is_check:
         remote.remove_folder(path)
     return _conclude(path, 1, around)
@@ -173,7 +175,9 @@ class _Sweep:
     def _remove(self, folder: _Folder, path: str, status: FileStatus) -> None:
         if status.is_directory:
             self._enter(_Folder(path, folder))
-        elif self._around.is_check:
+            return
+        self._around.tell(Change("delete", path))
+        if self._around.is_check:
             self._gone(folder)
         else:
             self._batch.run(Errand("remove", path, functools.partial(self._removed, folder)))
@@ -205,11 +209,13 @@ class _Sweep:
             if folder.must_stay:
                 if folder.parent is not None:
                     folder.parent.must_stay = True
-            elif self._around.is_check:
-                self.removed += 1
             else:
-                self._batch.run(Errand("remove folder", folder.path, functools.partial(self._folder_removed, folder)))
-                return
+                self._around.tell(Change("delete", f"{folder.path.rstrip('/')}/"))
+                if not self._around.is_check:
+                    done = functools.partial(self._folder_removed, folder)
+                    self._batch.run(Errand("remove folder", folder.path, done))
+                    return
+                self.removed += 1
             folder = folder.parent
 
     def _folder_removed(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:

@@ -94,6 +94,7 @@ class TreeDown(TreeWalk):
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
         self.root.was_made = True
         self.tally.folders_changed += 1
+        self.changes.tell_folder("make folder", "")
 
     def copy_all(self, batch: Batch) -> None:
         if self.copy.links == "follow":
@@ -170,6 +171,7 @@ class TreeDown(TreeWalk):
                 )
             else:
                 folder.is_touched = True
+                self.changes.tell("link", path, f"→ {errand.answer}")
                 self._make_link(path, errand.answer, self.backup_of_link(folder, path, destination))
 
         self.batch.run(Errand("read link", self.source_path(path), compare))

@@ -22,6 +22,8 @@ def remove_extras(walk: TreeWalk, batch: Batch) -> SafetyLimitHeld | None:
             hint=f"'max_delete' is {limit}. Check the source, or raise it.",
         )
     walk.tally.removed = len(wanted)
+    for path, is_folder in wanted:
+        (walk.changes.tell_folder if is_folder else walk.changes.tell)("delete", path)
     if walk.around.is_check:
         return None
     for path, is_folder in wanted:

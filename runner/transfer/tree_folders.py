@@ -13,6 +13,10 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
         wanted = _wanted_of_folder(walk, folder)
         if wanted == NOTHING_WANTED:
             continue
+        if folder.destination is not None and not folder.was_made:
+            # That the time of a folder is set back when something in it has changed is no change worth telling.
+            told = wanted._replace(modified_at_seconds=None) if folder.is_touched else wanted
+            walk.changes.tell_attributes(folder.path, folder.destination, told, is_folder=True)
         if walk.around.is_check:
             is_new = folder.destination is None
             walk.tally.folders_changed += not is_new and not folder.is_touched

@@ -61,7 +61,9 @@ class TreeUp(TreeWalk):
             )
         self.root = Folder("", source, destination, real_path=os.path.realpath(self.source_root))
         self.root.was_made = destination is None and not self.around.is_check
-        self.tally.folders_changed += self.root.was_made
+        if self.root.was_made:
+            self.tally.folders_changed += 1
+            self.changes.tell_folder("make folder", "")
         self.root.is_there = destination is not None or self.root.was_made
 
     def _claim_root(self) -> FileStatus | None:
@@ -151,6 +153,7 @@ class TreeUp(TreeWalk):
             )
             return
         folder.is_touched = True
+        self.changes.tell("link", path, f"→ {target}")
         backup = self.backup_of_link(folder, path, destination)
         if self.around.is_check:
             self.tally.links_changed += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
 from runner.plan import CopyDirectory, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import Batch, FileStatus, WantedAttributes
+from runner.results import Change
 from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.checksums import HASHED_AT_ONCE, Pair, compare_many
@@ -23,6 +25,7 @@ from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.filters import Filter
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import TemporaryNames
+from runner.transfer.tree_changes import TreeChanges
 from runner.transfer.tree_tally import Tally
 
 Entries = dict[str, FileStatus]
@@ -72,6 +75,7 @@ class TreeWalk(ABC):
         self.filter = Filter(copy.include, copy.exclude)
         self._has_patterns = bool(copy.include or copy.exclude)
         self.tally = Tally(copy, around.is_check)
+        self.changes = TreeChanges(self)
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
         self.names = TemporaryNames(f"{_owner(self.around.peer, copy)}.{os.getpid():x}.")
@@ -191,6 +195,7 @@ class TreeWalk(ABC):
             self.folders.append(folder)
             if not folder.is_there:
                 self.tally.folders_changed += 1
+                self.changes.tell_folder("make folder", folder.path)
         doubtful = find_doubtful(entries, destination)
         if self.copy.backup:
             folder.taken = destination
@@ -231,6 +236,7 @@ class TreeWalk(ABC):
             return
         folder.is_there = folder.was_made = True
         self.tally.folders_changed += 1
+        self.changes.tell_folder("make folder", folder.path)
         if folder.parent is not None:
             folder.parent.is_touched = True
         for then in waiting:
@@ -377,7 +383,7 @@ class TreeWalk(ABC):
             case "leave":
                 self.tally.left_alone += 1
             case "chmod":
-                self._change_permissions(path, decision.wanted.permissions)
+                self._change_permissions(path, destination, decision.wanted)
             case _:
                 self._begin_copy(folder, name, source, destination)
 
@@ -393,9 +399,11 @@ class TreeWalk(ABC):
             and None not in destination
         )
 
-    def _change_permissions(self, path: str, permissions: int | None) -> None:
+    def _change_permissions(self, path: str, found: FileStatus, wanted: WantedAttributes) -> None:
+        permissions = wanted.permissions
         if permissions is None:
             return
+        self.changes.tell_attributes(path, found, WantedAttributes(permissions, None), is_folder=False)
         if self.around.is_check:
             self.tally.files_changed += 1
         else:
@@ -412,9 +420,13 @@ class TreeWalk(ABC):
             self.tally.fail(path, error)
 
     def _begin_copy(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
-        path = folder.child(name)
         folder.is_touched = True
         self.tally.bytes_changed += source.size_bytes or 0
+        copy = functools.partial(self._copy_now, folder, name, source, destination)
+        self.changes.tell_file(folder.child(name), source, destination, copy)
+
+    def _copy_now(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
+        path = folder.child(name)
         backup = self.backup_path(folder, name, destination)
         if self.around.is_check:
             self.tally.files_changed += 1
@@ -486,8 +498,10 @@ class TreeWalk(ABC):
             def report(done_bytes: int, total_bytes: int, before: int = done) -> None:
                 self.around.on_progress(before + done_bytes, max(self.tally.bytes_changed, before + done_bytes))
 
+            # What is certain has been told already.
+            tell = functools.partial(self._tell_of_large, path) if is_unsure and self.around.on_change else None
             try:
-                result = copy_file(copy, replace(self.around, on_progress=report))
+                result = copy_file(copy, replace(self.around, on_progress=report, on_change=tell))
             except StepError as error:
                 if error.exit_code == 4:
                     raise
@@ -505,6 +519,9 @@ class TreeWalk(ABC):
             self.tally.keep(result.backup)
             for warning in result.warnings:
                 self.tally.warn(warning)
+
+    def _tell_of_large(self, path: str, change: Change) -> None:
+        self.around.tell(change._replace(path=path))
 
     # What the source lacks; `tree_extras.py` removes it.
 

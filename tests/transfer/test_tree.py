@@ -28,7 +28,7 @@ from tests.servers.endpoint import Endpoint
 from tests.servers.file_session import FileServer
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import FaultProxy, Trigger
-from tests.transfer.trees import change_tree, make_tree, picture
+from tests.transfer.trees import Picture, change_tree, make_tree, picture
 
 TREE_TRIALS = int(os.environ.get("TREE_TRIALS", "3"))
 
@@ -53,6 +53,13 @@ class Tree:
 
     def play(self, *arguments: str, **options: Any) -> Outcome:
         return self.runner.play([self.step(**options)], *arguments)
+
+    def changes(self, *arguments: str, **options: Any) -> list[dict[str, Any]]:
+        """What a play says that it changes, or would change."""
+        outcome = self.play(*arguments, **options)
+        assert outcome.exit_code == 0, outcome.output
+        assert outcome.step["changes_total"] == len(outcome.step["changes"])
+        return sorted(outcome.step["changes"], key=lambda change: (change["path"], change["action"]))
 
     def play_well(self, *arguments: str, **options: Any) -> dict[str, Any]:
         """Play, which must succeed: status and counts."""
@@ -90,6 +97,56 @@ def test_random_trees_come_out_identical_and_check_foretold_it(
         again = tree.play_well(delete=True, max_delete=1000)
         assert (again["status"], again["files_changed"], again["removed"]) == ("ok", 0, 0)
         change_tree(tree.source, f"{seed} {round_number}")
+
+
+@both_ways
+@pytest.mark.parametrize("seed", range(TREE_TRIALS))
+@pytest.mark.parametrize("compare", ["size_mtime", "checksum"])
+def test_check_names_everything_that_play_changes_and_nothing_else(
+    runner: Runner, server: Endpoint, is_upload: bool, compare: str, seed: int
+) -> None:
+    tree = Tree(runner, server, is_upload=is_upload)
+    options = {"delete": True, "max_delete": 1000, "compare": compare}
+    make_tree(tree.source, f"plan {seed}")
+    (tree.source / "large").write_bytes(bytes(9_000_000))
+    for round_number in range(3):
+        before = picture(tree.destination) if tree.destination.exists() else {}
+        foretold = tree.changes("--check", "--diff", **options)
+        assert (picture(tree.destination) if tree.destination.exists() else {}) == before
+
+        assert tree.changes("-v", **options) == foretold
+        after = picture(tree.destination)
+        assert {change["path"].rstrip("/") for change in foretold} >= differing(before, after)
+        assert sorted(action_of(before, after, change["path"]) for change in foretold) == sorted(
+            change["action"] for change in foretold
+        )
+
+        assert tree.changes("--check", **options) == []
+        change_tree(tree.source, f"plan {seed} {round_number}")
+        (tree.source / "large").write_bytes(b"%d" % round_number + bytes(9_000_000))
+
+
+def differing(before: Picture, after: Picture) -> set[str]:
+    """Paths whose kind, content or mode differs; a folder's time changes with what is in it."""
+
+    def shown(entry: tuple[str, int, int, bytes] | None) -> object:
+        return entry and (entry[0], entry[1], entry[3])
+
+    return {path for path in before.keys() | after.keys() if shown(before.get(path)) != shown(after.get(path))}
+
+
+def action_of(before: Picture, after: Picture, path: str) -> str:
+    """What has happened to a path, to judge by its looks before and after."""
+    old, new = before.get(path.rstrip("/")), after.get(path.rstrip("/"))
+    if new is None:
+        return "delete"
+    if new[0] == "link":
+        return "link"
+    if new[0] == "folder":
+        return "make folder" if old is None else "chmod"
+    if old is None:
+        return "create"
+    return "replace" if old[0] == "link" or (old[2], old[3]) != (new[2], new[3]) else "chmod"
 
 
 @both_ways
