@@ -244,7 +244,7 @@ def test_the_traceback_of_a_bug(runner: Runner, sshd: OpenSSHServer, monkeypatch
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError(EVIL) from ValueError(f"\n{EVIL}")
 
-    monkeypatch.setattr("runner.execution.run.copy_file", fail)
+    monkeypatch.setattr("runner.execution.modes.copy_file", fail)
     outcome = runner.play([step(sshd, upload("source", "a"))])
     assert outcome.exit_code == 1
     assert "MARK" in outcome.stderr
