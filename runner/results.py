@@ -39,7 +39,7 @@ class Entry(NamedTuple):
         return facts if self.type != "link" else {**facts, "target": self.target}
 
 
-ChangeAction = Literal["create", "replace", "chmod", "link", "make folder", "rename", "delete"]
+ChangeAction = Literal["create", "replace", "chmod", "link", "mkdir", "rename", "delete"]
 
 
 class Change(NamedTuple):

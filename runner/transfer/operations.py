@@ -178,7 +178,7 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
 
 def _tell_created(folders: tuple[str, ...], around: Surroundings) -> None:
     for folder in folders:
-        around.tell(Change("make folder", f"{folder}/"))
+        around.tell(Change("mkdir", f"{folder}/"))
 
 
 def _missing_folders(path: str, around: Surroundings) -> tuple[str, ...]:

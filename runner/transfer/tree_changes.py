@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from runner.errors import StepError
-from runner.remote_files import NOTHING_WANTED, FileStatus, WantedAttributes
+from runner.plan import CopyDirectory
+from runner.remote_files import NOTHING_WANTED, Batch, FileStatus, WantedAttributes
 from runner.results import Change, ChangeAction
 from runner.transfer.changes import can_be_diffed, diff_texts, explain_attributes, explain_difference, read_local
 from runner.transfer.checksums import Readback
+from runner.transfer.copy import Surroundings
 
-if TYPE_CHECKING:
-    from runner.transfer.tree_walk import TreeWalk
+
+class Walk(Protocol):
+    """What is asked of the walk whose changes are told."""
+
+    copy: CopyDirectory
+    around: Surroundings
+    is_upload: bool
+    batch: Batch
+
+    def source_path(self, path: str) -> str: ...
+    def destination_path(self, path: str) -> str: ...
 
 
 class TreeChanges:
     """What one walk tells; it costs nothing where nobody wants to know."""
 
-    def __init__(self, walk: TreeWalk) -> None:
+    def __init__(self, walk: Walk) -> None:
         self._walk = walk
         self._copy = walk.copy
         self._around = walk.around

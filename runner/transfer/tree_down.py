@@ -94,7 +94,7 @@ class TreeDown(TreeWalk):
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
         self.root.was_made = True
         self.tally.folders_changed += 1
-        self.changes.tell_folder("make folder", "")
+        self.changes.tell_folder("mkdir", "")
 
     def copy_all(self, batch: Batch) -> None:
         if self.copy.links == "follow":

@@ -63,7 +63,7 @@ class TreeUp(TreeWalk):
         self.root.was_made = destination is None and not self.around.is_check
         if self.root.was_made:
             self.tally.folders_changed += 1
-            self.changes.tell_folder("make folder", "")
+            self.changes.tell_folder("mkdir", "")
         self.root.is_there = destination is not None or self.root.was_made
 
     def _claim_root(self) -> FileStatus | None:

@@ -195,7 +195,7 @@ class TreeWalk(ABC):
             self.folders.append(folder)
             if not folder.is_there:
                 self.tally.folders_changed += 1
-                self.changes.tell_folder("make folder", folder.path)
+                self.changes.tell_folder("mkdir", folder.path)
         doubtful = find_doubtful(entries, destination)
         if self.copy.backup:
             folder.taken = destination
@@ -236,7 +236,7 @@ class TreeWalk(ABC):
             return
         folder.is_there = folder.was_made = True
         self.tally.folders_changed += 1
-        self.changes.tell_folder("make folder", folder.path)
+        self.changes.tell_folder("mkdir", folder.path)
         if folder.parent is not None:
             folder.parent.is_touched = True
         for then in waiting:

@@ -126,6 +126,60 @@ def test_check_names_everything_that_play_changes_and_nothing_else(
         (tree.source / "large").write_bytes(b"%d" % round_number + bytes(9_000_000))
 
 
+@both_ways
+def test_diff_shows_how_small_texts_differ_and_nothing_else(runner: Runner, server: Endpoint, is_upload: bool) -> None:
+    tree = Tree(runner, server, is_upload=is_upload)
+    for folder in (tree.source, tree.destination):
+        folder.mkdir(parents=True)
+    contents: dict[str, tuple[bytes | None, bytes]] = {
+        "text": (b"alpha\nbeta\n", b"alpha\nBETA"),
+        "escape": (b"", b"\x1b[2J\n"),
+        "binary": (b"\0one", b"\0two!"),
+        "latin": (b"caf\xe9", b"th\xe9!"),
+        "large": (b"x\n" * 40_000, b"y\n" * 40_001),
+        "new": (None, b"first line\n"),
+    }
+    for name, (old, new) in contents.items():
+        (tree.source / name).write_bytes(new)
+        if old is not None:
+            (tree.destination / name).write_bytes(old)
+            os.utime(tree.destination / name, (1, 1))
+
+    checked = tree.play("--check", "--diff")
+    played = tree.play("--diff")
+
+    assert picture(tree.destination) == picture(tree.source)
+    for outcome in (checked, played):
+        assert outcome.exit_code == 0, outcome.output
+        shown = [line.strip() for line in outcome.stdout.splitlines()]
+        at = shown.index("--- old text")
+        assert shown[at : at + 7] == [
+            *("--- old text", "+++ new text", "@@ -1,2 +1,2 @@", "alpha", "-beta", "+BETA"),
+            "\\ No newline at end of file",
+        ]
+        assert "+first line" in shown
+        assert "+\\x1b[2J" in shown
+        assert len([line for line in shown if line.startswith("--- old")]) == 3
+        assert "diff" not in outcome.step["changes"][0]
+
+
+def test_check_cannot_change_anything_even_by_mistake(
+    runner: Runner, sshd: OpenSSHServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree(runner, sshd, is_upload=True)
+    make_tree(tree.source, "mistake", entries=5)
+    monkeypatch.setattr(
+        "runner.transfer.tree_up.TreeUp._claim_root",
+        lambda walk: walk.around.remote.claim_folder(walk.destination_root),
+    )
+
+    outcome = tree.play("--check")
+
+    assert outcome.exit_code == 1, outcome.output
+    assert "--check must change nothing, but was to claim_folder" in outcome.output
+    assert not tree.destination.exists()
+
+
 def differing(before: Picture, after: Picture) -> set[str]:
     """Paths whose kind, content or mode differs; a folder's time changes with what is in it."""
 
@@ -143,7 +197,7 @@ def action_of(before: Picture, after: Picture, path: str) -> str:
     if new[0] == "link":
         return "link"
     if new[0] == "folder":
-        return "make folder" if old is None else "chmod"
+        return "mkdir" if old is None else "chmod"
     if old is None:
         return "create"
     return "replace" if old[0] == "link" or (old[2], old[3]) != (new[2], new[3]) else "chmod"
