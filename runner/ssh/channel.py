@@ -21,6 +21,8 @@ from runner.ssh.pacing import LOOK_UP_SECONDS, Pace
 
 # What is kept of a command's complaints, and what nobody complains beyond: to take it would look like progress for ever.
 MAX_STDERR_BYTES = 4096
+# Of what a command complains of, so much is told.
+MAX_STDERR_CHARACTERS = 500
 MAX_STDERR_TOTAL_BYTES = 1024 * 1024
 FINISH_REQUEST_SECONDS = 2.0
 # The server is told to go on well before its window is used up.
@@ -321,7 +323,8 @@ class Channel:
         """The beginning of what the command wrote to its standard error."""
         lines = bytes(self._stderr).decode("utf-8", "replace").splitlines()
         # An sshd in debug mode talks there as well.
-        return " ".join(line.strip() for line in lines if not line.startswith("debug")).strip()
+        text = " ".join(line.strip() for line in lines if not line.startswith("debug")).strip()
+        return text if len(text) <= MAX_STDERR_CHARACTERS else f"{text[:MAX_STDERR_CHARACTERS]}…"
 
     @property
     def is_closed(self) -> bool:
