@@ -80,7 +80,7 @@ def is_below(module: str, door: str) -> bool:
 
 def test_there_is_something_to_check() -> None:
     assert len(MODULES) > 40
-    assert "fabric" in IMPORTS["runner.ssh.connection"]
+    assert "fabric" in IMPORTS["runner.ssh.opening"]
     parts = {part_of(module) for module in MODULES}
     assert parts >= VALUES
     assert parts >= PARTS.keys()

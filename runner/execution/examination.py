@@ -19,8 +19,9 @@ from runner.scp.files import ScpFiles
 from runner.sftp.disk_space import ask_disk_space
 from runner.sftp.files import SftpFiles
 from runner.shell.shell import CHECKSUM_COMMANDS, Shell, StartCommand
-from runner.ssh.connection import Connection, open_connection
+from runner.ssh.connection import Connection
 from runner.ssh.jump_hosts import open_hops
+from runner.ssh.opening import open_connection
 
 LOGIN_FOLDER = "."
 

@@ -12,8 +12,9 @@ from functools import partial
 from runner.cancellation import Cancellation, Deadline
 from runner.plan import Endpoint, Step
 from runner.remote_files import RemoteFiles
-from runner.ssh.connection import Connection, open_connection
+from runner.ssh.connection import Connection
 from runner.ssh.jump_hosts import open_hops
+from runner.ssh.opening import open_connection
 
 # Neither is needed before the login is over.
 NEEDED_NEXT = ("runner.execution.protocols", "runner.execution.modes")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.errors import PlaybookInvalid, UsageError
 from runner.plan import ConnectorType, Endpoint, Hop, Play, Step, Target
-from runner.playbook.document import Decrypted, PositionedList, PositionedMap, parse, read_text
+from runner.playbook.document import PositionedList, PositionedMap, parse, read_text
 from runner.playbook.inputs import (
+    Filled,
     InputProblem,
     read_endpoint,
     read_seconds,
@@ -21,16 +21,13 @@ from runner.playbook.inputs import (
 )
 from runner.playbook.jump_hosts import MAX_HOPS, JumpHost, JumpHosts
 from runner.playbook.modes import read_mode
+from runner.playbook.rendering import Rendering
 from runner.playbook.secrets import note_variables, redact_problems
-from runner.playbook.ssh_config import SshConfig
-from runner.playbook.ssh_config_inputs import Filled, fill_in
 from runner.playbook.targets import ANY_MODE, gather_targets, target_of
-from runner.playbook.templating import COMMAND_LINE, Scope, TemplateProblem, Templates, ValueUnknown
+from runner.playbook.templating import COMMAND_LINE, Scope, Templates
 from runner.playbook.validation import (
     connector_keys,
-    is_template,
     nearest,
-    secret_keys,
     show,
     validate_connector,
     validate_jump_host,
@@ -42,6 +39,7 @@ from runner.redaction import Redactor
 
 if TYPE_CHECKING:
     from runner.findings import Survey
+    from runner.playbook.ssh_config import SshConfig
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
 DEFAULT_STALL_TIMEOUT_SECONDS = 60
@@ -49,23 +47,6 @@ DEFAULT_DELAY_SECONDS = 5.0
 DEFAULT_TRANSFERS = 256
 MAX_TIMEOUT_SECONDS = 604_800
 
-_NUMBER_INPUTS = (
-    "port",
-    "port_number",
-    "connect_timeout",
-    "keepalive_interval",
-    "stall_timeout",
-    "transfers",
-    "retries",
-    "max_delete",
-)
-_DECIMAL_INPUTS = ("delay", "timeout")
-_DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
-_BOOLEAN_INPUTS = (
-    *("atomic", "resume", "create_parents", "backup", "delete"),
-    *("recursive", "missing_ok", "overwrite", "parents", "ssh_config"),
-)
-_MAX_DIGITS = 20
 _NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "retries": ("a whole number from 0 to 1,000", lambda value: 0 <= value <= 1000 and value % 1 == 0),
     "delay": ("a number of seconds from 0 to 86,400", lambda value: 0 <= value <= 86_400),
@@ -173,8 +154,8 @@ class _Builder:
         self._folder = Path(path).absolute().parent
         self._problems = validate_playbook(data)
         self._redactor = vault.redactor
-        self._templates = Templates(self._folder, vault, runs_commands=runs_commands)
-        self._unknown_count = 0
+        templates = Templates(self._folder, vault, runs_commands=runs_commands)
+        self._rendering = Rendering(templates, vault.redactor, lambda problem: self._problems.append(problem))
         self._start = Location(path, 1, 1)
         sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
         self._sections = sections
@@ -191,7 +172,7 @@ class _Builder:
     def build(self) -> Play:
         """The play, or `PlaybookInvalid` with everything that is wrong."""
         steps = self._build_steps()
-        name = self._render_key(self._sections, "name", {**self._play_scope, **self._extra_vars})
+        name = self._rendering.key(self._sections, "name", {**self._play_scope, **self._extra_vars})
         for warning in redact_problems(collect_problems(self._warnings), self._redactor):
             self._warn(warning)
         if self._problems:
@@ -237,7 +218,7 @@ class _Builder:
         merged.put("mode", ANY_MODE, place, place)
         item, has_way = PositionedMap(place), "proxy_jump" in merged
         hops = self._build_hops(item, name, merged)
-        inputs = self._render_inputs(merged, self._step_scope(item, section, name, merged))
+        inputs = self._rendering.inputs(merged, self._step_scope(item, section, name, merged))
         if self._problems:
             return None
         filled = self._fill_in(inputs, has_way=has_way)
@@ -284,8 +265,8 @@ class _Builder:
         if "workdir" not in sections:
             return str(self._folder)
         try:
-            value = self._render_key(sections, "workdir", {**self._play_scope, **self._extra_vars})
-            if self._unknown_count:
+            value = self._rendering.key(sections, "workdir", {**self._play_scope, **self._extra_vars})
+            if self._rendering.unknown_count:
                 return str(self._folder)
             return read_workdir(value, sections.value_locations["workdir"], str(self._folder))
         except InputProblem as error:
@@ -293,7 +274,7 @@ class _Builder:
             return str(self._folder)
 
     def _build_step(self, index: int, item: PositionedMap) -> Step | None:
-        before, unknown_before = len(self._problems), self._unknown_count
+        before, unknown_before = len(self._problems), self._rendering.unknown_count
         connection_name, connection = self._find_connection(item)
         if len(self._problems) > before:
             return None
@@ -301,12 +282,12 @@ class _Builder:
         scope = self._step_scope(item, connection, connection_name, merged)
         has_way = "proxy_jump" in merged
         hops = self._build_hops(item, connection_name, merged)
-        inputs = self._render_inputs(merged, scope)
-        name = self._render_key(item, "name", scope)
+        inputs = self._rendering.inputs(merged, scope)
+        name = self._rendering.key(item, "name", scope)
         retries = self._read_number(item, "retries", scope, 0)
         delay_seconds = self._read_number(item, "delay", scope, DEFAULT_DELAY_SECONDS)
         timeout_seconds = self._read_number(item, "timeout", scope, 0.0) if "timeout" in item else None
-        if len(self._problems) > before or self._unknown_count > unknown_before:
+        if len(self._problems) > before or self._rendering.unknown_count > unknown_before:
             # What can be said without the values that could not be filled in.
             self._problems += validate_connector(merged, item.location, templates_allowed=True)
             return None
@@ -329,6 +310,10 @@ class _Builder:
             path = read_ssh_config(inputs, self._workdir)
             if path is False:
                 return Filled(inputs)
+            # Few playbooks have one.
+            from runner.playbook.ssh_config import SshConfig
+            from runner.playbook.ssh_config_inputs import fill_in
+
             if path not in self._ssh_configs:
                 self._ssh_configs[path] = SshConfig(path, inputs.value_locations["ssh_config"])
             filled = fill_in(inputs, self._ssh_configs[path], self._workdir, has_way=has_way)
@@ -343,9 +328,9 @@ class _Builder:
         if key not in item:
             return default
         location = item.value_locations[key]
-        unknown_before = self._unknown_count
-        value = self._render_input(key, item[key], location, scope)
-        if self._unknown_count > unknown_before:
+        unknown_before = self._rendering.unknown_count
+        value = self._rendering.input(key, item[key], location, scope)
+        if self._rendering.unknown_count > unknown_before:
             return default
         wanted, is_right = _NUMBER_RULES[key]
         if isinstance(value, int | float) and not isinstance(value, bool) and is_right(value):
@@ -362,7 +347,9 @@ class _Builder:
             return ()
 
         def fill_in(template: str, location: Location, owner: str | None) -> Any:
-            return self._render(template, location, self._step_scope(item, self._connection(owner), owner, merged))
+            return self._rendering.value(
+                template, location, self._step_scope(item, self._connection(owner), owner, merged)
+            )
 
         jump_hosts = JumpHosts(self._defaults, self._connections, fill_in)
         found = jump_hosts.find(value, merged.value_locations["proxy_jump"], connection_name)
@@ -378,11 +365,11 @@ class _Builder:
 
     def _build_hop(self, item: PositionedMap, found: JumpHost, *, is_first: bool) -> tuple[Hop, ...]:
         """A jump host, behind those that lead to it by its SSH configuration."""
-        before, unknown_before = len(self._problems), self._unknown_count
+        before, unknown_before = len(self._problems), self._rendering.unknown_count
         connection = self._connection(found.owner)
         scope = self._step_scope(item, connection, found.owner, found.inputs)
-        inputs = self._render_inputs(found.inputs, scope)
-        if len(self._problems) > before or self._unknown_count > unknown_before:
+        inputs = self._rendering.inputs(found.inputs, scope)
+        if len(self._problems) > before or self._rendering.unknown_count > unknown_before:
             self._problems += validate_jump_host(found.inputs, found.location, templates_allowed=True)
             return ()
         has_way = bool(found.name and connection and "proxy_jump" in connection)
@@ -471,59 +458,6 @@ class _Builder:
         scope |= _variables(_map(item.get("vars")))
         return {**scope, **self._extra_vars}
 
-    def _render_inputs(self, merged: PositionedMap, scope: Scope) -> PositionedMap:
-        """The merged inputs, filled in; secrets are noted, and an empty one is a problem."""
-        inputs = PositionedMap(merged.location)
-        for key, value in merged.items():
-            place = merged.value_locations[key]
-            inputs.put(key, self._render_input(key, value, place, scope), merged.key_locations[key], place)
-        return inputs
-
-    def _render_input(self, key: str, value: Any, location: Location, scope: Scope) -> Any:
-        if isinstance(value, PositionedMap):
-            rendered = PositionedMap(value.location)
-            for inner, item in value.items():
-                place = value.value_locations[inner]
-                rendered.put(inner, self._render_input(inner, item, place, scope), value.key_locations[inner], place)
-            return rendered
-        if not isinstance(value, PositionedList) and not is_template(value) and key not in secret_keys():
-            return _coerce(key, value) if isinstance(value, Decrypted) else value
-        with self._templates.watching_lookups() as lookups:
-            hidden = lookups.values if key in secret_keys() or key == "authentication" else set[str]()
-            result = self._render(value, location, scope, hidden)
-        environment_names = lookups.environment_names
-        if key in secret_keys() and isinstance(result, str):
-            self._note_secret(key, result, location, environment_names)
-        if key == "authentication" and isinstance(result, PositionedMap):
-            for inner in secret_keys() & result.keys():
-                if isinstance(result[inner], str):
-                    self._note_secret(inner, result[inner], result.value_locations[inner], environment_names)
-        return _coerce(key, result) if is_template(value) else result
-
-    def _note_secret(self, key: str, secret: str, location: Location, environment_names: set[str]) -> None:
-        if secret.strip():
-            self._redactor.add(secret)
-            return
-        source = ""
-        if environment_names:
-            source = f": the environment variable {' or '.join(sorted(environment_names))} is empty"
-        hint = "CI systems give empty variables to jobs that may not see a secret: check where it is allowed."
-        self._problems.append(Problem(location, f"the secret '{key}' is empty{source}", hint))
-
-    def _render_key(self, section: PositionedMap, key: str, scope: Scope) -> Any:
-        return self._render(section[key], section.value_locations[key], scope) if key in section else None
-
-    def _render(self, value: Any, location: Location, scope: Scope, hidden: Collection[str] = ()) -> Any:
-        """The value filled in; None if that is not possible. `hidden` fills up with what an error may not quote."""
-        try:
-            return self._templates.render(value, location, scope)
-        except ValueUnknown:
-            self._unknown_count += 1
-        except TemplateProblem as error:
-            # What was looked up for a secret on the way to a mistake is as secret.
-            self._problems += redact_problems([error.problem], Redactor(hidden))
-        return None
-
 
 def _variables(section: PositionedMap | None) -> dict[str, tuple[Any, Location]]:
     return {name: (value, section.value_locations[name]) for name, value in section.items()} if section else {}
@@ -535,14 +469,3 @@ def _map(value: Any) -> PositionedMap | None:
 
 def _list(value: Any) -> PositionedList | None:
     return value if isinstance(value, PositionedList) else None
-
-
-def _coerce(key: str, value: Any) -> Any:
-    """What a template gives for a number or a switch is often text: environment variables, `-e` and vaults have no types."""
-    if isinstance(value, str) and key in _NUMBER_INPUTS and value.strip().isdecimal() and len(value) <= _MAX_DIGITS:
-        return int(value)
-    if isinstance(value, str) and key in _DECIMAL_INPUTS and _DECIMAL.fullmatch(value.strip()):
-        return float(value)
-    if isinstance(value, str) and key in _BOOLEAN_INPUTS and value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
-    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -59,6 +60,19 @@ def read_endpoint(inputs: PositionedMap, workdir: str) -> Endpoint:
 def read_seconds(inputs: PositionedMap, key: str, default: int) -> int:
     """A length of time. JSON Schema counts 30.0 among the integers, the plan does not."""
     return int(inputs.get(key, default))
+
+
+@dataclass(slots=True)
+class Filled:
+    """Inputs without `ssh_config`, what to advise where a required one is still missing, and warnings.
+
+    `way` are the jump hosts that the configuration names, each with its name there and its inputs.
+    """
+
+    inputs: PositionedMap
+    way: list[tuple[str, PositionedMap]] = field(default_factory=list)
+    hints: dict[str, str] = field(default_factory=dict)
+    warnings: list[Problem] = field(default_factory=list)
 
 
 def read_ssh_config(inputs: PositionedMap, workdir: str) -> str | Literal[False] | None:

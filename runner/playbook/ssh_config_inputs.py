@@ -5,35 +5,22 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from runner.playbook.document import PositionedList, PositionedMap, shorten
-from runner.playbook.inputs import DEFAULT_PORT, InputProblem
+from runner.playbook.inputs import DEFAULT_PORT, Filled, InputProblem
 from runner.playbook.jump_hosts import MAX_HOPS
 from runner.playbook.ssh_config import SshConfig
 from runner.playbook.ssh_config_hops import WrittenHop, parse_jump
 from runner.playbook.ssh_config_limits import find_warnings, refuse
 from runner.playbook.ssh_config_settings import HostSettings, Query, Setting
-from runner.problems import Location, Problem
+from runner.problems import Location
 
 # What ssh reads where one of UserKnownHostsFile and GlobalKnownHostsFile is not set.
 USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 # What a jump host of the configuration takes over from the host that it leads to.
 SHARED_WITH_HOPS = ("connect_timeout", "keepalive_interval")
-
-
-@dataclass(slots=True)
-class Filled:
-    """Inputs without `ssh_config`, what to advise where a required one is still missing, and warnings.
-
-    `way` are the jump hosts that the configuration names, each with its name there and its inputs.
-    """
-
-    inputs: PositionedMap
-    way: list[tuple[str, PositionedMap]] = field(default_factory=list)
-    hints: dict[str, str] = field(default_factory=dict)
-    warnings: list[Problem] = field(default_factory=list)
 
 
 def fill_in(inputs: PositionedMap, config: SshConfig, workdir: str, *, has_way: bool) -> Filled:

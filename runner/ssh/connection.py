@@ -1,52 +1,34 @@
-"""Opens a connection: dial, key exchange, host key check, log in — in this order, under one deadline."""
+"""An authenticated connection, and what can be started on it. `opening.py` makes it."""
 
 from __future__ import annotations
 
-import functools
-import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import fabric
 import paramiko
 
-from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
-from runner.errors import (
-    ConnectFailed,
-    ConnectionLost,
-    ConnectTimedOut,
-    CredentialUnusable,
-    HostKeyRefused,
-    ServerLacksFeature,
-    UnreachableError,
-)
-from runner.plan import Endpoint, Fingerprints, KnownHosts, format_address
-from runner.ssh.agent import AGENT_HINT, AgentFailure
-from runner.ssh.authentication import ExplicitAuthentication
+from runner.cancellation import Cancellation, Deadline
+from runner.errors import ConnectFailed, ConnectionLost, ConnectTimedOut, ServerLacksFeature
+from runner.plan import Endpoint, KnownHosts, format_address
 from runner.ssh.channel import Channel
-from runner.ssh.dial import dial
-from runner.ssh.host_certificates import ALGORITHMS
-from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
+from runner.ssh.host_keys import HostKeyCheck
 from runner.ssh.pacing import Pace
-from runner.ssh.transport import RECEIVE_WINDOW_BYTES, StrictTransport
+from runner.ssh.transport import RECEIVE_WINDOW_BYTES
 from runner.ssh.tunnel import Tunnel, explain_refusal
+from runner.ssh.watchdog import silenced, timed_out, watch
 
 if TYPE_CHECKING:
+    import fabric
+
     from runner.findings import Algorithms
 
 # How long the goodbyes to all hosts on the way may take.
 FAREWELL_SECONDS = 0.5
 # How much later than its channels, or what goes through it, a connection may come to know that it is lost.
 NOTICE_SECONDS = 0.2
-
-# paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
-logging.getLogger("paramiko").propagate = False
-
+# How long programs that were hung up on may take to end, where that matters.
 LINGER_SECONDS = 2.0
 LINGER_POLL_SECONDS = 0.002
 
@@ -156,7 +138,7 @@ class Connection:
             f"no answer from {target} within connect_timeout: {self.name} has not got through to it",
             hint="Is the host up, and does a firewall between the jump host and it drop the packets?",
         )
-        with _watch(self._sock, deadline, cancellation, lambda: unreached):
+        with watch(self._sock, deadline, cancellation, lambda: unreached):
             try:
                 self._acknowledge_at_once()
                 tunnel: Tunnel = self._client.transport.open_tunnel(
@@ -173,11 +155,11 @@ class Connection:
 
     def open_channel(self, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation) -> Channel:
         """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`."""
-        with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
+        with watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
             self._let_others_end(cancellation)
             try:
                 self._acknowledge_at_once()
-                # The deadline is kept by _watch; paramiko's own limit must only not be shorter.
+                # The deadline is kept by the watchdog; paramiko's own limit must only not be shorter.
                 raw = self._client.transport.open_session(
                     window_size=min(RECEIVE_WINDOW_BYTES, self._pace.down.depth_bytes) if self._pace else None,
                     timeout=deadline.remaining_seconds + 1,
@@ -206,7 +188,7 @@ class Connection:
 
     def start_subsystem(self, channel: Channel, name: str, deadline: Deadline, cancellation: Cancellation) -> None:
         """Start a subsystem on a channel. Raises `ServerLacksFeature` if the server has none of that name."""
-        with _watch(self._sock, deadline, cancellation, lambda: self._timed_out(f"the {name} subsystem to start")):
+        with watch(self._sock, deadline, cancellation, lambda: self._timed_out(f"the {name} subsystem to start")):
             try:
                 channel.start_subsystem(name)
             except (paramiko.SSHException, OSError, EOFError) as error:
@@ -219,7 +201,7 @@ class Connection:
 
     def start_command(self, channel: Channel, command: bytes, deadline: Deadline, cancellation: Cancellation) -> None:
         """Start a command on a channel. Raises `ServerLacksFeature` if the server runs none."""
-        with _watch(self._sock, deadline, cancellation, lambda: self._timed_out("a command to start")):
+        with watch(self._sock, deadline, cancellation, lambda: self._timed_out("a command to start")):
             try:
                 channel.start_command(command)
             except (paramiko.SSHException, OSError, EOFError) as error:
@@ -249,7 +231,7 @@ class Connection:
 
     def _close_alone(self, deadline: Deadline) -> None:
         transport = self._client.transport
-        with _silenced():
+        with silenced():
             has_said_goodbye = self._is_active and transport.say_goodbye()
             if has_said_goodbye and isinstance(self._sock, Tunnel) and not transport.packetizer.is_ending():
                 # sshd drops what it has not passed on yet when it is left itself.
@@ -262,7 +244,7 @@ class Connection:
             _acknowledge_at_once(first._sock)
 
     def _timed_out(self, awaited: str) -> ConnectTimedOut:
-        return _timed_out(self.endpoint, awaited)
+        return timed_out(self.endpoint, awaited)
 
     def _lost(self) -> ConnectionLost:
         lost = self._via.find_lost() if self._via is not None else ""
@@ -270,186 +252,6 @@ class Connection:
             f"the connection to {self.endpoint} broke off{f': {lost}' if lost else ''}",
             hint="The server ended the session, or the network failed.",
         )
-
-
-def open_connection(
-    endpoint: Endpoint,
-    deadline: Deadline,
-    cancellation: Cancellation,
-    via: Connection | None = None,
-    name: str = "",
-) -> Connection:
-    """A connection to `endpoint` under its strict host key policy, through the jump host `via` if there is one.
-
-    `via` is closed with the new connection, and if there will be none.
-
-    A fingerprint does not tell the key's type: when the server's first key does not fit, its keys of other types are
-    looked at, each on a connection of its own, before the host is refused. A server that has no key of the known types
-    is asked once more, so that the refusal can tell which key it has.
-
-    Raises `ConnectFailed`, `ConnectTimedOut`, `ConnectionLost`, `ForwardingRefused`, `HostKeyRefused`,
-    `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
-    """
-    try:
-        check = HostKeyCheck(endpoint, via.name if via is not None else "")
-        authentication = ExplicitAuthentication(endpoint, deadline, cancellation)
-        try:
-            return _open_with_known_keys(endpoint, check, authentication, deadline, cancellation, via, name)
-        finally:
-            authentication.close()
-    except BaseException:
-        if via is not None:
-            via.close()
-        raise
-
-
-def _open_with_known_keys(
-    endpoint: Endpoint,
-    check: HostKeyCheck,
-    authentication: ExplicitAuthentication,
-    deadline: Deadline,
-    cancellation: Cancellation,
-    via: Connection | None,
-    name: str,
-) -> Connection:
-    knows_only_fingerprints = isinstance(endpoint.host_key_policy, Fingerprints)
-    algorithms = check.algorithms
-    tried: set[str] = set()
-    refusal: HostKeyRefused | None = None
-    has_seen_key = False
-    while True:
-        tried |= set(algorithms)
-        try:
-            return _open_once(endpoint, check, authentication, algorithms, deadline, cancellation, via, name)
-        except HostKeyRefused as error:
-            shown, check.shown = check.shown, None
-            refusal = error if refusal is None or not has_seen_key else refusal
-            has_seen_key = has_seen_key or shown is not None
-            if shown is None:
-                algorithms = tuple(name for name in ALL_ALGORITHMS if name not in tried)
-            elif knows_only_fingerprints:
-                algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
-            else:
-                algorithms = ()
-            if not algorithms:
-                raise refusal from error.__cause__
-        except UnreachableError:
-            if refusal is None or knows_only_fingerprints:
-                raise
-            raise refusal from None
-
-
-def _open_once(
-    endpoint: Endpoint,
-    check: HostKeyCheck,
-    authentication: ExplicitAuthentication,
-    algorithms: tuple[str, ...],
-    deadline: Deadline,
-    cancellation: Cancellation,
-    via: Connection | None,
-    name: str,
-) -> Connection:
-    sock: socket.socket | Tunnel
-    if via is None:
-        sock = dial(endpoint.host, endpoint.port, deadline, cancellation)
-    else:
-        sock = via.open_tunnel(endpoint.host, endpoint.port, deadline, cancellation)
-    client = _make_client(endpoint, sock, check, authentication, algorithms, deadline, via)
-    try:
-        with _watch(sock, deadline, cancellation, lambda: _timed_out(endpoint, _stage(client))):
-            try:
-                client.open()
-            except AgentFailure as error:
-                raise CredentialUnusable(
-                    f"the SSH agent did not sign the login to {endpoint}: {error}", hint=AGENT_HINT
-                ) from error
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                raise _explain_failure(endpoint, client, check, error) from error
-        if endpoint.keepalive_interval_seconds:
-            client.transport.set_keepalive(endpoint.keepalive_interval_seconds)
-        # From here on the server is known, and may send packets of full size.
-        client.transport.packetizer.is_logged_in = True
-    except BaseException:
-        with _silenced():
-            client.client.close()
-        sock.close()
-        raise
-    return Connection(endpoint, client, check, authentication.method, via, name)
-
-
-def _make_client(
-    endpoint: Endpoint,
-    sock: socket.socket | Tunnel,
-    check: HostKeyCheck,
-    authentication: ExplicitAuthentication,
-    algorithms: tuple[str, ...],
-    deadline: Deadline,
-    via: Connection | None,
-) -> fabric.Connection:
-    """A Fabric connection that reads no configuration of the user's and trusts no key but what `check` accepts."""
-    seconds = max(1.0, deadline.remaining_seconds)
-    client = fabric.Connection(
-        endpoint.host,
-        user=endpoint.authentication.username,
-        port=endpoint.port,
-        # A lazy configuration with an empty ssh_config runs neither ~/.fabric.py nor 'Match exec' of ~/.ssh/config.
-        config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
-        connect_kwargs={
-            "sock": sock,
-            "transport_factory": functools.partial(
-                StrictTransport,
-                host_key_algorithms=algorithms,
-                find_lost_hop=via.find_lost if via is not None else lambda: "",
-            ),
-            "auth_strategy": authentication,
-            # The deadline is kept by _watch; paramiko's own limits must only not be shorter.
-            "banner_timeout": seconds + 1,
-            "auth_timeout": seconds + 1,
-            "channel_timeout": seconds + 1,
-            "timeout": seconds + 1,
-        },
-    )
-    # Fabric has just set AutoAddPolicy, which accepts any key.
-    client.client.set_missing_host_key_policy(check)
-    return client
-
-
-@contextmanager
-def _watch(
-    sock: socket.socket | Tunnel,
-    deadline: Deadline,
-    cancellation: Cancellation,
-    timed_out: Callable[[], ConnectTimedOut],
-) -> Iterator[None]:
-    """Cut the connection at the deadline or on a signal, which ends whatever paramiko waits for inside the block."""
-    finished = threading.Event()
-    cut: list[BaseException] = []
-    must_end = cancellation.make_alarm()
-
-    def guard() -> None:
-        while not finished.wait(POLL_SECONDS):
-            if must_end() or deadline.has_passed:
-                if deadline.has_passed:
-                    cut.append(timed_out())
-                _shut_down(sock)
-                return
-
-    thread = threading.Thread(target=guard, name="connect watchdog", daemon=True)
-    thread.start()
-    try:
-        yield
-    except Exception as error:
-        finished.set()
-        cancellation.check()
-        # An agent that does not sign in time is not the server's silence.
-        if cut and not isinstance(error, CredentialUnusable):
-            raise cut[0] from error
-        raise
-    finally:
-        finished.set()
-    cancellation.check()
-    if cut:
-        raise cut[0]
 
 
 def _acknowledge_at_once(sock: socket.socket) -> None:
@@ -460,61 +262,3 @@ def _acknowledge_at_once(sock: socket.socket) -> None:
     """
     if hasattr(socket, "TCP_QUICKACK"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-def _shut_down(sock: socket.socket | Tunnel) -> None:
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Closing is best effort: whatever a dead connection has to say about it has been said already."""
-    try:
-        yield
-    except (paramiko.SSHException, OSError, EOFError):
-        pass
-
-
-def _stage(client: fabric.Connection) -> str:
-    transport = client.client.get_transport()
-    return transport.stage if isinstance(transport, StrictTransport) else "the SSH handshake"
-
-
-def _timed_out(endpoint: Endpoint, awaited: str) -> ConnectTimedOut:
-    return ConnectTimedOut(
-        f"{endpoint} did not answer within connect_timeout: waited for {awaited}",
-        hint="The host accepts connections but is overloaded or hangs at this stage; raise 'connect_timeout' if it is "
-        "only slow.",
-    )
-
-
-def _explain_failure(
-    endpoint: Endpoint, client: fabric.Connection, check: HostKeyCheck, error: Exception
-) -> UnreachableError | HostKeyRefused:
-    """What paramiko's error means."""
-    transport = client.client.get_transport()
-    lost = transport.find_lost_hop() if isinstance(transport, StrictTransport) else ""
-    if lost:
-        return ConnectionLost(
-            f"the connection to {endpoint} broke off while the runner waited for {_stage(client)}: {lost}",
-            hint="The jump host ended the session, or the network failed.",
-        )
-    text = " ".join(str(error).split())
-    if any(words in text for words in ("protocol banner", "Indecipherable protocol version", "Incompatible version")):
-        return ConnectFailed(
-            f"{endpoint} does not speak SSH 2: {text}", hint="Is this the port of the SSH server? SFTP is not FTP."
-        )
-    if isinstance(error, paramiko.IncompatiblePeer):
-        if "host key" in text:
-            return check.refuse_negotiation()
-        return ConnectFailed(
-            f"{endpoint} and the runner have no algorithm in common: {text}",
-            hint="The server offers only algorithms that are considered broken; it needs an update.",
-        )
-    return ConnectFailed(
-        f"{endpoint} ended the connection while the runner waited for {_stage(client)}: {text or type(error).__name__}",
-        hint="The server's log tells why; a firewall or fail2ban may refuse this machine.",
-    )

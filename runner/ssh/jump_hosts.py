@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import StepError
 from runner.plan import Hop
-from runner.ssh.connection import Connection, open_connection
+from runner.ssh.connection import Connection
+from runner.ssh.opening import open_connection
 
 
 def open_hops(

@@ -13,6 +13,9 @@ Action = Literal["create", "replace", "chmod", "leave", "nothing"]
 
 # SFTP version 3 and SCP carry times as unsigned 32-bit seconds.
 MAX_TIME_SECONDS = 2**32 - 1
+UNCARRIED_TIME = (
+    "a modification time before 1970 or after 2106 cannot be carried: the copy has the nearest one that can"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ def _is_same_content(copy: CopyFile, source: FileStatus, destination: FileStatus
     if copy.compare != "size_mtime" or not destination.is_regular:
         return False
     same_size = source.size_bytes is not None and source.size_bytes == destination.size_bytes
-    same_time = source.modified_at_seconds is not None and source.modified_at_seconds == destination.modified_at_seconds
+    source_time = carried_time(source.modified_at_seconds)
+    same_time = source_time is not None and source_time == destination.modified_at_seconds
     return same_size and same_time
 
 
@@ -97,8 +101,13 @@ def wanted_attributes(
         permissions = destination.permissions
     else:
         permissions = new_file_permissions
-    modified_at = source.modified_at_seconds if "times" in copy.preserve else None
-    if modified_at is not None and not 0 <= modified_at <= MAX_TIME_SECONDS:
-        warning = "the source's modification time is before 1970 or after 2106 and cannot be preserved"
-        return WantedAttributes(permissions, None), (warning,)
-    return WantedAttributes(permissions, modified_at), ()
+    if "times" not in copy.preserve:
+        return WantedAttributes(permissions, None), ()
+    modified_at = carried_time(source.modified_at_seconds)
+    warnings = () if modified_at == source.modified_at_seconds else (UNCARRIED_TIME,)
+    return WantedAttributes(permissions, modified_at), warnings
+
+
+def carried_time(seconds: int | None) -> int | None:
+    """The time that the protocols carry for this one: the nearest that they can, so that a second play finds it right."""
+    return None if seconds is None else min(max(seconds, 0), MAX_TIME_SECONDS)

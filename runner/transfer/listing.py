@@ -14,7 +14,7 @@ from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
-from runner.transfer.tree_walk import Entries, is_proper_name, join
+from runner.transfer.tree_names import Entries, is_proper_name, join
 
 _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
 

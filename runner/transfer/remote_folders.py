@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from runner.errors import FileRefused, StepError
 from runner.remote_files import FileStatus
-from runner.transfer.tree_walk import Entries
+from runner.transfer.tree_names import Entries
 
 # In all the folders of one step. Half a million entries take some 400 MB here, and as much again as a report.
 MAX_ENTRIES = 500_000

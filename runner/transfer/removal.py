@@ -21,7 +21,7 @@ from runner.transfer.copy import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.listing import look, missing
 from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
-from runner.transfer.tree_walk import Entries, is_proper_name, join
+from runner.transfer.tree_names import Entries, is_proper_name, join
 
 
 def remove_path(mode: RemovePath, around: Surroundings) -> Removal:

@@ -4,9 +4,8 @@ The tree is walked folder by folder. A folder is visited once the listings of bo
 goes to the batch, which has hundreds of requests under way while the next folders are listed. Three stages follow each
 other: copy, remove what the source lacks, and last, from the deepest folder up, give the folders their modes and times.
 
-`tree_walk.py` has the first stage and its decisions, `tree_extras.py` and `tree_folders.py` the others, `tree_tally.py`
-counts;
-`tree_up.py` and `tree_down.py` know what each side can do.
+`tree_walk.py` has the first stage and its decisions, `tree_large.py` copies the large files after it, `tree_extras.py` and
+`tree_folders.py` have the other stages; `tree_tally.py` counts, `tree_up.py` and `tree_down.py` know what each side can do.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from runner.results import CopyResult
 from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.tree_down import TreeDown
-from runner.transfer.tree_extras import remove_extras
+from runner.transfer.tree_extras import remove_extras, spare_twins
 from runner.transfer.tree_folders import finish_folders
+from runner.transfer.tree_large import copy_large_files
 from runner.transfer.tree_up import TreeUp
 from runner.transfer.tree_walk import TreeWalk
 
@@ -38,8 +38,8 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
         if walk.settle_doubts():
             with running_batch(around) as batch:
                 walk.copy_settled(batch)
-        walk.copy_large_files()
-        walk.spare_twins()
+        copy_large_files(walk)
+        spare_twins(walk)
         with running_batch(around) as batch:
             refusal = remove_extras(walk, batch)
             finish_folders(walk, batch)

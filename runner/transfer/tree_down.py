@@ -25,8 +25,9 @@ from runner.transfer.local_files import (
     permissions_by_umask,
     to_status,
 )
+from runner.transfer.tree_names import Entries
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out
-from runner.transfer.tree_walk import Entries, Folder, TreeWalk
+from runner.transfer.tree_walk import Folder, TreeWalk
 
 
 class TreeDown(TreeWalk):

@@ -7,7 +7,8 @@ from collections import deque
 
 from runner.errors import SafetyLimitHeld
 from runner.remote_files import Batch
-from runner.transfer.tree_walk import Entries, TreeWalk, is_proper_name
+from runner.transfer.tree_names import Entries, is_proper_name
+from runner.transfer.tree_walk import TreeWalk
 
 
 def remove_extras(walk: TreeWalk, batch: Batch) -> SafetyLimitHeld | None:
@@ -38,6 +39,21 @@ def remove_extras(walk: TreeWalk, batch: Batch) -> SafetyLimitHeld | None:
                 walk.remove(path, is_folder=True)
         walk.work()
     return None
+
+
+def spare_twins(walk: TreeWalk) -> None:
+    """Take out of the extras what is a copied file by its old name: a disk may not tell `README` from `readme`."""
+    if walk.twins and not walk.around.is_check:
+        walk.extras = [extra for extra in walk.extras if _is_extra(walk, extra[0])]
+
+
+def _is_extra(walk: TreeWalk, path: str) -> bool:
+    twin = walk.twins.get(path)
+    if twin is None:
+        return True
+    folder, _, name = path.rpartition("/")
+    # A disk that tells them apart has both of them now.
+    return {name, twin} <= set(walk.list_names(folder))
 
 
 def _list_extras(walk: TreeWalk) -> list[tuple[str, bool]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
+from runner.transfer.decision import carried_time
 from runner.transfer.tree_walk import Folder, TreeWalk
 
 
@@ -34,7 +35,7 @@ def _wanted_of_folder(walk: TreeWalk, folder: Folder) -> WantedAttributes:
         permissions = folder.source.permissions
     else:
         permissions = walk.new_folder_permissions if folder.was_made else None
-    modified_at = folder.source.modified_at_seconds if "times" in walk.copy.preserve else None
+    modified_at = carried_time(folder.source.modified_at_seconds) if "times" in walk.copy.preserve else None
     if found is not None and found.permissions == permissions:
         permissions = None
     if found is not None and not folder.is_touched and found.modified_at_seconds == modified_at:

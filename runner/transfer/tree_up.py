@@ -12,7 +12,8 @@ from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttribu
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.local_files import explain_os_error, to_status
-from runner.transfer.tree_walk import Entries, Folder, TreeWalk
+from runner.transfer.tree_names import Entries
+from runner.transfer.tree_walk import Folder, TreeWalk
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
 # Until it has its own, a folder is its owner's alone.

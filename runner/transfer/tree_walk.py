@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
-import re
-import socket
-import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
-from runner.plan import CopyDirectory, CopyFileFromEngine, CopyFileToEngine
+from runner.plan import CopyDirectory
 from runner.remote_files import Batch, FileStatus, WantedAttributes
-from runner.results import Change
 from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
-from runner.transfer.checksums import HASHED_AT_ONCE, Pair, compare_many
-from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.copy import Surroundings
 from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.filters import Filter
 from runner.transfer.resume import RESUME_FROM_BYTES
-from runner.transfer.temporary import TemporaryNames
+from runner.transfer.temporary import TreeNames
 from runner.transfer.tree_changes import TreeChanges
+from runner.transfer.tree_comparison import Comparison
+from runner.transfer.tree_names import (
+    HARM_HINT,
+    Entries,
+    check_name,
+    find_doubtful,
+    find_twins,
+    is_proper_name,
+    join,
+    same_name,
+)
 from runner.transfer.tree_tally import Tally
 
-Entries = dict[str, FileStatus]
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
 ListSource = Callable[[], Entries]
 
-# What no program can name (Linux's PATH_MAX), and no memory hold: a server may list folders in folders without end.
-MAX_PATH_CHARACTERS = 4096
+# More than memory should hold: a server may list folders in folders without end.
 MAX_FOLDERS = 1_000_000
-HARM_HINT = "Exclude what is too much. Without a reason for it, the server is broken or means harm."
+MAX_SHOWN_CHARACTERS = 200
 
 
 @dataclass(eq=False, slots=True)
@@ -50,11 +52,22 @@ class Folder:
     real_path: str = ""
     is_there: bool = False
     was_made: bool = False
+    # Whether it gets its modes and times in the end.
+    is_listed: bool = False
     # Something in it was written or removed, which changes its modification time.
     is_touched: bool = False
     # What is there in the destination; noted where a name must be found that is not taken.
     taken: Entries = field(default_factory=dict)
     waiting: list[Callable[[], None]] = field(default_factory=list)
+
+    def is_within(self, real_path: str) -> bool:
+        """Whether the walk came to this folder through that one, by way of links or not."""
+        here: Folder | None = self
+        while here is not None:
+            if f"{here.real_path}/".startswith(f"{real_path}/"):
+                return True
+            here = here.parent
+        return False
 
     def child(self, name: str) -> str:
         """The relative path of an entry."""
@@ -78,24 +91,20 @@ class TreeWalk(ABC):
         self.changes = TreeChanges(self)
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
-        self.names = TemporaryNames(f"{_owner(self.around.peer, copy)}.{os.getpid():x}.")
+        self.names = TreeNames(around.peer, copy.destination)
         self.extras: list[tuple[str, bool]] = []
         # From an extra to what may be the same file by another name.
-        self._twins: dict[str, str] = {}
+        self.twins: dict[str, str] = {}
         self.batch: Batch
         self.root: Folder
         self.folders: list[Folder] = []
         self._ready: deque[tuple[Folder, ListSource, Entries]] = deque()
-        # With whether it is still open if they have to be copied at all.
-        self._large: list[tuple[Folder, str, FileStatus, bool]] = []
-        # What only a checksum can tell whether it has to be copied, by the path on the server.
-        self._unsure: dict[str, tuple[Folder, str, FileStatus, FileStatus]] = {}
+        # What `tree_large.py` copies, with whether it is still open if it has to be copied at all.
+        self.large: list[tuple[Folder, str, FileStatus, bool]] = []
+        self._comparison = Comparison(self)
         self._doubtful: list[tuple[Folder, str, FileStatus]] = []
         self._settled: list[tuple[Folder, str, FileStatus]] = []
         self._folder_count = 0
-        self._stale = re.compile(
-            rf"\..*\.runner-{re.escape(self.names.token.split('.')[0])}\.([0-9a-f]+)\.[0-9a-f-]+\.tmp"
-        )
 
     # What each direction knows.
 
@@ -172,7 +181,7 @@ class TreeWalk(ABC):
 
     def settle(self) -> bool:
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
-        return self._compare_unsure()
+        return self._comparison.settle()
 
     def report(self) -> None:
         """Tell how far it is; stop if the play is to end."""
@@ -188,14 +197,13 @@ class TreeWalk(ABC):
         except StepError as error:
             self.tally.fail(folder.path or ".", error)
             return
-        if not folder.is_there and not self.around.is_check and self._is_wanted(folder, entries):
-            self._make_with_parents(folder, lambda: self.see(folder, lambda: entries, destination))
-            return
-        if folder.is_there or self._is_wanted(folder, entries):
-            self.folders.append(folder)
-            if not folder.is_there:
-                self.tally.folders_changed += 1
-                self.changes.tell_folder("mkdir", folder.path)
+        if not folder.is_there and self._is_wanted(folder, entries):
+            if not self.around.is_check:
+                self._make_with_parents(folder, lambda: self.see(folder, lambda: entries, destination))
+                return
+            self._foretell(folder)
+        elif folder.is_there:
+            self._enlist(folder)
         doubtful = find_doubtful(entries, destination)
         if self.copy.backup:
             folder.taken = destination
@@ -207,17 +215,41 @@ class TreeWalk(ABC):
         for name, status in destination.items():
             self._find_extra(folder, name, status, entries)
         if self.copy.delete:
-            self._find_twins(folder, entries, destination)
+            twins = find_twins(entries, destination)
+            self.twins |= {
+                folder.child(name): twin for name, twin in twins.items() if self._is_copied(folder, twin, entries[twin])
+            }
+
+    def _is_copied(self, folder: Folder, name: str, source: FileStatus) -> bool:
+        """Whether an entry of the source is one that the copy is about."""
+        if source.is_link and self.copy.links in ("skip", "error"):
+            return False
+        return self.filter.admits(folder.child(name), is_folder=source.is_directory)
 
     def _is_wanted(self, folder: Folder, entries: Entries) -> bool:
-        """Whether a folder is made: with `include`, only for what is copied into it."""
-        if not self.filter.is_selective:
+        """Whether a folder is made: the root is, and with `include` another one only for what is copied into it."""
+        if folder.parent is None or not self.filter.is_selective:
             return True
         return any(
             self.filter.admits(folder.child(name), is_folder=False)
             for name, status in entries.items()
             if not status.is_directory
         )
+
+    def _enlist(self, folder: Folder) -> None:
+        """A folder is part of the copy: in the end it gets its modes and times."""
+        if not folder.is_listed:
+            folder.is_listed = True
+            self.folders.append(folder)
+
+    def _foretell(self, folder: Folder) -> None:
+        """With --check: the folder would be made, and those above it that are missing."""
+        here: Folder | None = folder
+        while here is not None and not here.is_there and not here.is_listed:
+            self._enlist(here)
+            self.tally.folders_changed += 1
+            self.changes.tell_folder("mkdir", here.path)
+            here = here.parent
 
     def _make_with_parents(self, folder: Folder, then: Callable[[], None]) -> None:
         folder.waiting.append(then)
@@ -235,6 +267,7 @@ class TreeWalk(ABC):
             self.tally.fail(folder.path or ".", error)
             return
         folder.is_there = folder.was_made = True
+        self._enlist(folder)
         self.tally.folders_changed += 1
         self.changes.tell_folder("mkdir", folder.path)
         if folder.parent is not None:
@@ -244,13 +277,9 @@ class TreeWalk(ABC):
 
     def _look_at(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
         path = folder.child(name)
-        if not is_proper_name(name):
-            self.tally.fail(
-                path, FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")
-            )
-        elif len(self.destination_root) + len(path) >= MAX_PATH_CHARACTERS:
-            error = FileRefused(f"a path of {len(path):,} characters is too long: {path[:100]!r}…", hint=HARM_HINT)
-            self.tally.fail(f"{path[:100]}…", error)
+        refusal = check_name(name, path, self.destination_root)
+        if refusal is not None:
+            self.tally.fail(path if len(path) <= MAX_SHOWN_CHARACTERS else f"{path[:MAX_SHOWN_CHARACTERS]}…", refusal)
         elif self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
             return
         elif source.is_link:
@@ -286,7 +315,7 @@ class TreeWalk(ABC):
         """A link is followed: what it leads to is copied in its place."""
         if not self.filter.admits(folder.child(name), is_folder=target.is_directory):
             return
-        if target.is_directory and f"{folder.real_path}/".startswith(f"{real_path}/"):
+        if target.is_directory and folder.is_within(real_path):
             path = folder.child(name)
             self.tally.fail(
                 path, FileRefused(f"the link {path!r} leads back to a folder that it is in", hint="Exclude it.")
@@ -329,36 +358,15 @@ class TreeWalk(ABC):
             return
         if only_hash_tells(self.copy, source, destination):
             if (source.size_bytes or 0) >= RESUME_FROM_BYTES:
-                self._large.append((folder, name, source, True))
+                self.large.append((folder, name, source, True))
             else:
-                self._unsure[self._remote_path(path)] = (folder, name, source, destination)
-                if len(self._unsure) >= HASHED_AT_ONCE:
-                    self._compare_unsure()
+                weigh = functools.partial(self._weigh, folder, name, source, destination)
+                self._comparison.add(path, source.size_bytes or 0, weigh)
             return
-        self._weigh(folder, name, source, destination, has_same_hash=False)
-
-    def _remote_path(self, path: str) -> str:
-        return self.destination_path(path) if self.is_upload else self.source_path(path)
-
-    def _compare_unsure(self) -> bool:
-        """Work out the checksums of what has the right size; whether there was anything."""
-        unsure, self._unsure = self._unsure, {}
-        pairs = []
-        for remote_path, (folder, name, source, _) in unsure.items():
-            path = folder.child(name)
-            local_path = self.source_path(path) if self.is_upload else self.destination_path(path)
-            follows_links = self.is_upload and self.copy.links == "follow"
-            pairs.append(Pair(local_path, remote_path, source.size_bytes or 0, follows_links))
-
-        def compared(pair: Pair, is_same: bool) -> None:
-            self._weigh(*unsure[pair.remote_path], has_same_hash=is_same)
-
-        if pairs:
-            compare_many(pairs, self.around.remote, self.batch, compared)
-        return bool(pairs)
+        self._weigh(folder, name, source, destination, False)
 
     def _weigh(
-        self, folder: Folder, name: str, source: FileStatus, destination: FileStatus, *, has_same_hash: bool
+        self, folder: Folder, name: str, source: FileStatus, destination: FileStatus, has_same_hash: bool
     ) -> None:
         path = folder.child(name)
         if destination.is_link:
@@ -432,7 +440,7 @@ class TreeWalk(ABC):
             self.tally.files_changed += 1
             self.tally.keep(backup)
         elif (source.size_bytes or 0) >= RESUME_FROM_BYTES or source.size_bytes is None:
-            self._large.append((folder, name, source, False))
+            self.large.append((folder, name, source, False))
         else:
             self.begin_copy(Pending(self.source_path(path), self.destination_path(path), source, destination, backup))
 
@@ -469,7 +477,7 @@ class TreeWalk(ABC):
             path = folder.child(name)
             if self.is_taken(path):
                 self.tally.files += 1
-                self.tally.fail(path, _same_name(path, self.where))
+                self.tally.fail(path, same_name(path, self.where))
             else:
                 self._settled.append((folder, name, source))
         return bool(self._settled)
@@ -481,89 +489,22 @@ class TreeWalk(ABC):
             self._look_at(folder, name, source, None)
         self.work()
 
-    def copy_large_files(self) -> None:
-        """Large files go one after the other, each with all that one file can have: several channels, resuming."""
-        kind = CopyFileFromEngine if self.is_upload else CopyFileToEngine
-        for folder, name, source, is_unsure in self._large:
-            path = folder.child(name)
-            copy = kind(
-                self.source_path(path),
-                self.destination_path(path),
-                *(self.copy.compare, self.copy.if_exists, self.copy.permissions, self.copy.preserve),
-                *(self.copy.verify, self.copy.atomic, self.copy.resume, False),
-                backup=self.copy.backup,
-            )
-            done = self.batch.done_bytes
-
-            def report(done_bytes: int, total_bytes: int, before: int = done) -> None:
-                self.around.on_progress(before + done_bytes, max(self.tally.bytes_changed, before + done_bytes))
-
-            # What is certain has been told already.
-            tell = functools.partial(self._tell_of_large, path) if is_unsure and self.around.on_change else None
-            try:
-                result = copy_file(copy, replace(self.around, on_progress=report, on_change=tell))
-            except StepError as error:
-                if error.exit_code == 4:
-                    raise
-                self.tally.fail(path, error)
-                continue
-            self.tally.files_changed += result.files_changed
-            self.tally.note_verified(result.verified)
-            if is_unsure and result.skipped:
-                self.tally.left_alone += 1
-            elif is_unsure and not result.files_changed:
-                self.tally.files_right += 1
-            elif is_unsure:
-                folder.is_touched = True
-                self.tally.bytes_changed += source.size_bytes or 0
-            self.tally.keep(result.backup)
-            for warning in result.warnings:
-                self.tally.warn(warning)
-
-    def _tell_of_large(self, path: str, change: Change) -> None:
-        self.around.tell(change._replace(path=path))
-
     # What the source lacks; `tree_extras.py` removes it.
 
     def _find_extra(self, folder: Folder, name: str, status: FileStatus, source: Entries) -> None:
         path = folder.child(name)
         if not is_proper_name(name):
             return
-        if name not in source and self._is_stale(name):
+        if name not in source and self.names.is_stale(name):
             self._remove_stale(path)
         elif self.copy.delete and name not in source and not self.is_protected(path, is_folder=status.is_directory):
             folder.is_touched = True
             self.extras.append((path, status.is_directory))
 
-    def _find_twins(self, folder: Folder, source: Entries, destination: Entries) -> None:
-        missing = {_fold(name): name for name in source if name not in destination}
-        for name in destination:
-            twin = missing.get(_fold(name)) if missing and name not in source else None
-            if twin is not None:
-                self._twins[folder.child(name)] = twin
-
-    def spare_twins(self) -> None:
-        """Take out of the extras what is a copied file by its old name: a disk may not tell `README` from `readme`."""
-        if self._twins and not self.around.is_check:
-            self.extras = [extra for extra in self.extras if self._is_extra(extra[0])]
-
-    def _is_extra(self, path: str) -> bool:
-        twin = self._twins.get(path)
-        if twin is None:
-            return True
-        folder, _, name = path.rpartition("/")
-        # A disk that tells them apart has both of them now.
-        return {name, twin} <= set(self.list_names(folder))
-
     def is_protected(self, path: str, *, is_folder: bool) -> bool:
         """Whether what the source lacks stays all the same: it is excluded, or what an earlier play has kept."""
         is_kept = self.copy.backup and not is_folder and is_backup(path.rpartition("/")[2])
         return is_kept or self.filter.excludes(path, is_folder=is_folder)
-
-    def _is_stale(self, name: str) -> bool:
-        """Whether a name is that of a temporary file of ours whose process is gone."""
-        found = self._stale.fullmatch(name)
-        return found is not None and not _is_running(int(found[1], 16))
 
     def _remove_stale(self, path: str) -> None:
         if not self.around.is_check:
@@ -573,7 +514,7 @@ class TreeWalk(ABC):
         """Something was removed, or could not be."""
         if error is None:
             return
-        if self._is_stale(path.rpartition("/")[2]):
+        if self.names.is_stale(path.rpartition("/")[2]):
             self.tally.warn(f"an earlier play's temporary file {path!r} could not be removed: {error}")
             return
         self.tally.removed -= 1
@@ -595,65 +536,5 @@ class TreeWalk(ABC):
         return join(self.destination_root, path)
 
 
-def join(root: str, path: str) -> str:
-    """A path below a root; the root itself for none."""
-    if not path:
-        return root
-    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
-
-
-def is_proper_name(name: str) -> bool:
-    """Whether this can be the name of an entry: a hostile server may list a way out of the folder."""
-    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
-
-
-def find_doubtful(entries: Entries, destination: Entries) -> set[str]:
-    """The names that may come to lie on another one's file, on a disk that takes them for the same.
-
-    All those that differ in case or in Unicode's form only, but for what the destination has by that very name, and for
-    the first of several of which it has none.
-    """
-    if len(set(map(_fold, entries))) == len(entries):
-        return set()
-    groups: dict[str, list[str]] = {}
-    for name in sorted(entries):
-        groups.setdefault(_fold(name), []).append(name)
-    doubtful = set()
-    for names in groups.values():
-        missing = [name for name in names if name not in destination]
-        doubtful.update(missing if len(missing) < len(names) else missing[1:])
-    return doubtful
-
-
-def _fold(name: str) -> str:
-    """The same for all names that some file system takes for one: APFS, HFS+, NTFS, ext4 with casefold, and SMB."""
-    return name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
-
-
-def _same_name(path: str, where: str) -> FileRefused:
-    return FileRefused(
-        f"{path!r} would take the place of a file whose name differs in case or accents only: the disk {where} takes both "
-        "for the same",
-        hint="Rename one of them in the source, or exclude it.",
-    )
-
-
 def _without_slash(path: str) -> str:
     return path.rstrip("/") or ("/" if path.startswith("/") else ".")
-
-
-def _owner(peer: str, copy: CopyDirectory) -> str:
-    """What binds temporary files to this machine, its user and this destination."""
-    parts = (socket.gethostname(), os.getuid(), peer, copy.destination)
-    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    # This process itself: an earlier attempt of the same play has left it.
-    return pid != os.getpid()

@@ -38,7 +38,7 @@ from runner.playbook.jump_hosts import MAX_HOPS
 from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text
 from runner.sftp import batch_listing
-from runner.transfer import tree_walk
+from runner.transfer import tree_names, tree_walk
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -484,6 +484,6 @@ def test_every_test_named_in_prose_exists_too() -> None:
 def test_the_limits_of_listings_are_the_code_s() -> None:
     text = " ".join(docs("security.md").read_text(encoding="utf-8").split())
     assert f"{batch_listing.MAX_ENTRIES // 10**6} million entries of a folder" in text
-    assert batch_listing.MAX_NAME_CHARACTERS == tree_walk.MAX_PATH_CHARACTERS
-    assert f"{tree_walk.MAX_PATH_CHARACTERS:,} characters of a name or path" in text
+    assert batch_listing.MAX_NAME_CHARACTERS == tree_names.MAX_PATH_CHARACTERS
+    assert f"{tree_names.MAX_PATH_CHARACTERS:,} characters of a name or path" in text
     assert tree_walk.MAX_FOLDERS == 10**6 and "a million folders" in text

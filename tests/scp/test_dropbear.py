@@ -13,7 +13,7 @@ from runner.cancellation import Cancellation, Deadline
 from runner.execution.protocols import make_command_starter
 from runner.plan import PinnedKeys
 from runner.scp.files import ScpFiles
-from runner.ssh.connection import open_connection
+from runner.ssh.opening import open_connection
 from tests.conftest import Runner, connection, download, snapshot, step, upload
 from tests.servers.dropbear import DropbearServer, can_run_dropbear
 from tests.ssh.endpoints import make_endpoint

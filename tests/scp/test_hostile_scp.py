@@ -17,7 +17,7 @@ from runner.execution.protocols import make_command_starter
 from runner.plan import PinnedKeys
 from runner.scp.files import ScpFiles
 from runner.ssh.channel import REPLENISH_BYTES
-from runner.ssh.connection import open_connection
+from runner.ssh.opening import open_connection
 from runner.ssh.transport import RECEIVE_WINDOW_BYTES
 from tests.conftest import Outcome, Runner, download, snapshot, step, upload
 from tests.servers.endpoint import Endpoint

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from runner.cancellation import Cancellation, Deadline
 from runner.plan import Endpoint, HostKeyPolicy, KnownHosts, SshKeyFile
-from runner.ssh.connection import Connection, open_connection
+from runner.ssh.connection import Connection
+from runner.ssh.opening import open_connection
 from tests.servers.endpoint import Endpoint as Server
 
 LOGIN_SECONDS = 10

@@ -15,9 +15,9 @@ import pytest
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import AuthenticationRefused, HostKeyRefused
 from runner.plan import Endpoint, KnownHosts, PinnedKeys, UsernamePassword
-from runner.ssh.connection import open_connection
 from runner.ssh.host_certificates import parse_certificate
 from runner.ssh.host_keys import HostKeyCheck
+from runner.ssh.opening import open_connection
 from runner.ssh.transport import StrictTransport
 from tests.conftest import require_sshd
 from tests.servers.keys import KeyPair, generate_key_pair, sign_host_key

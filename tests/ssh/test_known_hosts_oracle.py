@@ -23,8 +23,8 @@ import pytest
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import AuthenticationRefused, HostKeyRefused
 from runner.plan import Endpoint, KnownHosts, UsernamePassword
-from runner.ssh.connection import open_connection
 from runner.ssh.host_keys import HostKeyCheck
+from runner.ssh.opening import open_connection
 from tests.conftest import require_sshd
 from tests.servers.keys import KeyPair, generate_key_pair
 from tests.servers.openssh import OpenSSHServer

@@ -15,8 +15,9 @@ import pytest
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import HostKeyRefused
 from runner.plan import Hop, PinnedKeys
-from runner.ssh.connection import Connection, open_connection
+from runner.ssh.connection import Connection
 from runner.ssh.jump_hosts import open_hops
+from runner.ssh.opening import open_connection
 from runner.ssh.transport import RECEIVE_WINDOW_BYTES
 from runner.ssh.tunnel import Tunnel
 from tests.servers.endpoint import Endpoint

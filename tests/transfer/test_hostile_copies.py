@@ -16,7 +16,7 @@ import asyncssh
 import pytest
 
 from runner.sftp import batch_listing
-from runner.transfer import tree_walk
+from runner.transfer import tree_names, tree_walk
 from tests.conftest import Runner, connection, download, require_sshd, snapshot, step, upload
 from tests.playbook.bounded_process import run_bounded
 from tests.servers import misbehaving
@@ -253,7 +253,7 @@ def test_folders_in_folders_without_end_are_given_up(runner: Runner, tmp_path: P
     assert "characters is too long" in outcome.step["error"]["message"]
     assert len(outcome.step["error"]["message"]) < 1000
     deepest = max((folder for folder, _, _ in os.walk(copy)), key=len)
-    assert tree_walk.MAX_PATH_CHARACTERS - 201 <= len(deepest) < tree_walk.MAX_PATH_CHARACTERS
+    assert tree_names.MAX_PATH_CHARACTERS - 201 <= len(deepest) < tree_names.MAX_PATH_CHARACTERS
 
 
 class Spreading(Nested):

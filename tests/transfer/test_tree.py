@@ -18,9 +18,8 @@ import asyncssh
 import pytest
 
 from runner.errors import Interrupted
-from runner.plan import CopyDirectoryFromEngine
 from runner.shell.shell import Shell
-from runner.transfer.tree_walk import _owner
+from runner.transfer.temporary import owner_of_tree
 from tests.conftest import Outcome, Runner, connection, snapshot
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -357,6 +356,65 @@ def test_what_fails_is_told_one_by_one_and_the_rest_is_there(
     assert found == expected
 
 
+@pytest.mark.parametrize("when", [-(2**31), -1, 0, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**33])
+def test_any_time_is_carried_as_well_as_it_can_be(runner: Runner, server: Endpoint, when: int) -> None:
+    tree = Tree(runner, server, is_upload=True)
+    (tree.source / "sub").mkdir(parents=True)
+    (tree.source / "sub/file").write_text("old or new")
+    try:
+        for path in (tree.source / "sub/file", tree.source / "sub", tree.source):
+            os.utime(path, (when, when))
+    except OverflowError:
+        pytest.skip("this file system has no such time")
+    if int((tree.source / "sub").stat().st_mtime) != when:
+        pytest.skip("this file system has no such time")
+
+    outcome = tree.play()
+
+    assert outcome.exit_code == 0, outcome.output
+    nearest = min(max(when, 0), 2**32 - 1)
+    assert {entry[2] for entry in picture(tree.destination).values()} == {nearest}
+    assert bool(outcome.step["result"]["warnings"]) == (when != nearest)
+    assert tree.play_well()["status"] == "ok"
+
+
+@both_ways
+def test_names_of_any_length_that_a_disk_takes(runner: Runner, server: Endpoint, is_upload: bool) -> None:
+    tree = Tree(runner, server, is_upload=is_upload)
+    tree.source.mkdir()
+    for name in (b"x" * 255, b"\xfc" * 255, "ü".encode() * 127, b"-" * 255, b"\n" * 200, b"y" * 254):
+        with open(os.path.join(os.fsencode(tree.source), name), "wb") as file:
+            file.write(name)
+    deep = tree.source
+    for _ in range(60):
+        deep = deep / ("d" * 50)
+    deep.mkdir(parents=True)
+    (deep / "bottom").write_text("deep")
+
+    assert tree.play_well()["files_changed"] == 7
+    assert picture(tree.destination) == picture(tree.source)
+    assert tree.play_well()["status"] == "ok"
+
+
+@both_ways
+def test_links_that_lead_to_each_other_are_not_followed_for_ever(
+    runner: Runner, server: Endpoint, is_upload: bool
+) -> None:
+    tree = Tree(runner, server, is_upload=is_upload)
+    for name, other in (("one", "two"), ("two", "one")):
+        (tree.source / name).mkdir(parents=True)
+        (tree.source / name / "file").write_text(name)
+        (tree.source / name / "other").symlink_to(f"../{other}")
+
+    outcome = tree.play(links="follow")
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "leads back to a folder that it is in" in outcome.step["error"]["message"]
+    assert {name for name, entry in picture(tree.destination).items() if entry[0] == "file"} == {
+        *("one/file", "one/other/file", "two/file", "two/other/file")
+    }
+
+
 @both_ways
 def test_large_files_of_a_tree_are_copied_too(runner: Runner, sshd: OpenSSHServer, is_upload: bool) -> None:
     tree = Tree(runner, sshd, is_upload=is_upload)
@@ -617,7 +675,7 @@ def test_a_hostile_name_is_refused(runner: Runner, tmp_path: Path, name: bytes) 
 
 
 @both_ways
-@pytest.mark.parametrize("moment", range(5))
+@pytest.mark.parametrize("moment", range(max(5, TREE_TRIALS)))
 def test_a_killed_play_leaves_each_file_old_or_new_and_the_next_converges(
     runner: Runner, sshd: OpenSSHServer, is_upload: bool, moment: int
 ) -> None:
@@ -671,7 +729,7 @@ def test_a_dead_plays_temporary_file_goes_or_is_warned_of(runner: Runner, tmp_pa
         tree = Tree(runner, server, is_upload=True)
         (tree.source).mkdir()
         (tree.source / "a").write_text("new")
-        walk_owner = _owner(f"{server.host}:{server.port}", CopyDirectoryFromEngine("", str(tree.destination)))
+        walk_owner = owner_of_tree(f"{server.host}:{server.port}", str(tree.destination))
         ended = subprocess.Popen(["true"])
         ended.wait()
         tree.destination.mkdir(parents=True)

@@ -1,0 +1,76 @@
+"""Copies the large files of a tree one by one, each with all that one file can have: several channels, resuming."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+from runner.errors import StepError
+from runner.plan import CopyFileFromEngine, CopyFileToEngine
+from runner.remote_files import FileStatus
+from runner.results import Change, CopyResult
+from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.tree_walk import Folder, TreeWalk
+
+
+def copy_large_files(walk: TreeWalk) -> None:
+    """Copy them. What fails for one of them is told in the end; raises what ends the session."""
+    for folder, name, source, is_unsure in walk.large:
+        path = folder.child(name)
+        try:
+            result = copy_file(_describe(walk, path), _surround(walk, path, is_unsure=is_unsure))
+        except StepError as error:
+            if error.exit_code == 4:
+                raise
+            walk.tally.fail(path, error)
+            continue
+        _note(walk, folder, source, result, is_unsure=is_unsure)
+
+
+def _describe(walk: TreeWalk, path: str) -> CopyFileFromEngine | CopyFileToEngine:
+    kind = CopyFileFromEngine if walk.is_upload else CopyFileToEngine
+    copy = walk.copy
+    return kind(
+        source=walk.source_path(path),
+        destination=walk.destination_path(path),
+        compare=copy.compare,
+        if_exists=copy.if_exists,
+        permissions=copy.permissions,
+        preserve=copy.preserve,
+        verify=copy.verify,
+        atomic=copy.atomic,
+        resume=copy.resume,
+        create_parents=False,
+        backup=copy.backup,
+    )
+
+
+def _surround(walk: TreeWalk, path: str, *, is_unsure: bool) -> Surroundings:
+    before_bytes = walk.batch.done_bytes
+
+    def report(done_bytes: int, total_bytes: int) -> None:
+        walk.around.on_progress(before_bytes + done_bytes, max(walk.tally.bytes_changed, before_bytes + done_bytes))
+
+    # What is certain has been told already.
+    tell = functools.partial(_tell, walk, path) if is_unsure and walk.around.on_change else None
+    return replace(walk.around, on_progress=report, on_change=tell)
+
+
+def _tell(walk: TreeWalk, path: str, change: Change) -> None:
+    walk.around.tell(change._replace(path=path))
+
+
+def _note(walk: TreeWalk, folder: Folder, source: FileStatus, result: CopyResult, *, is_unsure: bool) -> None:
+    tally = walk.tally
+    tally.files_changed += result.files_changed
+    tally.note_verified(result.verified)
+    tally.keep(result.backup)
+    if is_unsure and result.skipped:
+        tally.left_alone += 1
+    elif is_unsure and not result.files_changed:
+        tally.files_right += 1
+    elif is_unsure:
+        folder.is_touched = True
+        tally.bytes_changed += source.size_bytes or 0
+    for warning in result.warnings:
+        tally.warn(warning)

@@ -1,0 +1,174 @@
+"""What a copy of a tree must come to, worked out on its own from both sides' pictures and the options."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from tests.transfer.trees import Picture
+
+Entry = tuple[str, int, int, bytes]
+
+
+@dataclass
+class Expectation:
+    """The destination afterwards, the paths that cannot be copied, and the folders that have lost only some of what was in
+    them: their time is that of the loss.
+    """
+
+    picture: Picture
+    failures: set[str]
+    restless: set[str]
+
+
+class Model:
+    """One copy of `source`, as it lies on the disk, over a destination that looks like `before`."""
+
+    def __init__(self, source: Path, before: Picture, options: dict[str, Any]) -> None:
+        self._root = source
+        self._before = before
+        self._links = options.get("links", "preserve")
+        self._compare = options.get("compare", "size_mtime")
+        self._deletes = options.get("delete", False)
+        self._include = options.get("include", [])
+        self._exclude = options.get("exclude", [])
+        self._after: Picture = dict(before)
+        self._failures: set[str] = set()
+        self._restless: set[str] = set()
+
+    def expect(self) -> Expectation:
+        """Carry the copy out on paper."""
+        self._enter("", self._root, [os.path.realpath(self._root)], is_there="." in self._before)
+        return Expectation(self._after, self._failures, self._restless)
+
+    def _enter(self, path: str, source: Path, chain: list[str], *, is_there: bool) -> bool:
+        """One folder; whether it is there afterwards."""
+        names = sorted(os.listdir(source))
+        admitted = [name for name in names if self._admits(_join(path, name), is_folder=False)]
+        has_wanted = any((source / name).is_symlink() or not (source / name).is_dir() for name in admitted)
+        is_wanted = not self._include or has_wanted
+        below = [self._copy(_join(path, name), source / name, chain) for name in names]
+        is_there = is_there or is_wanted or any(below)
+        if is_there:
+            status = source.stat()
+            self._after[path or "."] = ("folder", status.st_mode & 0o777, int(status.st_mtime), b"")
+        if self._deletes:
+            for old in [old for old in self._before if _parent(old) == path and old != "."]:
+                if old.rpartition("/")[2] not in names:
+                    self._remove(old)
+        return is_there
+
+    def _copy(self, path: str, source: Path, chain: list[str]) -> bool:
+        """One entry of the source; whether a folder was made of it, which makes those above it."""
+        if source.is_symlink():
+            if self._admits(path, is_folder=False):
+                return self._copy_link(path, source, chain)
+            return False
+        if not self._admits(path, is_folder=source.is_dir()):
+            return False
+        if source.is_dir():
+            return self._copy_folder(path, source, [*chain, f"{chain[-1]}/{source.name}"])
+        self._copy_file(path, source)
+        return False
+
+    def _copy_link(self, path: str, source: Path, chain: list[str]) -> bool:
+        old = self._before.get(path)
+        if self._links == "preserve":
+            if old is not None and old[0] == "folder":
+                self._failures.add(path)
+            else:
+                self._after[path] = ("link", 0, 0, os.fsencode(os.readlink(source)))
+        elif self._links == "error":
+            self._failures.add(path)
+        elif self._links == "follow":
+            return self._follow(path, source, chain)
+        return False
+
+    def _follow(self, path: str, source: Path, chain: list[str]) -> bool:
+        try:
+            real = os.path.realpath(source, strict=True)
+        except OSError:
+            self._failures.add(path)
+            return False
+        if real != chain[0] and not real.startswith(f"{chain[0]}/"):
+            self._failures.add(path)
+            return False
+        if not self._admits(path, is_folder=os.path.isdir(real)):
+            return False
+        if not os.path.isdir(real):
+            self._copy_file(path, source)
+            return False
+        if any(f"{one}/".startswith(f"{real}/") for one in chain):
+            self._failures.add(path)
+            return False
+        return self._copy_folder(path, source, [*chain, real])
+
+    def _copy_folder(self, path: str, source: Path, chain: list[str]) -> bool:
+        old = self._before.get(path)
+        if old is not None and old[0] != "folder":
+            self._failures.add(path)
+            return False
+        return self._enter(path, source, chain, is_there=old is not None)
+
+    def _copy_file(self, path: str, source: Path) -> None:
+        status, content, old = source.stat(), source.read_bytes(), self._before.get(path)
+        mode, time = status.st_mode & 0o777, int(status.st_mtime)
+        if old is not None and old[0] == "folder":
+            self._failures.add(path)
+            return
+        if old is not None and old[0] == "file" and self._is_right(old, content, time):
+            self._after[path] = ("file", mode, old[2], old[3])
+            return
+        self._after[path] = ("file", mode, time, content)
+
+    def _is_right(self, old: Entry, content: bytes, time: int) -> bool:
+        if self._compare == "checksum":
+            return old[3] == content
+        return self._compare == "size_mtime" and (len(old[3]), old[2]) == (len(content), time)
+
+    def _remove(self, path: str) -> bool:
+        """Remove what the source lacks, but not what is excluded; whether it is gone."""
+        is_folder = self._before[path][0] == "folder"
+        if self._is_excluded(path, is_folder=is_folder):
+            return False
+        below = [old for old in self._before if _parent(old) == path]
+        gone = [self._remove(old) for old in below]
+        if not all(gone):
+            self._restless.add(path)
+            return False
+        del self._after[path]
+        return True
+
+    def _admits(self, path: str, *, is_folder: bool) -> bool:
+        if self._is_excluded(path, is_folder=is_folder):
+            return False
+        return is_folder or not self._include or any(_matches(one, path, is_folder=False) for one in self._include)
+
+    def _is_excluded(self, path: str, *, is_folder: bool) -> bool:
+        return any(_matches(pattern, path, is_folder=is_folder) for pattern in self._exclude)
+
+
+def _matches(pattern: str, path: str, *, is_folder: bool) -> bool:
+    """Patterns as .gitignore has them, as far as the tests use them: a name, anywhere; with a slash before it, at the
+    root; with one behind it, a folder's. What is below a match is matched too.
+    """
+    name = pattern.strip("/")
+    parts = path.split("/")
+    for depth, part in enumerate(parts):
+        is_last = depth == len(parts) - 1
+        if pattern.startswith("/") and depth:
+            return False
+        if fnmatchcase(part, name) and (not pattern.endswith("/") or not is_last or is_folder):
+            return True
+    return False
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
