@@ -159,9 +159,10 @@ class CopyFile:
         return self.source
 
 
-@dataclass(frozen=True, slots=True)
 class CopyFileFromEngine(CopyFile):
     """Upload: `source` is a local path, `destination` a remote one."""
+
+    __slots__ = ()
 
     mode_name = "copy_file_from_engine"
 
@@ -170,9 +171,10 @@ class CopyFileFromEngine(CopyFile):
         return Place(self.source, True), Place(self.destination, False)
 
 
-@dataclass(frozen=True, slots=True)
 class CopyFileToEngine(CopyFile):
     """Download: `source` is a remote path, `destination` a local one."""
+
+    __slots__ = ()
 
     mode_name = "copy_file_to_engine"
 
@@ -192,9 +194,10 @@ class CopyDirectory(CopyFile):
     max_delete: int = 100
 
 
-@dataclass(frozen=True, slots=True)
 class CopyDirectoryFromEngine(CopyDirectory):
     """Upload: `source` is a local folder, `destination` a remote one."""
+
+    __slots__ = ()
 
     mode_name = "copy_directory_from_engine"
 
@@ -203,9 +206,10 @@ class CopyDirectoryFromEngine(CopyDirectory):
         return Place(self.source, True), Place(self.destination, False)
 
 
-@dataclass(frozen=True, slots=True)
 class CopyDirectoryToEngine(CopyDirectory):
     """Download: `source` is a remote folder, `destination` a local one."""
+
+    __slots__ = ()
 
     mode_name = "copy_directory_to_engine"
 
@@ -241,9 +245,10 @@ class ListFolder(RemoteOperation):
     recursive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class LookAtPath(RemoteOperation):
     """Tell what is at a remote path, a link itself and not what it leads to."""
+
+    __slots__ = ()
 
     mode_name = "stats"
 

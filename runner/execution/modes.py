@@ -9,9 +9,7 @@ from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
-from runner.transfer.operations import operate
 from runner.transfer.read_only import read_only
-from runner.transfer.tree import copy_tree
 
 
 def carry_out(
@@ -36,8 +34,13 @@ def carry_out(
         on_change if options.tells_changes else None,
         options.is_diff,
     )
+    # Each step pays for the import of what it needs.
     if isinstance(mode, CopyDirectory):
+        from runner.transfer.tree import copy_tree
+
         return copy_tree(mode, around)
     if isinstance(mode, CopyFile):
         return copy_file(mode, around)
+    from runner.transfer.operations import operate
+
     return operate(mode, around)

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from runner.cancellation import Cancellation, Deadline
 from runner.plan import Step
 from runner.remote_files import RemoteFiles
-from runner.scp.files import ScpFiles
 from runner.sftp.files import SftpFiles
 from runner.sftp.session import SftpSession
 from runner.shell.shell import Shell, StartCommand
@@ -33,6 +32,8 @@ def open_files(
         connection, step.connect_timeout_seconds, step.stall_timeout_seconds, cancellation
     )
     if step.connector_type == "SCP":
+        from runner.scp.files import ScpFiles
+
         return ScpFiles(start_command, str(step.endpoint))
 
     def open_session(deadline: Deadline) -> SftpSession:

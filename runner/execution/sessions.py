@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from runner.cancellation import Cancellation, Deadline
-from runner.plan import Endpoint, Step
+from runner.plan import CopyDirectory, Endpoint, Step
 from runner.remote_files import RemoteFiles
 from runner.ssh.connection import Connection
 from runner.ssh.jump_hosts import open_hops
 from runner.ssh.opening import open_connection
 
-# Neither is needed before the login is over.
+# None of these is needed before the login is over.
 NEEDED_NEXT = ("runner.execution.protocols", "runner.execution.modes")
+NEEDED_FOR_TREES = ("runner.transfer.tree", "runner.sftp.batch")
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class Sessions:
         session = self._sessions.get(step.endpoint)
         if session is None or not session.connection.is_alive:
             self.drop(step.endpoint)
-            _load_meanwhile()
+            _load_meanwhile(step)
             last_hop = open_hops(step.endpoint.proxy_jump, self._cancellation, partial(self._tell_connected, step))
             deadline = Deadline.after(step.connect_timeout_seconds)
             session = _Session(open_connection(step.endpoint, deadline, self._cancellation, last_hop))
@@ -82,11 +83,13 @@ class Sessions:
             self.drop(endpoint)
 
 
-def _load_meanwhile() -> None:
+def _load_meanwhile(step: Step) -> None:
     """Load what is needed next while the login waits for the server: a tenth of what a small copy takes in all."""
 
+    names = NEEDED_NEXT + (NEEDED_FOR_TREES if isinstance(step.mode, CopyDirectory) else ())
+
     def load() -> None:
-        for name in NEEDED_NEXT:
+        for name in names:
             importlib.import_module(name)
 
     # Whoever imports one of them meanwhile waits until it is there.

@@ -5,8 +5,18 @@ from __future__ import annotations
 from runner.remote_files import Errand
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_file import BatchFile, Engine, ignore
-from runner.sftp.batch_upload import HARDLINK, HARDLINK_START, POSIX_RENAME
-from runner.sftp.packets import Attributes, MalformedPacket, Reader, StatusCode, Type, encode_path, encode_string
+from runner.sftp.batch_upload import HARDLINK_START
+from runner.sftp.packets import (
+    HARDLINK,
+    POSIX_RENAME,
+    Attributes,
+    MalformedPacket,
+    Reader,
+    StatusCode,
+    Type,
+    encode_path,
+    encode_string,
+)
 from runner.sftp.session import Refusal
 
 _DOING = {

@@ -11,13 +11,21 @@ from runner.errors import FileRefused, SourceChanged, StepError
 from runner.remote_files import Sending, Source, WantedAttributes, Written
 from runner.sftp.attributes import encode_wanted
 from runner.sftp.batch_file import BatchFile, Engine, ignore
-from runner.sftp.packets import Attributes, OpenFlag, Reader, StatusCode, Type, encode_path, encode_string
+from runner.sftp.packets import (
+    HARDLINK,
+    POSIX_RENAME,
+    Attributes,
+    OpenFlag,
+    Reader,
+    StatusCode,
+    Type,
+    encode_path,
+    encode_string,
+)
 from runner.sftp.refusals import describe_refusal, rename_refused
 from runner.sftp.session import Refusal
 
 PRIVATE_MODE = 0o600
-POSIX_RENAME = "posix-rename@openssh.com"
-HARDLINK = "hardlink@openssh.com"
 
 _NEW_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE)
 _ANY_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE)

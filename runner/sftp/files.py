@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from runner.errors import SourceMissing, StepError
 from runner.remote_files import (
+    Batch,
     Digest,
     FileStatus,
     Progress,
@@ -23,9 +24,9 @@ from runner.remote_files import (
     Written,
 )
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch import SftpBatch
-from runner.sftp.batch_upload import HARDLINK, POSIX_RENAME
 from runner.sftp.packets import (
+    HARDLINK,
+    POSIX_RENAME,
     Attributes,
     MalformedPacket,
     OpenFlag,
@@ -295,8 +296,11 @@ class SftpFiles:
             if refusal.code != StatusCode.NO_SUCH_FILE:
                 raise explain_refusal(refusal, doing, path, self._session) from refusal
 
-    def start_batch(self) -> SftpBatch:
+    def start_batch(self) -> Batch:
         """A batch of copies; while it lives, nothing else may be asked of these files."""
+        # A single file does without it.
+        from runner.sftp.batch import SftpBatch
+
         self._session.settle_limits()
         handles = self._session.max_open_handles
         # Half of what the server allows: it counts handles that it is about to close.

@@ -11,6 +11,11 @@ VERSION = 3
 MAX_HANDLE_BYTES = 256
 
 
+# Extensions, by the names that servers tell.
+POSIX_RENAME = "posix-rename@openssh.com"
+HARDLINK = "hardlink@openssh.com"
+
+
 class Type(IntEnum):
     """Packet types, section 3."""
 

@@ -249,6 +249,8 @@ class TreeWalk(ABC):
             self._enlist(here)
             self.tally.folders_changed += 1
             self.changes.tell_folder("mkdir", here.path)
+            if here.parent is not None:
+                here.parent.is_touched = True
             here = here.parent
 
     def _make_with_parents(self, folder: Folder, then: Callable[[], None]) -> None:

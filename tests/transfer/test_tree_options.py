@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Runner
+from tests.conftest import Outcome, Runner
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.transfer.test_tree import Tree, both_ways
@@ -58,8 +58,11 @@ def test_what_comes_out_is_what_the_options_say(runner: Runner, server: Endpoint
 
         before = picture(tree.destination)
         expected = Model(tree.source, before, options).expect()
-        outcome = tree.play(**options)
+        foretold = tree.play("--check", **options)
+        assert picture(tree.destination) == before, f"{seed}: {options}"
+        outcome = tree.play("-v", **options)
 
+        assert changes(foretold) == changes(outcome), f"{seed}: {options}"
         assert (outcome.exit_code != 0) == bool(expected.failures), f"{seed}: {options}\n{outcome.output}"
         assert told(picture(tree.destination), compare, expected) == told(expected.picture, compare, expected), (
             f"{seed}: {options}"
@@ -72,6 +75,11 @@ def test_what_comes_out_is_what_the_options_say(runner: Runner, server: Endpoint
             assert told(picture(tree.destination), compare, expected) == told(expected.picture, compare, expected), (
                 f"{seed}: {options}"
             )
+
+
+def changes(outcome: Outcome) -> list[tuple[str, str, str]]:
+    """What was changed or would be, without what depends on the moment."""
+    return sorted((change["path"], change["action"], change["why"]) for change in outcome.step["changes"])
 
 
 def prepare(tree: Tree, seed: str) -> None:
