@@ -249,8 +249,8 @@ def test_two_thousand_steps_are_validated_in_three_seconds(tmp_path: Path) -> No
     path = tmp_path / "long.yaml"
     path.write_text(f"{head}\nsteps:\n{steps}")
 
-    # Two seconds on a core of its own. What other processes take from it is not its fault: the best of a few attempts counts.
-    spent_seconds = []
+    # Two seconds on a core of its own. Other processes may take some of it: the best of a few attempts counts.
+    spent_seconds: list[float] = []
     while len(spent_seconds) < 3 and not any(seconds < 3 for seconds in spent_seconds):
         ending = run_bounded(tmp_path, "validate", str(path))
         assert ending.output == f"{path}: valid, 2000 steps\n"
