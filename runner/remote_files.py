@@ -227,9 +227,11 @@ class Batch(Protocol):
         ...
 
     def wait(self) -> bool:
-        """Wait until a listing or an errand has ended, or everything has. False once nothing is under way.
+        """Wait until a listing or an errand has ended, or everything has. False once there is nothing more to send.
 
-        Raises when the session ends; a single file's failure goes to its `finish`.
+        Then uploads may still wait for their last answer, if the server carries out in order what is asked for from now on.
+        How they end is told by `complete` at the latest. Raises when the session ends; a single file's failure goes to its
+        `finish`.
         """
         ...
 

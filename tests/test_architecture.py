@@ -80,7 +80,7 @@ def is_below(module: str, door: str) -> bool:
 
 def test_there_is_something_to_check() -> None:
     assert len(MODULES) > 40
-    assert "fabric" in IMPORTS["runner.ssh.opening"]
+    assert "fabric" in IMPORTS["runner.ssh.handshake"]
     parts = {part_of(module) for module in MODULES}
     assert parts >= VALUES
     assert parts >= PARTS.keys()

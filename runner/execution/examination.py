@@ -114,6 +114,7 @@ class _Examination:
     def _ask_sftp(self, connection: Connection, shell: Shell) -> None:
         self._awaited = "the SFTP session"
         session = open_sftp_session(connection, self._target.stall_timeout_seconds, self._deadline, self._cancellation)
+        session.negotiate()
         self._awaited = "the limits"
         session.settle_limits()
         self._sftp = SftpFacts(

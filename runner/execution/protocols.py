@@ -41,7 +41,10 @@ def open_files(
 
     def open_another() -> SftpSession:
         with limit():
-            return open_session(Deadline.after(step.connect_timeout_seconds))
+            another = open_session(Deadline.after(step.connect_timeout_seconds))
+            # One that the server does not grant after all can be done without.
+            another.negotiate()
+            return another
 
     return SftpFiles(open_session(deadline), Shell(start_command, str(step.endpoint)), open_another, step.transfers)
 
@@ -49,11 +52,11 @@ def open_files(
 def open_sftp_session(
     connection: Connection, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation
 ) -> SftpSession:
-    """An SFTP session that answers, on a channel of its own. Raises a `StepError`."""
+    """An SFTP session on a channel of its own, which answers before the deadline. Raises a `StepError`."""
     channel = connection.open_channel(stall_timeout_seconds, deadline, cancellation)
     opened = SftpSession(channel, str(connection.endpoint), channel.piece_bytes)
     connection.start_subsystem(channel, "sftp", deadline, cancellation)
-    opened.negotiate(deadline)
+    opened.greet(deadline, is_sequential=connection.is_sequential)
     return opened
 
 

@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import Interrupted, StepError, StepTimedOut, UnreachableError
@@ -23,7 +24,9 @@ from runner.events import (
 from runner.execution.sessions import Sessions
 from runner.plan import Play, PlayOptions, Step
 from runner.results import Change, Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
-from runner.ssh.connection import Connection
+
+if TYPE_CHECKING:
+    from runner.ssh.connection import Connection
 
 MAX_PAUSE_SECONDS = 60.0
 # Of the changes of one step so many are kept for the reports; the observers are told all.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from runner.cancellation import Cancellation, Deadline
 from runner.plan import CopyDirectory, Endpoint, Step
 from runner.remote_files import RemoteFiles
-from runner.ssh.connection import Connection
 from runner.ssh.jump_hosts import open_hops
 from runner.ssh.opening import open_connection
+
+if TYPE_CHECKING:
+    from runner.ssh.connection import Connection
 
 # None of these is needed before the login is over.
 NEEDED_NEXT = ("runner.execution.protocols", "runner.execution.modes")
@@ -54,10 +55,11 @@ class Sessions:
         session = self._sessions.get(step.endpoint)
         if session is None or not session.connection.is_alive:
             self.drop(step.endpoint)
-            _load_meanwhile(step)
             last_hop = open_hops(step.endpoint.proxy_jump, self._cancellation, partial(self._tell_connected, step))
             deadline = Deadline.after(step.connect_timeout_seconds)
-            session = _Session(open_connection(step.endpoint, deadline, self._cancellation, last_hop))
+            needed = NEEDED_NEXT + (NEEDED_FOR_TREES if isinstance(step.mode, CopyDirectory) else ())
+            connection = open_connection(step.endpoint, deadline, self._cancellation, last_hop, needed_next=needed)
+            session = _Session(connection)
             self._sessions[step.endpoint] = session
             self._tell_connected(step, session.connection)
         session.limit = self._cancellation.lend_limit()
@@ -81,16 +83,3 @@ class Sessions:
         """Close every connection; never raises."""
         for endpoint in list(self._sessions):
             self.drop(endpoint)
-
-
-def _load_meanwhile(step: Step) -> None:
-    """Load what is needed next while the login waits for the server: a tenth of what a small copy takes in all."""
-
-    names = NEEDED_NEXT + (NEEDED_FOR_TREES if isinstance(step.mode, CopyDirectory) else ())
-
-    def load() -> None:
-        for name in names:
-            importlib.import_module(name)
-
-    # Whoever imports one of them meanwhile waits until it is there.
-    threading.Thread(target=load, daemon=True).start()

@@ -42,6 +42,7 @@ class SftpBatch:
         self._lock = threading.RLock()
         self._queue: deque[BatchFile] = deque()
         self._active: set[BatchFile] = set()
+        self._parting_count = 0
         self._moving: deque[BatchFile] = deque()
         self._finished: deque[tuple[BatchFile, Exception | None]] = deque()
         # Uploads that are written, and wait until somebody has looked at them more closely.
@@ -83,15 +84,21 @@ class SftpBatch:
         self._add(SingleRequest(self, errand))
 
     def complete(self) -> None:
-        while self.wait():
-            pass
+        while self.wait() or self._active:
+            self._wait_until(lambda: self._has_news or not (self._active or self._queue))
+            self._hand_over()
         self._release()
 
     def wait(self) -> bool:
         self._fill()
-        self._wait_until(lambda: self._has_news or not (self._active or self._queue))
+        self._wait_until(lambda: self._has_news or not self._has_more)
         self._hand_over()
-        return bool(self._active or self._queue or self._finished or self._newly_held)
+        return self._has_more or bool(self._finished or self._newly_held)
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether more is to be sent than what is asked for from now on."""
+        return bool(self._queue) or len(self._active) > self._parting_count
 
     def abandon(self) -> None:
         with self._lock:
@@ -189,9 +196,16 @@ class SftpBatch:
         self._held[file.job] = file
         self._newly_held.append(file.job)
 
+    def part(self, file: BatchFile) -> None:
+        """A file has sent its last request. Where requests are carried out in order, others may go behind it."""
+        if self.session.is_sequential:
+            file.is_parting = True
+            self._parting_count += 1
+
     def finish(self, file: BatchFile, error: Exception | None) -> None:
         """A file is over."""
         self._active.discard(file)
+        self._parting_count -= file.is_parting
         self._finished.append((file, error))
         self._has_news = self._has_news or file.is_urgent
 

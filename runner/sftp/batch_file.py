@@ -32,6 +32,10 @@ class Engine(Protocol):
         """The file waits until it is released."""
         ...
 
+    def part(self, file: BatchFile) -> None:
+        """The file has sent its last request, if that goes well."""
+        ...
+
     def finish(self, file: BatchFile, error: Exception | None) -> None:
         """The file is over."""
         ...
@@ -45,7 +49,18 @@ class BatchFile(Countdown):
     # Whether it has written something that must not stay if it goes no further.
     is_written = False
 
-    __slots__ = ("_awaited", "_engine", "_handle", "_in_flight_bytes", "_takers", "_then", "doing", "error", "job")
+    __slots__ = (
+        "_awaited",
+        "_engine",
+        "_handle",
+        "_in_flight_bytes",
+        "_takers",
+        "_then",
+        "doing",
+        "error",
+        "is_parting",
+        "job",
+    )
 
     def __init__(self, engine: Engine, job: Any) -> None:
         self.job = job
@@ -57,6 +72,8 @@ class BatchFile(Countdown):
         self._takers: dict[int, Take] = {}
         self._then: Callable[[], None] = _nothing
         self.error: Exception | None = None
+        # Whether it has sent its last request, behind which others may go.
+        self.is_parting = False
         self.doing = ""
 
     @property

@@ -247,8 +247,10 @@ class Upload(BatchFile):
         destination = encode_path(self.job.destination)
         if POSIX_RENAME in self._engine.session.extensions:
             self.ask(Type.EXTENDED, _POSIX_RENAME_START + self._written_path + destination, self._refuse_publishing)
+            self._engine.part(self)
         elif self.job.is_new:
             self.ask(Type.RENAME, self._written_path + destination, self._refuse_publishing)
+            self._engine.part(self)
         else:
             self._step_aside(temporary)
 

@@ -12,6 +12,7 @@ MAX_HANDLE_BYTES = 256
 
 
 # Extensions, by the names that servers tell.
+LIMITS = "limits@openssh.com"
 POSIX_RENAME = "posix-rename@openssh.com"
 HARDLINK = "hardlink@openssh.com"
 

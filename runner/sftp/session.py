@@ -17,7 +17,7 @@ from typing import Protocol
 
 from runner.cancellation import Deadline
 from runner.errors import ConnectionLost, ServerLacksFeature, StepTimedOut, UnreachableError
-from runner.sftp.packets import VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
+from runner.sftp.packets import LIMITS, VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
 
 # OpenSSH sends 256 KiB at most; a server that announces more is broken or hostile.
 MAX_PACKET_BYTES = 257 * 1024
@@ -95,7 +95,7 @@ class Countdown:
 
 
 class SftpSession:
-    """One SFTP session. Create it before the subsystem is started, then call `negotiate`."""
+    """One SFTP session. Create it before the subsystem is started, then call `greet`."""
 
     def __init__(self, channel: ByteChannel, peer: str, piece_bytes: int = MAX_TRANSFER_BYTES) -> None:
         """`piece_bytes` is the most that one request may carry or ask for, whatever the server allows."""
@@ -111,7 +111,10 @@ class SftpSession:
         self.version = 0
         # The shortest time that an answer has taken.
         self.round_trip_seconds = math.inf
-        self.extensions: dict[str, bytes] = {}
+        self.is_sequential = False
+        self._answer_is_due: Deadline | None = None
+        self._is_negotiated = False
+        self._extensions: dict[str, bytes] = {}
         self._piece_bytes = piece_bytes
         self._limits_reply: Reply | None = None
         # Until `settle_limits` has been called, what every server takes.
@@ -125,14 +128,34 @@ class SftpSession:
         self._guard = threading.RLock()
         channel.listen(self._feed)
 
-    def negotiate(self, deadline: Deadline) -> None:
-        """Agree on the protocol version and learn the server's extensions; its limits are asked for, but not waited for.
+    def greet(self, deadline: Deadline, *, is_sequential: bool) -> None:
+        """Begin the session, and ask a server that tells its limits for them.
 
-        Raises `ConnectTimedOut` at the deadline, `ServerLacksFeature` for a server of another version.
+        Behind the greeting requests may follow at once where the server is known to carry out one after the other, in order.
+        Any other's answer is waited for. Raises what `negotiate` raises.
         """
+        self.is_sequential = is_sequential
+        self._answer_is_due = deadline
         self.channel.send(struct.pack(">IBI", 5, Type.INIT, VERSION))
+        if is_sequential:
+            self._ask_for_limits()
+            return
+        self.negotiate()
+        if LIMITS in self.extensions:
+            self._ask_for_limits()
+
+    def negotiate(self) -> None:
+        """Take over what the server has answered to the greeting: the protocol's version, and its extensions.
+
+        Whoever waits for a reply or asks for the extensions comes through here. Raises `ConnectTimedOut` at the deadline,
+        `ServerLacksFeature` for a server of another version.
+        """
+        if self._is_negotiated:
+            return
+        # Whatever goes wrong, it is told to the first who waits.
+        self._is_negotiated = True
         try:
-            self._await(self._version_reply, deadline)
+            self._await(self._version_reply, self._answer_is_due)
         except ConnectionLost as error:
             if self.channel.is_cut_off:
                 raise
@@ -150,11 +173,18 @@ class SftpSession:
         try:
             while not reader.is_at_end:
                 name = bytes(reader.take_string()).decode("utf-8", "replace")
-                self.extensions[name] = bytes(reader.take_string())
+                self._extensions[name] = bytes(reader.take_string())
         except MalformedPacket as error:
             raise self.malformed_field(error) from error
-        if "limits@openssh.com" in self.extensions:
-            self._limits_reply = self.submit(Type.EXTENDED, encode_string(b"limits@openssh.com"))
+
+    @property
+    def extensions(self) -> dict[str, bytes]:
+        """What the server can do beyond the protocol, with what it says of it."""
+        self.negotiate()
+        return self._extensions
+
+    def _ask_for_limits(self) -> None:
+        self._limits_reply = self.submit(Type.EXTENDED, encode_string(LIMITS.encode()))
 
     def settle_limits(self) -> None:
         """Take the server's limits over. Whoever moves much calls it before; by then they have mostly arrived."""
@@ -246,6 +276,7 @@ class SftpSession:
 
     def _await(self, reply: Reply, deadline: Deadline | None = None) -> None:
         """Wait until the reply is there. Raises when the session ends, stalls, is interrupted or meets the deadline."""
+        self.negotiate()
         channel = self.channel
         if self._failure is None:
             with self._giving_up_on_failure():

@@ -9,10 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterable
 from typing import NamedTuple
-
-import paramiko
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import CredentialUnusable
@@ -33,33 +30,18 @@ _SIGN_RESPONSE = 14
 _SIGN_FLAGS = {"rsa-sha2-256": 2, "rsa-sha2-512": 4}
 
 
-class AgentFailure(paramiko.SSHException):
+class AgentFailure(Exception):
     """The agent did not do what it was asked."""
 
 
-class _Certificate(NamedTuple):
-    """What paramiko's authentication sends in place of a key."""
+class AgentKey(NamedTuple):
+    """A key that the agent holds: as the agent lists it, and without its certificate if it has one."""
 
-    key_type: str
-    key_blob: bytes
+    agent: Agent
+    listed: PublicKey
+    plain: PublicKey
 
-
-class AgentKey(paramiko.PKey):
-    """A key that the agent holds. It is offered as the agent lists it, and signs by asking the agent again."""
-
-    def __init__(self, agent: _Agent, listed: PublicKey, plain: PublicKey) -> None:
-        self.agent = agent
-        self.listed = listed
-        self.plain = plain
-        self.public_blob = _Certificate(listed.type, listed.blob) if listed != plain else None
-
-    def get_name(self) -> str:
-        return self.listed.type
-
-    def asbytes(self) -> bytes:
-        return self.plain.blob
-
-    def sign_ssh_data(self, data: bytes, algorithm: str | None = None) -> bytes:
+    def sign(self, data: bytes, algorithm: str | None) -> bytes:
         """The agent's signature, as it comes. Raises `AgentFailure`."""
         wanted = (algorithm or self.plain.type).removesuffix(CERTIFICATE_SUFFIX)
         fields = join_fields([self.listed.blob, data]) + struct.pack(">I", _SIGN_FLAGS.get(wanted, 0))
@@ -76,8 +58,8 @@ class AgentKey(paramiko.PKey):
 def find_agent_keys(public_key: str | None, deadline: Deadline, cancellation: Cancellation) -> list[AgentKey]:
     """The keys of the agent that SSH_AUTH_SOCK names, or the one given and certificates for it.
 
-    Give them to `close_agent` in the end. Raises `CredentialUnusable` if there is no agent, if it does not answer before
-    the deadline or has no such key, `Interrupted` on a signal.
+    The conversation with the agent goes on until it is closed. Raises `CredentialUnusable` if there is no agent, if it does
+    not answer before the deadline or has no such key, `Interrupted` on a signal.
     """
     agent, keys = _open_agent(deadline, cancellation)
     try:
@@ -106,21 +88,14 @@ def _require_some(keys: list[AgentKey]) -> list[AgentKey]:
     return keys
 
 
-def close_agent(keys: Iterable[paramiko.PKey]) -> None:
-    """End the conversation with the agent that the keys are from, if they are from one."""
-    for key in keys:
-        if isinstance(key, AgentKey):
-            key.agent.close()
-
-
-def _open_agent(deadline: Deadline, cancellation: Cancellation) -> tuple[_Agent, list[AgentKey]]:
+def _open_agent(deadline: Deadline, cancellation: Cancellation) -> tuple[Agent, list[AgentKey]]:
     path = os.environ.get("SSH_AUTH_SOCK")
     if not path:
         raise CredentialUnusable(
             "there is no SSH agent: SSH_AUTH_SOCK is not set", hint="Start one: eval $(ssh-agent); ssh-add."
         )
     agent_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    agent = _Agent(agent_socket, deadline, cancellation)
+    agent = Agent(agent_socket, deadline, cancellation)
     try:
         agent_socket.settimeout(POLL_SECONDS)
         agent_socket.connect(path)
@@ -135,7 +110,7 @@ def _open_agent(deadline: Deadline, cancellation: Cancellation) -> tuple[_Agent,
         raise
 
 
-class _Agent:
+class Agent:
     """A conversation with an agent. It is asked in the transport's thread as well."""
 
     def __init__(self, connected: socket.socket, deadline: Deadline, cancellation: Cancellation) -> None:

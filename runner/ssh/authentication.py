@@ -6,20 +6,21 @@ followed by a password when the server wants both. A line that breaks meanwhile 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 
-from runner.cancellation import Cancellation, Deadline
 from runner.errors import AuthenticationRefused, ConnectionLost
-from runner.plan import Endpoint, SshAgent, SshKey, SshKeyFile, UsernamePassword
-from runner.ssh.agent import close_agent, find_agent_keys
-from runner.ssh.private_keys import parse_private_key, read_private_key
+from runner.plan import Endpoint, SshAgent, UsernamePassword
+from runner.ssh.login_keys import make_login_key
 from runner.ssh.questions import PasswordExpired
 from runner.ssh.transport import StrictTransport
 from runner.ssh.user_certificates import explain_certificates
+
+if TYPE_CHECKING:
+    from runner.ssh.credentials import Credential
 
 # A password prompt may follow others ("Verification code:"); a server that keeps asking is not given answers for ever.
 MAX_PROMPT_ROUNDS = 5
@@ -40,27 +41,12 @@ class AskedAgain(paramiko.AuthenticationException):
 class ExplicitAuthentication(paramiko.AuthStrategy):
     """Authenticates as one endpoint's `authentication` says. `method` tells afterwards how."""
 
-    def __init__(self, endpoint: Endpoint, deadline: Deadline, cancellation: Cancellation) -> None:
+    def __init__(self, endpoint: Endpoint, credentials: Iterable[Credential]) -> None:
         super().__init__(ssh_config=paramiko.SSHConfig())
         self._endpoint = endpoint
         self._given = endpoint.authentication
         self.method = ""
-        # Keys are read before anything is sent, so that an unusable one costs no connection.
-        self._keys = self._load_keys(deadline, cancellation)
-
-    def _load_keys(self, deadline: Deadline, cancellation: Cancellation) -> list[paramiko.PKey]:
-        match self._given:
-            case SshKey(_, text, passphrase):
-                return [parse_private_key(text, passphrase, "the private key in 'ssh_key'")]
-            case SshKeyFile(_, path, passphrase, certificate_path):
-                return [read_private_key(path, passphrase, certificate_path)]
-            case SshAgent(_, public_key):
-                return list(find_agent_keys(public_key, deadline, cancellation))
-        return []
-
-    def close(self) -> None:
-        """No login will follow."""
-        close_agent(self._keys)
+        self._keys = [make_login_key(credential) for credential in credentials]
 
     def authenticate(self, transport: StrictTransport) -> Any:
         """Called by the client once the host key is accepted. Raises `AuthenticationRefused`, `ConnectionLost`."""

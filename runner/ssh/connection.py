@@ -101,6 +101,14 @@ class Connection:
         return str(self._client.transport.remote_version)
 
     @property
+    def is_sequential(self) -> bool:
+        """Whether the server's SFTP carries out requests one after the other, in order, from the first on: OpenSSH's does.
+
+        That is how sftp-server.c is written; the protocol promises it for one file at most.
+        """
+        return "OpenSSH_" in self.server_version
+
+    @property
     def algorithms(self) -> Algorithms:
         """What has been agreed on with the server."""
         agreed: Algorithms = self._client.transport.agreed

@@ -1,4 +1,4 @@
-"""Opens the TCP connection to a server, within a deadline and interruptible at every moment."""
+"""Opens the TCP connection to a server and greets it, within a deadline and interruptible at every moment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ import queue
 import select
 import socket
 import threading
+from contextlib import suppress
 
+from runner._version import VERSION
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectFailed, ConnectTimedOut
 from runner.plan import format_address
+
+# What the server sees of us (RFC 4253 section 4.2). Some know the library by its name, and by that what its clients mean:
+# asyncssh in which order SYMLINK has its fields.
+SSH_VERSION = f"SSH-2.0-paramiko runner_{VERSION}"
 
 Address = tuple[socket.AddressFamily, tuple[str | int, ...] | tuple[int, bytes]]
 
 
 def dial(host: str, port: int, deadline: Deadline, cancellation: Cancellation) -> socket.socket:
-    """A connected TCP socket to the first of the host's addresses that answers.
+    """A connected TCP socket to the first of the host's addresses that answers. The server has been sent our greeting.
 
     Raises `ConnectFailed` when the name does not resolve or every address refuses, `ConnectTimedOut` at the deadline,
     `Interrupted` on a signal.
@@ -28,11 +34,17 @@ def dial(host: str, port: int, deadline: Deadline, cancellation: Cancellation) -
         # A dead first address must not use up the time of the next one.
         share = deadline.remaining_seconds / (len(addresses) - position)
         try:
-            return _connect(family, address, Deadline.after(share), cancellation)
+            sock = _connect(family, address, Deadline.after(share), cancellation)
         except OSError as error:
             failures.append(
                 f"{address[0]}: {error.strerror or error}" if len(addresses) > 1 else str(error.strerror or error)
             )
+        else:
+            # Sent at once, so that the answer is there when we are ready for it. Whether the line has broken already is
+            # found out when that is read.
+            with suppress(OSError):
+                sock.sendall(f"{SSH_VERSION}\r\n".encode("ascii"))
+            return sock
     if deadline.has_passed:
         raise ConnectTimedOut(
             f"no answer from {format_address(host, port)} within connect_timeout: the TCP connection was not accepted",

@@ -9,9 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from runner.public_keys import CERTIFICATE_SUFFIX, FIELD_COUNTS, KEY_TYPES, PublicKey, make_public_key, read_public_key
 
 # Which signature algorithms prove possession of a key of each type (RFC 8332 for RSA; SHA-1 is not accepted).
@@ -23,14 +20,6 @@ MAX_PRINCIPALS = 256
 ECDSA_NUMBERS = 2
 MAX_NAMES_SHOWN = 3
 FOREVER = 2**64 - 1
-
-_KEY_CLASSES: dict[str, type[paramiko.PKey]] = {
-    "ssh-ed25519": paramiko.Ed25519Key,
-    "ecdsa-sha2-nistp256": paramiko.ECDSAKey,
-    "ecdsa-sha2-nistp384": paramiko.ECDSAKey,
-    "ecdsa-sha2-nistp521": paramiko.ECDSAKey,
-    "ssh-rsa": paramiko.RSAKey,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +78,17 @@ class HostCertificate:
 
     def is_signed(self) -> bool:
         """Whether the authority has signed it, with an algorithm that is accepted."""
+        # Whoever has been shown a certificate has loaded them.
+        import paramiko
+        from cryptography.exceptions import UnsupportedAlgorithm
+
+        classes: dict[str, type[paramiko.PKey]] = {"ssh-ed25519": paramiko.Ed25519Key, "ssh-rsa": paramiko.RSAKey}
         try:
             # paramiko takes signatures that end too early or too late: their strings are counted here.
             _, inner = _Reader(self.signature).read_all_strings()
             if self.authority_type.startswith("ecdsa-") and len(_Reader(inner).read_all_strings()) != ECDSA_NUMBERS:
                 return False
-            key = _KEY_CLASSES[self.authority_type](paramiko.Message(self.authority_blob))
+            key = classes.get(self.authority_type, paramiko.ECDSAKey)(paramiko.Message(self.authority_blob))
             return self.is_verifiable and bool(key.verify_ssh_sig(self.signed, paramiko.Message(self.signature)))
         except (paramiko.SSHException, ValueError, LookupError, TypeError, OverflowError, UnsupportedAlgorithm):
             # Whatever the libraries think of a signature that is none.

@@ -6,8 +6,7 @@ The check runs after key exchange and before authentication: a refused server ha
 from __future__ import annotations
 
 import time
-
-import paramiko
+from typing import TYPE_CHECKING
 
 from runner.errors import HostKeyRefused
 from runner.plan import Endpoint
@@ -16,11 +15,14 @@ from runner.ssh.host_certificates import ALGORITHMS, CertificateFault, parse_cer
 from runner.ssh.refusals import Refusals, describe, scan_command
 from runner.ssh.trust import gather_trust, known_name
 
+if TYPE_CHECKING:
+    import paramiko
+
 ALL_ALGORITHMS = tuple(algorithm for name in KEY_TYPES for algorithm in ALGORITHMS[name])
 CERTIFICATE_ALGORITHMS = tuple(algorithm + CERTIFICATE_SUFFIX for algorithm in ALL_ALGORITHMS)
 
 
-class HostKeyCheck(paramiko.MissingHostKeyPolicy):
+class HostKeyCheck:
     """Accepts the host keys that an endpoint's policy names, and no other.
 
     It is installed as the client's policy for missing keys; the client itself is given no known hosts, so every key is

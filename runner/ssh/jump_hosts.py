@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import StepError
 from runner.plan import Hop
-from runner.ssh.connection import Connection
 from runner.ssh.opening import open_connection
+
+if TYPE_CHECKING:
+    from runner.ssh.connection import Connection
 
 
 def open_hops(

@@ -1,9 +1,9 @@
-"""Imports invoke, which fabric and paramiko rest on, without the two of its needs that the runner never has.
+"""Has invoke imported, which fabric and paramiko rest on, without the two of its needs that the runner never has.
 
 Starting up is most of what a small copy costs. invoke loads `unittest.mock`, and with it asyncio, for a test double, and
 a YAML parser for configuration files that the runner forbids it to read: together a third of `import fabric`. Here the
 first gets a stand-in while invoke is imported, the second is loaded when somebody uses it. Imported by the package
-itself, so that it comes before everything else in it.
+itself, so that it comes before everything else in it: this module loads nothing, it says how invoke is loaded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+INVOKE = "invoke"
 MOCK = "unittest.mock"
 YAML = "invoke.vendor.yaml"
 
@@ -35,29 +36,30 @@ def _without_mock() -> Iterator[None]:
         del sys.modules[MOCK]
 
 
-class _LazyYaml:
-    """Finds invoke's YAML parser, and puts off its loading to the first use."""
+class _WithoutMock(importlib.machinery.SourceFileLoader):
+    """Loads a module in whose making the test double is not needed."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        with _without_mock():
+            super().exec_module(module)
+
+
+class _LeanFinder:
+    """Finds invoke, and its YAML parser, whose loading is put off to the first use."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != YAML:
+        if name not in (INVOKE, YAML):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            loader = spec.loader
+            spec.loader = (
+                _WithoutMock(loader.name, loader.path) if name == INVOKE else importlib.util.LazyLoader(loader)
+            )
         return spec
 
 
-@contextmanager
-def _with_lazy_yaml() -> Iterator[None]:
-    sys.meta_path.insert(0, _LazyYaml)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(_LazyYaml)
-
-
-with _without_mock(), _with_lazy_yaml():
-    import invoke  # noqa: F401
+sys.meta_path.insert(0, _LeanFinder)

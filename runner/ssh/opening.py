@@ -1,36 +1,24 @@
-"""Opens a connection: dial, key exchange, host key check, log in — in this order, under one deadline."""
+"""Opens a connection: what is known of the host, credentials, dial, handshake — in this order, under one deadline."""
 
 from __future__ import annotations
 
-import functools
-import logging
+import importlib
 import socket
-
-import fabric
-import paramiko
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from runner.cancellation import Cancellation, Deadline
-from runner.errors import (
-    ConnectFailed,
-    ConnectionLost,
-    CredentialUnusable,
-    HostKeyRefused,
-    UnreachableError,
-)
+from runner.errors import HostKeyRefused, UnreachableError
 from runner.plan import Endpoint, Fingerprints
-from runner.ssh.agent import AGENT_HINT, AgentFailure
-from runner.ssh.authentication import ExplicitAuthentication
-from runner.ssh.connection import Connection
+from runner.ssh.credentials import find_credentials, let_go
 from runner.ssh.dial import dial
 from runner.ssh.host_certificates import ALGORITHMS
 from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
-from runner.ssh.transport import StrictTransport
-from runner.ssh.tunnel import Tunnel
-from runner.ssh.watchdog import silenced, timed_out, watch
 
-# paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
-logging.getLogger("paramiko").propagate = False
+if TYPE_CHECKING:
+    from runner.ssh.connection import Connection
+    from runner.ssh.tunnel import Tunnel
 
 
 def open_connection(
@@ -39,171 +27,113 @@ def open_connection(
     cancellation: Cancellation,
     via: Connection | None = None,
     name: str = "",
+    needed_next: Sequence[str] = (),
 ) -> Connection:
     """A connection to `endpoint` under its strict host key policy, through the jump host `via` if there is one.
 
-    `via` is closed with the new connection, and if there will be none.
+    `via` is closed with the new connection, and if there will be none. While the server is waited for, the modules
+    `needed_next` are loaded.
 
-    A fingerprint does not tell the key's type: when the server's first key does not fit, its keys of other types are
-    looked at, each on a connection of its own, before the host is refused. A server that has no key of the known types
-    is asked once more, so that the refusal can tell which key it has.
+    A host of which no key is known is refused before it is dialled. A fingerprint does not tell the key's type: when the
+    server's first key does not fit, its keys of other types are looked at, each on a connection of its own, before the
+    host is refused. A server that has no key of the known types is asked once more, so that the refusal can tell which key
+    it has.
 
     Raises `ConnectFailed`, `ConnectTimedOut`, `ConnectionLost`, `ForwardingRefused`, `HostKeyRefused`,
     `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
     """
     try:
-        check = HostKeyCheck(endpoint, via.name if via is not None else "")
-        authentication = ExplicitAuthentication(endpoint, deadline, cancellation)
+        opening = _Opening(endpoint, deadline, cancellation, via, name)
+        # Not before: two threads that load parts of one library may meet half of it.
+        _load_meanwhile(("runner.ssh.handshake", *needed_next))
         try:
-            return _open_with_known_keys(endpoint, check, authentication, deadline, cancellation, via, name)
+            return opening.open()
         finally:
-            authentication.close()
+            opening.close()
     except BaseException:
         if via is not None:
             via.close()
         raise
 
 
-def _open_with_known_keys(
-    endpoint: Endpoint,
-    check: HostKeyCheck,
-    authentication: ExplicitAuthentication,
-    deadline: Deadline,
-    cancellation: Cancellation,
-    via: Connection | None,
-    name: str,
-) -> Connection:
-    knows_only_fingerprints = isinstance(endpoint.host_key_policy, Fingerprints)
-    algorithms = check.algorithms
-    tried: set[str] = set()
-    refusal: HostKeyRefused | None = None
-    has_seen_key = False
-    while True:
-        tried |= set(algorithms)
-        try:
-            return _open_once(endpoint, check, authentication, algorithms, deadline, cancellation, via, name)
-        except HostKeyRefused as error:
-            shown, check.shown = check.shown, None
-            refusal = error if refusal is None or not has_seen_key else refusal
-            has_seen_key = has_seen_key or shown is not None
-            if shown is None:
-                algorithms = tuple(name for name in ALL_ALGORITHMS if name not in tried)
-            elif knows_only_fingerprints:
-                algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
-            else:
-                algorithms = ()
-            if not algorithms:
-                raise refusal from error.__cause__
-        except UnreachableError:
-            if refusal is None or knows_only_fingerprints:
-                raise
-            raise refusal from None
+class _Opening:
+    """The attempts to open one connection; most need one."""
 
+    def __init__(
+        self, endpoint: Endpoint, deadline: Deadline, cancellation: Cancellation, via: Connection | None, name: str
+    ) -> None:
+        self._endpoint = endpoint
+        self._deadline = deadline
+        self._cancellation = cancellation
+        self._via = via
+        self._name = name
+        self._check = HostKeyCheck(endpoint, via.name if via is not None else "")
+        # A host that is not known is refused before a credential is looked for, and both before anything is contacted.
+        self._algorithms = self._check.algorithms
+        self._credentials = find_credentials(endpoint.authentication, deadline, cancellation)
 
-def _open_once(
-    endpoint: Endpoint,
-    check: HostKeyCheck,
-    authentication: ExplicitAuthentication,
-    algorithms: tuple[str, ...],
-    deadline: Deadline,
-    cancellation: Cancellation,
-    via: Connection | None,
-    name: str,
-) -> Connection:
-    sock: socket.socket | Tunnel
-    if via is None:
-        sock = dial(endpoint.host, endpoint.port, deadline, cancellation)
-    else:
-        sock = via.open_tunnel(endpoint.host, endpoint.port, deadline, cancellation)
-    client = _make_client(endpoint, sock, check, authentication, algorithms, deadline, via)
-    try:
-        with watch(sock, deadline, cancellation, lambda: timed_out(endpoint, _stage(client))):
+    def open(self) -> Connection:
+        knows_only_fingerprints = isinstance(self._endpoint.host_key_policy, Fingerprints)
+        algorithms = self._algorithms
+        tried: set[str] = set()
+        refusal: HostKeyRefused | None = None
+        has_seen_key = False
+        while True:
+            tried |= set(algorithms)
             try:
-                client.open()
-            except AgentFailure as error:
-                raise CredentialUnusable(
-                    f"the SSH agent did not sign the login to {endpoint}: {error}", hint=AGENT_HINT
-                ) from error
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                raise _explain_failure(endpoint, client, check, error) from error
-        if endpoint.keepalive_interval_seconds:
-            client.transport.set_keepalive(endpoint.keepalive_interval_seconds)
-        # From here on the server is known, and may send packets of full size.
-        client.transport.packetizer.is_logged_in = True
-    except BaseException:
-        with silenced():
-            client.client.close()
-        sock.close()
-        raise
-    return Connection(endpoint, client, check, authentication.method, via, name)
+                return self._open_once(algorithms)
+            except HostKeyRefused as error:
+                shown, self._check.shown = self._check.shown, None
+                refusal = error if refusal is None or not has_seen_key else refusal
+                has_seen_key = has_seen_key or shown is not None
+                if shown is None:
+                    algorithms = tuple(name for name in ALL_ALGORITHMS if name not in tried)
+                elif knows_only_fingerprints:
+                    algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
+                else:
+                    algorithms = ()
+                if not algorithms:
+                    raise refusal from error.__cause__
+            except UnreachableError:
+                if refusal is None or knows_only_fingerprints:
+                    raise
+                raise refusal from None
 
+    def _open_once(self, algorithms: tuple[str, ...]) -> Connection:
+        sock = self._reach()
+        from runner.ssh.handshake import shake_hands
 
-def _make_client(
-    endpoint: Endpoint,
-    sock: socket.socket | Tunnel,
-    check: HostKeyCheck,
-    authentication: ExplicitAuthentication,
-    algorithms: tuple[str, ...],
-    deadline: Deadline,
-    via: Connection | None,
-) -> fabric.Connection:
-    """A Fabric connection that reads no configuration of the user's and trusts no key but what `check` accepts."""
-    seconds = max(1.0, deadline.remaining_seconds)
-    client = fabric.Connection(
-        endpoint.host,
-        user=endpoint.authentication.username,
-        port=endpoint.port,
-        # A lazy configuration with an empty ssh_config runs neither ~/.fabric.py nor 'Match exec' of ~/.ssh/config.
-        config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
-        connect_kwargs={
-            "sock": sock,
-            "transport_factory": functools.partial(
-                StrictTransport,
-                host_key_algorithms=algorithms,
-                find_lost_hop=via.find_lost if via is not None else lambda: "",
-            ),
-            "auth_strategy": authentication,
-            # The deadline is kept by the watchdog; paramiko's own limits must only not be shorter.
-            "banner_timeout": seconds + 1,
-            "auth_timeout": seconds + 1,
-            "channel_timeout": seconds + 1,
-            "timeout": seconds + 1,
-        },
-    )
-    # Fabric has just set AutoAddPolicy, which accepts any key.
-    client.client.set_missing_host_key_policy(check)
-    return client
-
-
-def _stage(client: fabric.Connection) -> str:
-    transport = client.client.get_transport()
-    return transport.stage if isinstance(transport, StrictTransport) else "the SSH handshake"
-
-
-def _explain_failure(
-    endpoint: Endpoint, client: fabric.Connection, check: HostKeyCheck, error: Exception
-) -> UnreachableError | HostKeyRefused:
-    """What paramiko's error means."""
-    transport = client.client.get_transport()
-    lost = transport.find_lost_hop() if isinstance(transport, StrictTransport) else ""
-    if lost:
-        return ConnectionLost(
-            f"the connection to {endpoint} broke off while the runner waited for {_stage(client)}: {lost}",
-            hint="The jump host ended the session, or the network failed.",
+        return shake_hands(
+            self._endpoint,
+            sock,
+            self._check,
+            self._credentials,
+            algorithms,
+            self._deadline,
+            self._cancellation,
+            self._via,
+            self._name,
         )
-    text = " ".join(str(error).split())
-    if any(words in text for words in ("protocol banner", "Indecipherable protocol version", "Incompatible version")):
-        return ConnectFailed(
-            f"{endpoint} does not speak SSH 2: {text}", hint="Is this the port of the SSH server? SFTP is not FTP."
-        )
-    if isinstance(error, paramiko.IncompatiblePeer):
-        if "host key" in text:
-            return check.refuse_negotiation()
-        return ConnectFailed(
-            f"{endpoint} and the runner have no algorithm in common: {text}",
-            hint="The server offers only algorithms that are considered broken; it needs an update.",
-        )
-    return ConnectFailed(
-        f"{endpoint} ended the connection while the runner waited for {_stage(client)}: {text or type(error).__name__}",
-        hint="The server's log tells why; a firewall or fail2ban may refuse this machine.",
-    )
+
+    def _reach(self) -> socket.socket | Tunnel:
+        host, port = self._endpoint.host, self._endpoint.port
+        if self._via is None:
+            return dial(host, port, self._deadline, self._cancellation)
+        return self._via.open_tunnel(host, port, self._deadline, self._cancellation)
+
+    def close(self) -> None:
+        """No login will follow."""
+        let_go(self._credentials)
+
+
+def _load_meanwhile(names: Sequence[str]) -> None:
+    """Load modules while we wait for the server: paramiko, fabric and what follows are a third of what a small copy takes.
+
+    Whoever imports one of them meanwhile waits until it is there.
+    """
+
+    def load() -> None:
+        for name in names:
+            importlib.import_module(name)
+
+    threading.Thread(target=load, daemon=True).start()

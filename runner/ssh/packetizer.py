@@ -97,6 +97,7 @@ class BulkPacketizer:
         self._keepalive_bytes = 0
         self._needs_rekey = self._has_told_rekey = False
         self._renewed_directions = 0
+        self.is_greeted = False
         self.is_logged_in = False
         self.last_message_type = 0
         self._initial_kex_done = False  # set by Transport
@@ -176,7 +177,12 @@ class BulkPacketizer:
             if not self._receive_some() and time.monotonic() > ends_at:
                 raise TimeoutError
 
-    def write_all(self, data: bytes | memoryview) -> None:
+    def write_all(self, data: bytes) -> None:
+        """Send our greeting, if that has not been done: Transport writes nothing else by itself. Raises `EOFError`."""
+        if not self.is_greeted:
+            self._write(data)
+
+    def _write(self, data: bytes | memoryview) -> None:
         """Send raw bytes. Raises `EOFError` when the connection is gone or takes nothing for too long."""
         view = memoryview(data)
         last_progress = time.monotonic()
@@ -285,14 +291,14 @@ class BulkPacketizer:
         for payload in payloads:
             needed = sum(map(len, payload)) + PACKET_OVERHEAD_BYTES
             if end + needed > SEND_BUFFER_BYTES:
-                self.write_all(self._send_buffer[:end])
+                self._write(self._send_buffer[:end])
                 end = 0
             if needed > SEND_BUFFER_BYTES:
                 raise SSHException(f"a packet of {needed:,} bytes is too large to be sent")
             end += self._outbound.seal_into(self._send_buffer[end:], payload, self._sequence_out)
             self._sequence_out = self._next_sequence(self._sequence_out)
             self._sent_bytes += needed
-        self.write_all(self._send_buffer[:end])
+        self._write(self._send_buffer[:end])
         self._sent_packets += len(payloads)
         if self._sent_bytes >= REKEY_BYTES or self._sent_packets >= REKEY_PACKETS:
             self._needs_rekey = True

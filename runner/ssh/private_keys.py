@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import os
 import shlex
 import stat
+from typing import NamedTuple
 
-import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from runner.errors import CredentialUnusable
-from runner.public_keys import MIN_RSA_BITS, split_fields
+from runner.public_keys import MIN_RSA_BITS, PublicKey, decode_key_text, read_user_key, split_fields
 
 MAX_KEY_BYTES = 256 * 1024
 
@@ -24,7 +23,15 @@ _OPENSSH_MAGIC = b"openssh-key-v1\0"
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
-def read_private_key(path: str, passphrase: str | None, certificate_path: str | None) -> paramiko.PKey:
+class PrivateKey(NamedTuple):
+    """A private key, its public half, and the certificate that is shown in place of that if there is one."""
+
+    secret: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    public: PublicKey
+    certificate: PublicKey | None = None
+
+
+def read_private_key(path: str, passphrase: str | None, certificate_path: str | None) -> PrivateKey:
     """The private key in the file at `path`, with its certificate if one is named.
 
     Raises `CredentialUnusable`, also for a key of our own that others may read: as `ssh` does, and before it is used.
@@ -34,11 +41,11 @@ def read_private_key(path: str, passphrase: str | None, certificate_path: str | 
         _refuse_open_permissions(path, status)
     key = parse_private_key(text, passphrase, f"the private key file {path}")
     if certificate_path is not None:
-        _load_certificate(key, path, certificate_path)
+        key = key._replace(certificate=_read_certificate(key, path, certificate_path))
     return key
 
 
-def parse_private_key(text: str, passphrase: str | None, called: str) -> paramiko.PKey:
+def parse_private_key(text: str, passphrase: str | None, called: str) -> PrivateKey:
     """The private key in `text`. Windows line ends and a missing last newline do no harm.
 
     `called` names the key in errors, which never quote it. Raises `CredentialUnusable`.
@@ -76,21 +83,17 @@ def parse_private_key(text: str, passphrase: str | None, called: str) -> paramik
     ) from failure
 
 
-def _load(text: str, passphrase: bytes | None) -> paramiko.PKey | None:
-    """The key as paramiko wants it, None for a kind of key it has no class for.
-
-    paramiko's own readers know no PKCS#8, which openssl writes, and read OpenSSH's format for the class's own type only.
-    """
+def _load(text: str, passphrase: bytes | None) -> PrivateKey | None:
+    """The key, in OpenSSH's format or PKCS#8 or what came before; None for a kind of key that no login is made with."""
     load = serialization.load_ssh_private_key if "BEGIN OPENSSH" in text else serialization.load_pem_private_key
-    key = load(text.encode(), passphrase)
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        formats = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        return paramiko.Ed25519Key.from_private_key(io.StringIO(key.private_bytes(*formats).decode()))
-    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
-        return paramiko.ECDSAKey(vals=(key, key.public_key()))
-    if isinstance(key, rsa.RSAPrivateKey):
-        return paramiko.RSAKey(key=key)
-    return None
+    secret = load(text.encode(), passphrase)
+    if not isinstance(secret, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        return None
+    if isinstance(secret, ec.EllipticCurvePrivateKey) and secret.curve.name not in _CURVES:
+        return None
+    formats = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    type_name, encoded = secret.public_key().public_bytes(*formats).split()[:2]
+    return PrivateKey(secret, PublicKey(type_name.decode(), base64.b64decode(encoded)))
 
 
 def _is_encrypted(text: str) -> bool:
@@ -124,24 +127,26 @@ def _find_type(text: str) -> bytes:
     return (split_fields(public_key[0])[0] or b"") if public_key and public_key[0] else b""
 
 
-def _load_certificate(key: paramiko.PKey, path: str, certificate_path: str) -> None:
+def _read_certificate(key: PrivateKey, path: str, certificate_path: str) -> PublicKey:
     text, _ = _read(certificate_path, "certificate")
     try:
-        key.load_certificate(text)
-        # A certificate repeats, after its type and a nonce, the fields of the key it was made for.
-        if not _skip_strings(key.public_blob.key_blob, 2).startswith(_skip_strings(key.asbytes(), 1)):
+        words = text.split(maxsplit=2)
+        if len(words) < 2:
+            raise ValueError("there is nothing in it but the type of a key" if words else "it is empty")
+        found = read_user_key(decode_key_text(*words[:2]))
+        if found is None or found[0].type != words[0]:
+            raise ValueError("it holds no key that anybody logs in with")
+        certificate, certified = found
+        if certificate == certified:
+            raise ValueError("it is a public key, not a certificate")
+        if certified != key.public:
             raise ValueError("it was signed for another key")
-    except (paramiko.SSHException, ValueError, OSError) as error:
+    except ValueError as error:
         raise CredentialUnusable(
             f"the certificate file {certificate_path} does not fit the private key {path}: {error}",
             hint="It must be the -cert.pub file that was signed for this very key.",
         ) from error
-
-
-def _skip_strings(blob: bytes, count: int) -> bytes:
-    for _ in range(count):
-        blob = blob[4 + int.from_bytes(blob[:4], "big") :]
-    return blob
+    return certificate
 
 
 def _read(path: str, what: str) -> tuple[str, os.stat_result]:
@@ -192,9 +197,9 @@ def _refuse_what_no_file_can_hold(text: str, called: str) -> None:
         )
 
 
-def _refuse_short_key(key: paramiko.PKey, called: str) -> None:
-    bits = key.get_bits()
-    if isinstance(key, paramiko.RSAKey) and bits < MIN_RSA_BITS:
+def _refuse_short_key(key: PrivateKey, called: str) -> None:
+    bits = key.public.rsa_bits
+    if bits is not None and bits < MIN_RSA_BITS:
         raise CredentialUnusable(
             f"{called} is an RSA key of {bits} bits: it can be broken, and OpenSSH refuses it as well",
             hint="Make an ed25519 key, or an RSA key of 3072 bits.",

@@ -45,7 +45,7 @@ def _ask(
 ) -> paramiko.PKey | None:
     """The key that the server shows when it is asked for these types, None if it has none of them."""
     sock = dial(host, port, deadline, Cancellation())
-    transport = StrictTransport(sock, algorithms)
+    transport = StrictTransport(sock, algorithms, is_greeted=True)
     transport.banner_timeout = transport.handshake_timeout = max(1.0, deadline.remaining_seconds)
     failure: Exception | None = None
     shown: paramiko.PKey | None = None

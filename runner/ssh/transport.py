@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 
 from runner.public_keys import CERTIFICATE_SUFFIX
+from runner.ssh.dial import SSH_VERSION
 from runner.ssh.packetizer import BulkPacketizer
 from runner.ssh.questions import StrictAuthHandler
 from runner.ssh.tunnel import Tunnel
@@ -92,14 +93,20 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         sock: socket.socket | Tunnel,
         host_key_algorithms: tuple[str, ...],
         find_lost_hop: Callable[[], str] = lambda: "",
+        *,
+        is_greeted: bool = False,
         **options: Any,
     ) -> None:
-        """`find_lost_hop` tells in words which connection to a jump host on the way broke off; empty if none did."""
+        """`is_greeted` says whether the server has been sent our greeting. `find_lost_hop` tells in words which
+        connection to a jump host on the way broke off; empty if none did.
+        """
         self.find_lost_hop = find_lost_hop
         self._take_over: Callable[[paramiko.Channel], None] | None = None
         # What the server says about a channel that it does not open.
         self.refusal_text = ""
         super().__init__(sock, default_window_size=RECEIVE_WINDOW_BYTES, packetizer_class=BulkPacketizer, **options)
+        self.local_version = SSH_VERSION
+        self.packetizer.is_greeted = is_greeted
         self.auth_handler: _Login | None = None
         self._service_accepted = threading.Event()
         supported = self.get_security_options()

@@ -18,7 +18,7 @@ from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.tree_down import TreeDown
 from runner.transfer.tree_extras import remove_extras, spare_twins
-from runner.transfer.tree_folders import finish_folders
+from runner.transfer.tree_folders import finish_folders, is_all_done, restore_folders
 from runner.transfer.tree_large import copy_large_files
 from runner.transfer.tree_up import TreeUp
 from runner.transfer.tree_walk import TreeWalk
@@ -35,6 +35,12 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
         walk.open_root()
         with running_batch(around) as batch:
             walk.copy_all(batch)
+            is_finished = is_all_done(walk)
+            if is_finished:
+                # A round trip less than behind the answers to the last renames.
+                finish_folders(walk, batch)
+        if is_finished and not walk.tally.failure_count:
+            return walk.tally.conclude(None)
         if walk.settle_doubts():
             with running_batch(around) as batch:
                 walk.copy_settled(batch)
@@ -42,5 +48,8 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
         spare_twins(walk)
         with running_batch(around) as batch:
             refusal = remove_extras(walk, batch)
-            finish_folders(walk, batch)
+            if not is_finished:
+                finish_folders(walk, batch)
+            elif not around.is_check:
+                restore_folders(walk, batch)
         return walk.tally.conclude(refusal)

@@ -6,6 +6,17 @@ from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
 from runner.transfer.decision import carried_time
 from runner.transfer.tree_walk import Folder, TreeWalk
 
+# Without these nobody can write into a folder: the owner's.
+WRITABLE = 0o300
+
+
+def is_all_done(walk: TreeWalk) -> bool:
+    """Whether nothing is left but the folders. What may still go wrong must find them as they are: open to their owner."""
+    if walk.has_more:
+        return False
+    permissions = [_wanted_of_folder(walk, folder).permissions for folder in walk.folders]
+    return all(wanted is None or wanted & WRITABLE == WRITABLE for wanted in permissions)
+
 
 def finish_folders(walk: TreeWalk, batch: Batch) -> None:
     """Give the folders their modes and times, from the deepest up: writing into one changes its time."""
@@ -23,6 +34,16 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
             walk.tally.folders_changed += not is_new and not folder.is_touched
         else:
             walk.set_folder_attributes(folder, wanted)
+    walk.work()
+
+
+def restore_folders(walk: TreeWalk, batch: Batch) -> None:
+    """The same again for the times, when something went wrong after that and was tidied up."""
+    walk.batch = batch
+    for folder in reversed(walk.folders):
+        modified_at = _wanted_of_folder(walk, folder).modified_at_seconds
+        if folder.is_touched and modified_at is not None:
+            walk.set_folder_attributes(folder, WantedAttributes(None, modified_at))
     walk.work()
 
 

@@ -179,6 +179,11 @@ class TreeWalk(ABC):
             if not is_busy and not self._ready and not self.settle():
                 return
 
+    @property
+    def has_more(self) -> bool:
+        """Whether anything is left once every folder has been visited: to be copied, looked into, or removed."""
+        return bool(self._doubtful or self.large or self.extras)
+
     def settle(self) -> bool:
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
         return self._comparison.settle()

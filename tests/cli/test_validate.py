@@ -196,11 +196,23 @@ def test_helping_imports_nothing_that_connects(arguments: list[str]) -> None:
     assert exit_code == 0
 
 
+def test_nothing_of_paramiko_is_loaded_before_the_server_is_dialled() -> None:
+    """It takes as long as a server to greet: it is loaded while that does."""
+    program = """
+import sys
+import runner.cli.play, runner.execution.run, runner.ssh.opening, runner.ssh.private_keys
+print({"paramiko", "fabric", "invoke"} & sys.modules.keys())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "set()\n"), ended.stderr
+
+
 def test_connecting_imports_no_test_doubles() -> None:
     """invoke wants `unittest.mock` for one, and a YAML parser for configuration that we do not let it read."""
     program = """
 import sys
-import runner.execution.run
+import runner.ssh.handshake
 print("fabric" in sys.modules, {"asyncio", "unittest.mock", "invoke.vendor.yaml.loader"} & sys.modules.keys())
 from invoke.config import yaml
 from unittest.mock import Mock

@@ -38,6 +38,15 @@ SIZE = 400_000
 POSIX_RENAME = b"posix-rename@openssh.com"
 LIMITS = b"limits@openssh.com"
 
+
+@pytest.fixture(autouse=True, params=["", "OpenSSH_9.2p1"], ids=["", "as OpenSSH"])
+def banner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of a server that calls itself OpenSSH more is expected: it is not waited for as often."""
+    software: str = request.param
+    monkeypatch.setattr(AsyncsshServer, "software", software)
+    return software
+
+
 # From a request to the bytes that go out; calling `execute` carries the request out and gives the honest reply.
 Lie = Callable[[Request, Execute], Iterable[bytes]]
 

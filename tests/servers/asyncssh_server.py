@@ -25,6 +25,8 @@ class AsyncsshServer(Endpoint):
 
     login_class: type[Login] = Login
     session_class: type[FileSession] = FileSession
+    # What it says that it is, in its banner; empty for the truth.
+    software = ""
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class AsyncsshServer(Endpoint):
             line_editor=False,
             agent_forwarding=False,
             gss_host=None,
+            server_version=self.software or (),
         )
 
     def _make_login(self) -> Login:
