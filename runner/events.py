@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runner.plan import Play, Step
 from runner.results import Change, PlayResult, StepResult
 
 
-@dataclass(frozen=True, slots=True)
-class PlayStarted:
+class PlayStarted(NamedTuple):
     """The playbook is valid; the first step is about to run."""
 
     play: Play
     is_check: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(NamedTuple):
     """A step begins."""
 
     step: Step
 
 
-@dataclass(frozen=True, slots=True)
-class HostConnected:
+class HostConnected(NamedTuple):
     """A connection to the step's host was opened, or to a jump host on the way, which `jump_host` then names.
 
     `trusted_by` says where its host key is known from; `warnings` are about lines of known_hosts files that could not be
@@ -38,8 +35,7 @@ class HostConnected:
     jump_host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TransferProgress:
+class TransferProgress(NamedTuple):
     """Bytes of the step's file that have been acknowledged so far."""
 
     step: Step
@@ -47,16 +43,14 @@ class TransferProgress:
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeBegun:
+class ChangeBegun(NamedTuple):
     """Something is about to be changed, or with --check would be. Told only if somebody wants to know."""
 
     step: Step
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
-class StepRetried:
+class StepRetried(NamedTuple):
     """An attempt failed for a reason that may pass; the next one begins after a pause."""
 
     step: Step
@@ -65,15 +59,13 @@ class StepRetried:
     pause_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class StepFinished:
+class StepFinished(NamedTuple):
     """A step has ended, well or not."""
 
     result: StepResult
 
 
-@dataclass(frozen=True, slots=True)
-class PlayFinished:
+class PlayFinished(NamedTuple):
     """Nothing more will happen."""
 
     result: PlayResult

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from runner.cancellation import Cancellation
 from runner.errors import UsageError
-from runner.events import Event, Observer
+from runner.events import Event, Observer, PlayStarted, StepStarted
 from runner.plan import Play, PlayOptions
 from runner.playbook.build import load_play
 from runner.results import PlayResult
@@ -22,9 +22,20 @@ __all__ = ["load_play", "play", "select_steps"]
 
 def play(plan: Play, *, options: PlayOptions, observers: list[Observer], cancellation: Cancellation) -> PlayResult:
     """Carry out a loaded play; every event goes to every observer."""
-    # fabric costs as much time to import as all the rest: only what connects pays for it.
     from runner.execution.run import run_play
 
+    def tell_all(event: Event) -> None:
+        # The first connection is there, or could not be opened.
+        if not gc.isenabled() and not isinstance(event, PlayStarted | StepStarted):
+            _begin_to_collect_garbage()
+        for observer in observers:
+            observer(event)
+
+    return run_play(plan, options=options, observer=tell_all, cancellation=cancellation)
+
+
+def _begin_to_collect_garbage() -> None:
+    """Everything is loaded. `cli/main.py` has turned it off: what is made while starting up stays."""
     # Once: what a second freeze finds may be garbage of the first play, and would never be collected.
     if not gc.get_freeze_count():
         gc.freeze()
@@ -32,12 +43,6 @@ def play(plan: Play, *, options: PlayOptions, observers: list[Observer], cancell
     # by default takes a tenth of the time.
     gc.set_threshold(20_000, 20, 20)
     gc.enable()
-
-    def tell_all(event: Event) -> None:
-        for observer in observers:
-            observer(event)
-
-    return run_play(plan, options=options, observer=tell_all, cancellation=cancellation)
 
 
 def select_steps(plan: Play, *, limit: tuple[str, ...] = (), start_at: str | None = None) -> Play:

@@ -62,8 +62,7 @@ class Published(NamedTuple):
     backup: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
+class Digest(NamedTuple):
     """A remote file's SHA-256 in hexadecimal, and how it was got: worked out there, or by reading the file back."""
 
     sha256: str
@@ -77,8 +76,7 @@ class Hasher(Protocol):
     def hexdigest(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ReadFile:
+class ReadFile(NamedTuple):
     """A file read to its end: the bytes that came, and the source's status before and after."""
 
     received_bytes: int

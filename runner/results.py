@@ -1,9 +1,9 @@
-"""What came out: the output of a mode, the result of a step and of a play. The shapes of `schema/report.schema.json`."""
+"""What came out: the output of a copy, the result of a step and of a play. The shapes of `schema/report.schema.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -162,89 +162,7 @@ class CopyResult:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationResult:
-    """What the outputs of the modes that copy nothing have in common."""
-
-    message: str
-    is_change: bool = False
-    warnings: tuple[str, ...] = ()
-    size_bytes: int | None = None
-    entries: tuple[Entry, ...] = ()
-
-    skipped = False
-    bytes_transferred = 0
-    proof = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing(OperationResult):
-    """What is in a folder, in the order of the paths' bytes."""
-
-    path: str
-
-    def facts(self) -> dict[str, Any]:
-        """The connector's output."""
-        return {"path": self.path, "entries": [entry.facts() for entry in self.entries]}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats(OperationResult):
-    """What is at a path; None if nothing is."""
-
-    path: str
-    entry: Entry | None
-
-    def facts(self) -> dict[str, Any]:
-        """The connector's output."""
-        found = self.entry.facts() if self.entry else {"path": self.path}
-        return {"exists": self.entry is not None, **found}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal(OperationResult):
-    """How many files, links and folders were removed."""
-
-    path: str
-    removed: int
-
-    def facts(self) -> dict[str, Any]:
-        """The connector's output."""
-        return {"path": self.path, "removed": self.removed, "warnings": list(self.warnings)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renaming(OperationResult):
-    """A path that has got another name. `atomic`: what was there was replaced in one step; None if nothing was renamed."""
-
-    source: str
-    destination: str
-    atomic: bool | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """The connector's output."""
-        return {
-            "source": self.source,
-            "destination": self.destination,
-            "atomic": self.atomic,
-            "warnings": list(self.warnings),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderCreation(OperationResult):
-    """The folders that were made, outermost first."""
-
-    path: str
-    created: tuple[str, ...] = ()
-
-    def facts(self) -> dict[str, Any]:
-        """The connector's output."""
-        return {"path": self.path, "created": list(self.created), "warnings": list(self.warnings)}
-
-
-@dataclass(frozen=True, slots=True)
-class StepFailure:
+class StepFailure(NamedTuple):
     """An error as the report tells it: the class's name, the message, the way out."""
 
     type: str
@@ -253,8 +171,7 @@ class StepFailure:
     exit_code: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(NamedTuple):
     """The end of one step on one host."""
 
     step: Step
@@ -270,8 +187,7 @@ class StepResult:
     failure: StepFailure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlayResult:
+class PlayResult(NamedTuple):
     """The end of a play: every step's result, in order, and the exit code they add up to."""
 
     file: str
@@ -282,7 +198,7 @@ class PlayResult:
     duration_seconds: float
     exit_code: int
     interrupted_by: int | None = None
-    steps: tuple[StepResult, ...] = field(default=())
+    steps: tuple[StepResult, ...] = ()
 
     @property
     def status(self) -> Literal["ok", "failed", "interrupted"]:

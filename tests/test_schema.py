@@ -15,6 +15,7 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from runner.operation_results import FolderCreation, Listing, Removal, Renaming, Stats
 from runner.plan import CopyFileToEngine, Endpoint, KnownHosts, SshAgent, Step
 from runner.playbook.document import PositionedList, parse
 from runner.playbook.validation import validate_playbook
@@ -22,20 +23,7 @@ from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
 from runner.resources import SCHEMA_NAMES, schema_text
-from runner.results import (
-    CopyResult,
-    Entry,
-    FolderCreation,
-    Listing,
-    Output,
-    PlayResult,
-    Removal,
-    Renaming,
-    Stats,
-    StepFailure,
-    StepResult,
-    moment,
-)
+from runner.results import CopyResult, Entry, Output, PlayResult, StepFailure, StepResult, moment
 from tests.conftest import Runner
 
 SCHEMAS: dict[str, Any] = {name: json.loads(schema_text(name)) for name in SCHEMA_NAMES}
@@ -520,12 +508,12 @@ OUTPUTS: list[Output] = [
     "result",
     [
         PLAY,
-        replace(PLAY, steps=()),
-        replace(PLAY, exit_code=2, steps=(CHANGED, FAILED, SKIPPED)),
-        replace(PLAY, exit_code=130, interrupted_by=2, is_check=True),
-        replace(PLAY, steps=(replace(CHANGED, output=replace(COPY, verified=None, atomic=None, skipped=True)),)),
-        replace(PLAY, name="caf\udce9", file="caf\udce9.yaml"),
-        *(replace(PLAY, steps=(replace(CHANGED, output=output),)) for output in OUTPUTS),
+        PLAY._replace(steps=()),
+        PLAY._replace(exit_code=2, steps=(CHANGED, FAILED, SKIPPED)),
+        PLAY._replace(exit_code=130, interrupted_by=2, is_check=True),
+        PLAY._replace(steps=(CHANGED._replace(output=replace(COPY, verified=None, atomic=None, skipped=True)),)),
+        PLAY._replace(name="caf\udce9", file="caf\udce9.yaml"),
+        *(PLAY._replace(steps=(CHANGED._replace(output=output),)) for output in OUTPUTS),
     ],
 )
 def test_the_report_on_a_play_fits_its_schema(result: PlayResult) -> None:

@@ -6,8 +6,8 @@ is to be trusted is not decided here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from runner.public_keys import CERTIFICATE_SUFFIX, FIELD_COUNTS, KEY_TYPES, PublicKey, make_public_key, read_public_key
 
@@ -22,16 +22,14 @@ MAX_NAMES_SHOWN = 3
 FOREVER = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFault:
+class CertificateFault(NamedTuple):
     """Why a certificate does not count, and whether it was signed by an authority that is known for the host."""
 
     reason: str
     is_from_known_authority: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HostCertificate:
+class HostCertificate(NamedTuple):
     """What a certificate says, before anything of it is verified. Times are seconds since 1970."""
 
     key: PublicKey

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import NamedTuple
 
 from runner.errors import HostKeyRefused
 from runner.plan import Endpoint, Fingerprints, KnownHosts, PinnedKeys
@@ -15,8 +16,7 @@ from runner.ssh.known_hosts import Entry, default_files, find_entries, lower, re
 PLAYBOOK = "the playbook's hostkey"
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(NamedTuple):
     """A key that counts for the host, and where that is written: in a file's line, or at a place of the playbook."""
 
     key: PublicKey

@@ -299,7 +299,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
             read = around.remote.read(copy.source, target.fd, report, offset)
             if offset:
                 # What is here already is the beginning of the source that was looked at, and of no other.
-                read = replace(read, before=source)
+                read = read._replace(before=source)
             prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
             if copy.verify == "checksum":
                 verified, sha256 = _verify_received_checksum(copy, target, around)

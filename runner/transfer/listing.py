@@ -7,9 +7,10 @@ import os
 from collections import Counter, deque
 
 from runner.errors import FileRefused, PermissionRefused, SourceMissing, StepError
+from runner.operation_results import Listing, Stats
 from runner.plan import ListFolder, LookAtPath
 from runner.remote_files import Batch, Errand, FileStatus, StatusRefused
-from runner.results import Entry, EntryType, Listing, Stats, moment
+from runner.results import Entry, EntryType, moment
 from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.failures import Failures

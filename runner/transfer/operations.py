@@ -13,9 +13,10 @@ from runner.errors import (
     StepError,
     VerificationFailed,
 )
+from runner.operation_results import FolderCreation, Renaming
 from runner.plan import CreateFolder, ListFolder, LookAtPath, Operation, RemovePath, RenamePath
 from runner.remote_files import FileStatus, Published, WantedAttributes
-from runner.results import Change, FolderCreation, Output, Renaming
+from runner.results import Change, Output
 from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.listing import list_folder, look, look_at_path

@@ -13,9 +13,10 @@ from collections import deque
 from dataclasses import dataclass
 
 from runner.errors import FileRefused, SafetyLimitHeld, StepError
+from runner.operation_results import Removal
 from runner.plan import RemovePath
 from runner.remote_files import Batch, Errand, FileStatus
-from runner.results import Change, Removal
+from runner.results import Change
 from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.failures import Failures

@@ -1,0 +1,89 @@
+"""What came out of a mode that copies nothing. Apart from `results.py`, since only a play that has such steps loads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.results import Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationResult:
+    """What the outputs of the modes that copy nothing have in common."""
+
+    message: str
+    is_change: bool = False
+    warnings: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    entries: tuple[Entry, ...] = ()
+
+    skipped = False
+    bytes_transferred = 0
+    proof = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing(OperationResult):
+    """What is in a folder, in the order of the paths' bytes."""
+
+    path: str
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {"path": self.path, "entries": [entry.facts() for entry in self.entries]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats(OperationResult):
+    """What is at a path; None if nothing is."""
+
+    path: str
+    entry: Entry | None
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        found = self.entry.facts() if self.entry else {"path": self.path}
+        return {"exists": self.entry is not None, **found}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal(OperationResult):
+    """How many files, links and folders were removed."""
+
+    path: str
+    removed: int
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {"path": self.path, "removed": self.removed, "warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renaming(OperationResult):
+    """A path that has got another name. `atomic`: what was there was replaced in one step; None if nothing was renamed."""
+
+    source: str
+    destination: str
+    atomic: bool | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {
+            "source": self.source,
+            "destination": self.destination,
+            "atomic": self.atomic,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderCreation(OperationResult):
+    """The folders that were made, outermost first."""
+
+    path: str
+    created: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {"path": self.path, "created": list(self.created), "warnings": list(self.warnings)}
