@@ -261,6 +261,11 @@ class RemoteFiles(Protocol):
         ...
 
     @property
+    def tells_made_folders(self) -> bool:
+        """Whether `create_parents` tells what it has made."""
+        ...
+
+    @property
     def can_resume(self) -> bool:
         """Whether a file can be written and read from its middle on."""
         ...

@@ -59,6 +59,10 @@ class ScpFiles:
         return self._shell.exists
 
     @property
+    def tells_made_folders(self) -> bool:
+        return False
+
+    @property
     def can_resume(self) -> bool:
         return False
 

@@ -60,6 +60,26 @@ def write_whole(lanes: Sequence[Lane], source: Source, progress: Progress) -> No
         run_together([stack.enter_context(_WritePump(lane, cursor)) for lane in lanes], progress, source.offset)
 
 
+def read_piece(source: Source) -> bytes:
+    """The whole of a source that fits into one request. Raises `SourceChanged` if the local file ends too early."""
+    offset, piece = source.offset, b""
+    while offset < source.size_bytes:
+        more = os.pread(source.fd, source.size_bytes - offset, offset)
+        if not more:
+            raise _became_shorter(source.size_bytes, offset)
+        piece, offset = piece + more, offset + len(more)
+    if source.hasher is not None:
+        source.hasher.update(memoryview(piece))
+    return piece
+
+
+def _became_shorter(expected_bytes: int, found_bytes: int) -> SourceChanged:
+    return SourceChanged(
+        f"the source became shorter while it was read: {expected_bytes:,} bytes expected, {found_bytes:,} found",
+        hint="Something still writes to it. Play again when it is finished.",
+    )
+
+
 def read_whole(
     session: SftpSession, handle: bytes, size_bytes: int | None, take: Take, progress: Progress, offset: int = 0
 ) -> int:
@@ -224,10 +244,7 @@ class _Cursor:
             wanted = min(len(space), size_bytes - offset)
             count = os.preadv(self._source.fd, [space[:wanted]], offset) if wanted else 0
             if wanted and not count:
-                raise SourceChanged(
-                    f"the source became shorter while it was read: {size_bytes:,} bytes expected, {offset:,} found",
-                    hint="Something still writes to it. Play again when it is finished.",
-                )
+                raise _became_shorter(size_bytes, offset)
             if self._source.hasher is not None:
                 self._source.hasher.update(space[:count])
             self._offset += count

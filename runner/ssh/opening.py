@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from runner.ssh.credentials import find_credentials, let_go
 from runner.ssh.dial import dial
 from runner.ssh.host_certificates import ALGORITHMS
 from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
+from runner.ssh.loading import load_meanwhile, wait_until_loaded
 
 if TYPE_CHECKING:
     from runner.ssh.connection import Connection
@@ -43,9 +42,10 @@ def open_connection(
     `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
     """
     try:
+        # What finds credentials loads parts of the same libraries.
+        wait_until_loaded()
         opening = _Opening(endpoint, deadline, cancellation, via, name)
-        # Not before: two threads that load parts of one library may meet half of it.
-        _load_meanwhile(("runner.ssh.handshake", *needed_next))
+        load_meanwhile(("runner.ssh.handshake", *needed_next))
         try:
             return opening.open()
         finally:
@@ -124,16 +124,3 @@ class _Opening:
     def close(self) -> None:
         """No login will follow."""
         let_go(self._credentials)
-
-
-def _load_meanwhile(names: Sequence[str]) -> None:
-    """Load modules while we wait for the server: paramiko, fabric and what follows are a third of what a small copy takes.
-
-    Whoever imports one of them meanwhile waits until it is there.
-    """
-
-    def load() -> None:
-        for name in names:
-            importlib.import_module(name)
-
-    threading.Thread(target=load, daemon=True).start()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
 from runner.errors import (
+    FileError,
     FileRefused,
     Interrupted,
     PermissionRefused,
@@ -59,6 +60,7 @@ from runner.transfer.local_files import (
     writing_to,
 )
 from runner.transfer.resume import (
+    RESUME_FROM_BYTES,
     Partial,
     find_local_prefix,
     find_remote_prefix,
@@ -133,10 +135,25 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             return _summarise(copy, decision, source.status, around, sha256)
         if decision.action == "chmod":
             return _change_remote_permissions(copy, decision, source.status, around)
-        made: list[str] = []
-        if destination is None and copy.create_parents:
-            made = around.remote.create_parents(copy.destination)
-        return _send(copy, decision, source, around, made)
+        if destination is not None or not copy.create_parents:
+            return _send(copy, decision, source, around, [])
+        return _send_with_parents(copy, decision, source, around)
+
+
+def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
+    """Send the source, and make the folders above the destination where they are missing."""
+    remote = around.remote
+    if remote.tells_made_folders and source.opened_as.st_size < RESUME_FROM_BYTES:
+        # Nearly always they are there: looking first would cost a round trip for each file.
+        try:
+            return _send(copy, decision, source, around, [])
+        except FileError:
+            made = remote.create_parents(copy.destination)
+            if not made:
+                raise
+    else:
+        made = remote.create_parents(copy.destination)
+    return _send(copy, decision, source, around, made)
 
 
 def _send(

@@ -1,0 +1,60 @@
+"""How often a copy of a small file waits for the server: on a long line that is all it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Runner, step, upload
+from tests.servers.raw_sftp import Execute, Kind, RawSftpServer, Request, Script
+
+TOGETHER = (Kind.WRITE, Kind.FSETSTAT, Kind.FSTAT, Kind.CLOSE)
+
+
+class AllOrNothing(Script):
+    """Answers nothing about a file before everything that is to be done with it has been asked."""
+
+    asked: list[int]
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+
+    def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+        self.asked.append(request.kind)
+        self.kept.append(execute())
+        if request.kind in TOGETHER and request.kind != Kind.CLOSE:
+            return []
+        packets, self.kept = self.kept, []
+        return packets
+
+
+@pytest.mark.parametrize("size", [0, 1, 200_000])
+def test_a_small_file_is_written_in_four_round_trips(runner: Runner, tmp_path: Path, remote: Path, size: int) -> None:
+    """Look, open, write and close, rename. The folder that it goes into is not looked at."""
+    (runner.folder / "file").write_bytes(b"x" * size)
+    AllOrNothing.asked = []
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=AllOrNothing) as server:
+        outcome = runner.play([step(server, upload("file", remote / "file"), stall_timeout=2)])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert (remote / "file").read_bytes() == b"x" * size
+    limits, look, opening, *writing, renaming = AllOrNothing.asked
+    assert (limits, look, opening, renaming) == (Kind.EXTENDED, Kind.STAT, Kind.OPEN, Kind.EXTENDED)
+    assert tuple(writing) == (TOGETHER if size else TOGETHER[1:])
+
+
+def test_a_folder_that_is_missing_is_made_when_the_file_cannot_be_opened(
+    runner: Runner, tmp_path: Path, remote: Path
+) -> None:
+    (runner.folder / "file").write_text("content")
+    AllOrNothing.asked = []
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=AllOrNothing) as server:
+        outcome = runner.play([step(server, upload("file", remote / "new/deep/file"), stall_timeout=2)])
+        again = runner.play([step(server, upload("file", remote / "new/deep/other"), stall_timeout=2)])
+
+    assert (outcome.exit_code, again.exit_code) == (0, 0), outcome.output
+    assert [path.name for path in sorted((remote / "new/deep").iterdir())] == ["file", "other"]
+    assert AllOrNothing.asked.count(Kind.MKDIR) >= 2
+    assert AllOrNothing.asked.count(Kind.OPEN) == 3
