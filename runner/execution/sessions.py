@@ -12,6 +12,7 @@ from runner.cancellation import Cancellation, Deadline
 from runner.plan import CopyDirectory, Endpoint, Step
 from runner.remote_files import RemoteFiles
 from runner.ssh.jump_hosts import open_hops
+from runner.ssh.loading import wait_until_loaded
 from runner.ssh.opening import open_connection
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Sessions:
             session.connection.close()
 
     def close(self) -> None:
-        """Close every connection; never raises."""
+        """Close every connection, when nothing is being loaded for it any more; never raises."""
+        wait_until_loaded()
         for endpoint in list(self._sessions):
             self.drop(endpoint)

@@ -15,16 +15,16 @@ def load_meanwhile(names: Sequence[str]) -> None:
     """Begin to load modules. Whoever imports one of them, and holds no other half loaded, waits until it is there."""
     missing = [name for name in names if name not in sys.modules]
     if missing:
-        # No daemon: a program that ends in the middle of an import may hang.
         thread = threading.Thread(target=_load, args=(missing,))
         _threads.append(thread)
         thread.start()
 
 
 def wait_until_loaded() -> None:
-    """Wait for what was begun for an earlier connection, which may have failed before it was needed.
+    """Wait for what was begun for a connection, which may have failed before it was needed.
 
-    Two threads that load parts of one library at a time may each meet half of it.
+    Two threads that load parts of one library at a time may each meet half of it, and some modules cannot be loaded any more
+    when the program ends.
     """
     for thread in tuple(_threads):
         thread.join()

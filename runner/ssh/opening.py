@@ -42,8 +42,6 @@ def open_connection(
     `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
     """
     try:
-        # What finds credentials loads parts of the same libraries.
-        wait_until_loaded()
         opening = _Opening(endpoint, deadline, cancellation, via, name)
         load_meanwhile(("runner.ssh.handshake", *needed_next))
         try:
@@ -51,6 +49,8 @@ def open_connection(
         finally:
             opening.close()
     except BaseException:
+        # Whatever is done next may load parts of the same libraries.
+        wait_until_loaded()
         if via is not None:
             via.close()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -93,6 +94,20 @@ def test_at_any_moment(tmp_path: Path, sshd: OpenSSHServer, remote: Path, moment
     left = snapshot(remote)
     assert process._process.returncode in (0, 143, -signal.SIGTERM), stdout + stderr
     assert left in ({}, {"a": source.read_bytes()}), list(left)
+    assert "Traceback" not in stdout + stderr
+
+
+def test_a_play_that_ends_while_modules_are_loaded_ends_well(tmp_path: Path, sshd: OpenSSHServer, remote: Path) -> None:
+    """Nothing listens: there is time for half of what is loaded while a server is waited for."""
+    (tmp_path / "source").write_text("x")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        only = {**step(sshd, upload("source", remote / "a")), "port": unused.getsockname()[1]}
+        process = Process(tmp_path, [only])
+        stdout, stderr = process._process.communicate(timeout=20)
+
+    assert process._process.returncode == 4, stdout + stderr
+    assert "Connection refused" in stdout
     assert "Traceback" not in stdout + stderr
 
 
