@@ -10,7 +10,7 @@ from runner.sftp.packets import Attributes
 
 def encode_wanted(wanted: WantedAttributes) -> bytes:
     """What SETSTAT and FSETSTAT carry."""
-    return Attributes(mode=wanted.permissions, modified_at_seconds=wanted.modified_at_seconds).encode()
+    return Attributes(None, wanted.permissions, None, wanted.modified_at_seconds).encode()
 
 
 def to_status(attributes: Attributes) -> FileStatus:

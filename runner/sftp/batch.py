@@ -19,9 +19,8 @@ from runner.sftp.batch_errand import SingleRequest
 from runner.sftp.batch_file import BatchFile
 from runner.sftp.batch_listing import FolderListing
 from runner.sftp.batch_upload import Upload
-from runner.sftp.packets import Type
 from runner.sftp.refusals import explain_refusal
-from runner.sftp.session import Refusal, SftpSession
+from runner.sftp.session import Refusal, SftpSession, TakeAnswer
 
 # Payload that has been sent and not yet acknowledged, or asked for and not yet received.
 MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024
@@ -180,11 +179,10 @@ class SftpBatch:
 
     # What the state machines call, holding the lock.
 
-    def request(self, kind: Type, body: bytes, file: BatchFile) -> int:
-        """Have a request sent, whose reply is the file's; its id."""
-        request_id = self.session.expect_later(file)
+    def request(self, kind: int, body: bytes, file: BatchFile, take: TakeAnswer) -> None:
+        """Have a request sent, whose reply is the file's."""
+        request_id = self.session.expect_later((file, take))
         self._gathered += _REQUEST_START(5 + len(body), kind, request_id) + body
-        return request_id
 
     def move(self, file: BatchFile) -> None:
         """A file has bytes to send or to ask for, in its turn."""

@@ -99,7 +99,7 @@ class SingleRequest(BatchFile):
             self.ask(Type.REMOVE, encode_path(self.job.backup or ""), ignore)
         self.ask(Type.REMOVE, encode_path(self.job.temporary), ignore)
 
-    def _make_request(self) -> tuple[Type, bytes]:
+    def _make_request(self) -> tuple[int, bytes]:
         path = encode_path(self.job.path)
         match self.job.what:
             case "make folder":

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from runner.errors import StepError
-from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_string, take_handle
-from runner.sftp.session import Countdown, Refusal, SftpSession
-
-# Takes a reply's type and body; the view is valid during the call only.
-Take = Callable[[int, memoryview], None]
+from runner.sftp.packets import MalformedPacket, Type, encoded_handle
+from runner.sftp.session import Refusal, SftpSession, TakeAnswer
 
 
 class Engine(Protocol):
@@ -20,8 +17,8 @@ class Engine(Protocol):
     bytes_in_flight: int
     done_bytes: int
 
-    def request(self, kind: Type, body: bytes, file: BatchFile) -> int:
-        """Have a request sent, whose reply is the file's; its id."""
+    def request(self, kind: int, body: bytes, file: BatchFile, take: TakeAnswer) -> None:
+        """Have a request sent, whose reply is the file's."""
         ...
 
     def move(self, file: BatchFile) -> None:
@@ -41,7 +38,7 @@ class Engine(Protocol):
         ...
 
 
-class BatchFile(Countdown):
+class BatchFile:
     """One file of a batch. The first thing that goes wrong is kept, whatever it leads to."""
 
     # Whether somebody waits for this one's end to go on, and not only for the end of all.
@@ -54,7 +51,6 @@ class BatchFile(Countdown):
         "_engine",
         "_handle",
         "_in_flight_bytes",
-        "_takers",
         "_then",
         "doing",
         "error",
@@ -69,7 +65,6 @@ class BatchFile(Countdown):
         self._awaited = 0
         # Bytes that were sent and are not acknowledged.
         self._in_flight_bytes = 0
-        self._takers: dict[int, Take] = {}
         self._then: Callable[[], None] = _nothing
         self.error: Exception | None = None
         # Whether it has sent its last request, behind which others may go.
@@ -101,12 +96,12 @@ class BatchFile(Countdown):
         if self.error is None:
             self.error, self.doing = error, doing
 
-    def ask(self, kind: Type, body: bytes, take: Take) -> None:
+    def ask(self, kind: int, body: bytes, take: TakeAnswer) -> None:
         """Send a request. `take` gets any answer but OK; the next stage begins when all requests are answered."""
         self._awaited += 1
-        self._takers[self._engine.request(kind, body, self)] = take
+        self._engine.request(kind, body, self, take)
 
-    def acknowledge(self) -> bool:
+    def acknowledge(self) -> None:
         if self._in_flight_bytes:
             # All pieces but the last are of this size, and each is answered: the sum comes out right.
             count = min(self._engine.session.write_bytes, self._in_flight_bytes)
@@ -114,18 +109,8 @@ class BatchFile(Countdown):
             self._engine.bytes_in_flight -= count
             self._engine.done_bytes += count
         self._awaited -= 1
-        if self._awaited == 0:
-            self._takers.clear()
+        if not self._awaited:
             self._then()
-        return False
-
-    def take(self, request_id: int, kind: int, body: memoryview) -> bool:
-        if kind != Type.STATUS or int.from_bytes(body[:4], "big") != StatusCode.OK:
-            try:
-                self._takers[request_id](kind, body)
-            except MalformedPacket as error:
-                raise self._engine.session.malformed_field(error) from error
-        return self.acknowledge()
 
     def take_status(self, doing: str, kind: int, body: memoryview) -> None:
         """A status: fails the file unless it is OK."""
@@ -141,13 +126,12 @@ class BatchFile(Countdown):
             if self.error is None:
                 raise MalformedPacket("the status OK where a handle is due")
             return
-        self._handle = encode_string(take_handle(Reader(body)))
+        self._handle = encoded_handle(body)
 
     def finish(self) -> None:
         """The file is over, well or not."""
-        # Its own methods, kept here, would keep it alive until the garbage collector comes round.
+        # Its own method, kept here, would keep it alive until the garbage collector comes round.
         self._then = _nothing
-        self._takers.clear()
         self._engine.finish(self, self.error)
 
 

@@ -8,7 +8,7 @@ import struct
 from contextlib import suppress
 
 from runner.errors import FileRefused, SourceChanged, StepError
-from runner.remote_files import Sending, Source, WantedAttributes, Written
+from runner.remote_files import NOTHING_WANTED, Sending, Source, WantedAttributes, Written
 from runner.sftp.attributes import encode_wanted
 from runner.sftp.batch_file import BatchFile, Engine, ignore
 from runner.sftp.packets import (
@@ -16,11 +16,11 @@ from runner.sftp.packets import (
     POSIX_RENAME,
     Attributes,
     OpenFlag,
-    Reader,
     StatusCode,
     Type,
     encode_path,
     encode_string,
+    size_of,
 )
 from runner.sftp.refusals import describe_refusal, rename_refused
 from runner.sftp.session import Refusal
@@ -57,7 +57,7 @@ class Upload(BatchFile):
         super().__init__(engine, job)
         self._written_path = encode_path(job.temporary or job.destination)
         self._source: Source | None = None
-        self._wanted = WantedAttributes(None, None)
+        self._wanted = NOTHING_WANTED
         self._offset = 0
         self._size: int | None = None
         self._refused: list[str] = []
@@ -164,7 +164,7 @@ class Upload(BatchFile):
 
     def _looked(self, kind: int, body: memoryview) -> None:
         if kind == Type.ATTRS:
-            self._size = Reader(body).take_attributes().size_bytes
+            self._size = size_of(body)
         else:
             self.take_no_status(kind, body)
 

@@ -219,7 +219,7 @@ class SftpFiles:
     def read_link(self, path: str) -> str:
         return self._ask_for_path(Type.READLINK, path, "cannot read the link")
 
-    def _ask_for_path(self, kind: Type, path: str, doing: str) -> str:
+    def _ask_for_path(self, kind: int, path: str, doing: str) -> str:
         try:
             reader = self._session.expect(self._session.submit(kind, encode_path(path)), Type.NAME)
         except Refusal as refusal:
@@ -293,7 +293,7 @@ class SftpFiles:
     def remove_folder(self, path: str) -> None:
         self._remove(Type.RMDIR, "cannot remove the folder", path)
 
-    def _remove(self, kind: Type, doing: str, path: str) -> None:
+    def _remove(self, kind: int, doing: str, path: str) -> None:
         try:
             self._session.call(kind, encode_path(path))
         except Refusal as refusal:
@@ -329,7 +329,7 @@ class SftpFiles:
             self.remove(aside)
         return Published(False, backup)
 
-    def _rename(self, kind: Type, prefix: bytes, source: str, destination: str) -> None:
+    def _rename(self, kind: int, prefix: bytes, source: str, destination: str) -> None:
         try:
             self._session.call(kind, prefix, encode_path(source), encode_path(destination))
         except Refusal as refusal:
@@ -338,7 +338,7 @@ class SftpFiles:
     def _write(
         self,
         path: str,
-        flags: OpenFlag,
+        flags: int,
         mode: int | None,
         source: Source,
         wanted: WantedAttributes,
@@ -446,13 +446,13 @@ class SftpFiles:
             # The server allows no more sessions; those that are there will do.
             return None
 
-    def _open(self, path: str, flags: OpenFlag, attributes: Attributes) -> bytes:
+    def _open(self, path: str, flags: int, attributes: Attributes) -> bytes:
         return self._take(ask_to_open(self._session, path, flags, attributes), Type.HANDLE, take_handle)
 
-    def _stat(self, kind: Type, target: bytes) -> FileStatus:
+    def _stat(self, kind: int, target: bytes) -> FileStatus:
         return to_status(self._take(self._session.submit(kind, target), Type.ATTRS, Reader.take_attributes))
 
-    def _take(self, reply: Reply, kind: Type, take_out: Callable[[Reader], T]) -> T:
+    def _take(self, reply: Reply, kind: int, take_out: Callable[[Reader], T]) -> T:
         return take(self._session, reply, kind, take_out)
 
     def _ask_to_set(self, handle: bytes, wanted: WantedAttributes) -> Reply | None:
@@ -460,7 +460,7 @@ class SftpFiles:
             return None
         return self._session.submit(Type.FSETSTAT, encode_string(handle), encode_wanted(wanted))
 
-    def _see_what_was_refused(self, kind: Type, prefix: bytes, wanted: WantedAttributes, setting: Reply | None) -> str:
+    def _see_what_was_refused(self, kind: int, prefix: bytes, wanted: WantedAttributes, setting: Reply | None) -> str:
         """Set what is wanted one by one where the server refused them together. Says in words what it refused."""
         if setting is None:
             return ""
@@ -511,12 +511,12 @@ class SftpFiles:
         return True
 
 
-def ask_to_open(session: SftpSession, path: str, flags: OpenFlag, attributes: Attributes) -> Reply:
+def ask_to_open(session: SftpSession, path: str, flags: int, attributes: Attributes) -> Reply:
     """Ask for a handle of a file, without waiting for it."""
     return session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
 
 
-def take(session: SftpSession, reply: Reply, kind: Type, take_out: Callable[[Reader], T]) -> T:
+def take(session: SftpSession, reply: Reply, kind: int, take_out: Callable[[Reader], T]) -> T:
     """Wait for a reply and take out what it holds. Raises `Refusal`, and `ConnectionLost` for one that is malformed."""
     try:
         return take_out(session.expect(reply, kind))

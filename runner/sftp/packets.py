@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 VERSION = 3
@@ -17,7 +16,16 @@ POSIX_RENAME = "posix-rename@openssh.com"
 HARDLINK = "hardlink@openssh.com"
 
 
-class Type(IntEnum):
+class _Numbers:
+    """Plain numbers by name: they are looked up several times for every request, and an enum's members are slow."""
+
+    @classmethod
+    def name_of(cls, number: int) -> str | None:
+        """The number's name, if it has one."""
+        return next((name for name, value in vars(cls).items() if value == number), None)
+
+
+class Type(_Numbers):
     """Packet types, section 3."""
 
     INIT = 1
@@ -49,7 +57,7 @@ class Type(IntEnum):
     EXTENDED_REPLY = 201
 
 
-class StatusCode(IntEnum):
+class StatusCode(_Numbers):
     """Status codes, section 7."""
 
     OK = 0
@@ -63,7 +71,7 @@ class StatusCode(IntEnum):
     OP_UNSUPPORTED = 8
 
 
-class OpenFlag(IntFlag):
+class OpenFlag(_Numbers):
     """Flags of OPEN, section 6.3."""
 
     READ = 0x01
@@ -73,7 +81,7 @@ class OpenFlag(IntFlag):
     EXCLUSIVE = 0x20
 
 
-# Flags of attributes, section 5. Plain numbers: they are looked at for every file of a tree.
+# Flags of attributes, section 5.
 _SIZE = 0x01
 _USER_GROUP = 0x02
 _PERMISSIONS = 0x04
@@ -81,6 +89,10 @@ _TIMES = 0x08
 _USUAL = _SIZE | _USER_GROUP | _PERMISSIONS | _TIMES
 # Flags, size, user, group, mode, access time, modification time.
 _USUAL_ATTRIBUTES = struct.Struct(">IQIIIII")
+_FLAGS_AND_SIZE = struct.Struct(">IQ")
+# Flags, mode, access time, modification time.
+_MODE_AND_TIMES = struct.Struct(">IIII")
+_LENGTH = struct.Struct(">I")
 
 
 class MalformedPacket(Exception):
@@ -97,6 +109,10 @@ class Attributes(NamedTuple):
 
     def encode(self) -> bytes:
         """The attributes as SETSTAT and OPEN carry them. Access and modification time go together or not at all."""
+        mode, modified = self.mode, self.modified_at_seconds
+        if mode is not None and modified is not None and self.accessed_at_seconds is None:
+            # What nearly every file is given.
+            return _MODE_AND_TIMES.pack(_PERMISSIONS | _TIMES, mode, modified, modified)
         flags = 0
         body = b""
         if self.mode is not None:
@@ -111,15 +127,16 @@ class Attributes(NamedTuple):
 
 def encode_string(value: bytes) -> bytes:
     """A length and the bytes."""
-    return struct.pack(">I", len(value)) + value
+    return _LENGTH.pack(len(value)) + value
 
 
 def encode_path(path: str) -> bytes:
     """A remote path on the wire. Bytes that are not UTF-8 travel as surrogate escapes inside the program."""
-    return encode_string(path.encode("utf-8", "surrogateescape"))
+    raw = path.encode("utf-8", "surrogateescape")
+    return _LENGTH.pack(len(raw)) + raw
 
 
-def encode_packet(kind: Type, request_id: int, *parts: bytes) -> bytes:
+def encode_packet(kind: int, request_id: int, *parts: bytes) -> bytes:
     """A whole request: length, type, request id, body."""
     body_length = 5 + sum(map(len, parts))
     return struct.pack(">IBI", body_length, kind, request_id) + b"".join(parts)
@@ -195,3 +212,21 @@ def take_handle(reader: Reader) -> bytes:
     if not 0 < len(handle) <= MAX_HANDLE_BYTES:
         raise MalformedPacket(f"a handle of {len(handle)} bytes")
     return handle
+
+
+def encoded_handle(body: memoryview) -> bytes:
+    """The same as requests carry it, from the answer's body."""
+    handle = bytes(body)
+    length = len(handle) - _LENGTH.size
+    if 0 < length <= MAX_HANDLE_BYTES and _LENGTH.unpack_from(handle)[0] == length:
+        return handle
+    return encode_string(take_handle(Reader(body)))
+
+
+def size_of(attributes: memoryview) -> int | None:
+    """The size that an answer to FSTAT tells, if it does."""
+    if len(attributes) >= _USUAL_ATTRIBUTES.size:
+        flags, size_bytes = _FLAGS_AND_SIZE.unpack_from(attributes)
+        if flags == _USUAL:
+            return int(size_bytes)
+    return Reader(attributes).take_attributes().size_bytes

@@ -31,10 +31,7 @@ def explain_refusal(refusal: Refusal, doing: str, path: str, session: SftpSessio
 
 def describe_refusal(refusal: Refusal) -> str:
     """A refusal in the protocol's words and the server's."""
-    try:
-        name = StatusCode(refusal.code).name
-    except ValueError:
-        name = f"status {refusal.code}"
+    name = StatusCode.name_of(refusal.code) or f"status {refusal.code}"
     return f"{name}: {refusal.text[:200]}" if refusal.text else name
 
 

@@ -27,9 +27,9 @@ MAX_TRANSFER_BYTES = 255 * 1024
 # Length, type, request id and code of a STATUS, the commonest reply.
 _STATUS_START = struct.Struct(">IBII").unpack_from
 _SHORTEST_STATUS_BYTES = 13
-# An enum's member is slow to look up.
-_STATUS, _OK = int(Type.STATUS), int(StatusCode.OK)
-
+_BODY_AT = 9
+_STATUS, _OK = Type.STATUS, StatusCode.OK
+_OK_BYTES = struct.pack(">I", StatusCode.OK)
 
 # Takes a reply's type and body in the transport's thread; the view is valid during the call only. It may send nothing
 # but what can go at once, and returns whether somebody should be woken.
@@ -77,21 +77,20 @@ class Reply:
         self.body: bytes = b""
 
 
-class Countdown:
-    """Waits for the replies to several requests, nearly all of which will be OK. Called in the transport's thread.
+# Takes the type and the body of a reply that is not the status OK; the view is valid during the call only.
+TakeAnswer = Callable[[int, memoryview], None]
 
-    No ABC: `isinstance` is asked of it for each reply, and an ABC answers slowly.
-    """
 
-    __slots__ = ()
+class Countdown(Protocol):
+    """Waits for the replies to several requests, nearly all of which will be OK. Called in the transport's thread."""
 
-    def acknowledge(self) -> bool:
-        """One of the requests was answered by OK. Returns whether somebody should be woken."""
-        raise NotImplementedError
+    def acknowledge(self) -> None:
+        """One of the requests is answered, whatever the answer is."""
+        ...
 
-    def take(self, request_id: int, kind: int, body: memoryview) -> bool:
-        """The same for any other answer; the view is valid during the call only."""
-        raise NotImplementedError
+
+# Who waits for a reply. With a countdown, a `TakeAnswer` gets any answer but OK before.
+Taker = Reply | OnReply | tuple[Countdown, TakeAnswer]
 
 
 class SftpSession:
@@ -104,7 +103,7 @@ class SftpSession:
         self._send_lock = threading.Lock()
         self._packet = memoryview(bytearray(4 + MAX_PACKET_BYTES))
         self._filled_bytes = 0
-        self._waiting: dict[int, Reply | OnReply | Countdown] = {}
+        self._waiting: dict[int, Taker] = {}
         self._version_reply = Reply()
         self._ids = itertools.count()
         self._failure: Exception | None = None
@@ -180,7 +179,8 @@ class SftpSession:
     @property
     def extensions(self) -> dict[str, bytes]:
         """What the server can do beyond the protocol, with what it says of it."""
-        self.negotiate()
+        if not self._is_negotiated:
+            self.negotiate()
         return self._extensions
 
     def _ask_for_limits(self) -> None:
@@ -201,7 +201,7 @@ class SftpSession:
         self.write_bytes = min(write or DEFAULT_TRANSFER_BYTES, MAX_TRANSFER_BYTES, self._piece_bytes)
         self.max_open_handles = handles
 
-    def submit(self, kind: Type, *parts: bytes) -> Reply:
+    def submit(self, kind: int, *parts: bytes) -> Reply:
         """Send a request without waiting. Collect the reply with one of the `expect_` methods."""
         reply = Reply()
         with self._send_lock, self._giving_up_on_failure():
@@ -216,7 +216,7 @@ class SftpSession:
         """The end of `share`."""
         self._send, self._guard = self.channel.send, threading.RLock()
 
-    def expect_later(self, taker: Reply | OnReply | Countdown) -> int:
+    def expect_later(self, taker: Taker) -> int:
         """A new request's id; `taker` gets the reply to it."""
         request_id = next(self._ids) & 0xFFFFFFFF
         self._waiting[request_id] = taker
@@ -242,18 +242,18 @@ class SftpSession:
             raise self._malformed(f"a reply of type {kind} where a status is due")
         self._check_status(Reader(body))
 
-    def expect(self, reply: Reply, kind: Type) -> Reader:
+    def expect(self, reply: Reply, kind: int) -> Reader:
         """Wait for a reply of one type. Raises `Refusal` when a status comes instead."""
         self._await(reply)
         reader = self._read(reply)
         if reply.kind == Type.STATUS:
             self._check_status(reader)
-            raise self._malformed(f"the status OK where a {kind.name} is due")
+            raise self._malformed(f"the status OK where a {Type.name_of(kind)} is due")
         if reply.kind != kind:
-            raise self._malformed(f"a reply of type {reply.kind} where a {kind.name} is due")
+            raise self._malformed(f"a reply of type {reply.kind} where a {Type.name_of(kind)} is due")
         return reader
 
-    def call(self, kind: Type, *parts: bytes) -> None:
+    def call(self, kind: int, *parts: bytes) -> None:
         """Send a request and wait for OK."""
         self.expect_status(self.submit(kind, *parts))
 
@@ -315,8 +315,10 @@ class SftpSession:
                     if self._filled_bytes == 0:
                         taken_bytes, is_for_somebody = self._take_whole_packets(data)
                         is_news = is_news or is_for_somebody
+                        if taken_bytes == len(data):
+                            break
                         data = data[taken_bytes:]
-                    if data and self._failure is None:
+                    if self._failure is None:
                         packet, data = self._take_part(data)
                         if packet is not None:
                             is_news = self._accept(packet[0], int.from_bytes(packet[1:5], "big"), packet[5:]) or is_news
@@ -333,19 +335,15 @@ class SftpSession:
             end = start + 4 + length
             if not 5 <= length <= MAX_PACKET_BYTES or end > limit:
                 break
-            taker = waiting.get(request_id)
-            if (
-                isinstance(taker, Countdown)
-                and kind == _STATUS
-                and code == _OK
-                and length >= _SHORTEST_STATUS_BYTES - 4
-            ):
-                # Nearly all replies to a batch of small files are this one.
-                del waiting[request_id]
-                is_news = taker.acknowledge() or is_news
-            else:
-                is_news = self._accept(kind, request_id, data[start + 9 : end]) or is_news
-            start = end
+            start, body_start = end, start + _BODY_AT
+            # Nearly all replies to a batch of small files are this status.
+            if kind == _STATUS and code == _OK and length >= _SHORTEST_STATUS_BYTES - 4:
+                taker = waiting.get(request_id)
+                if type(taker) is tuple:
+                    del waiting[request_id]
+                    taker[0].acknowledge()
+                    continue
+            is_news = self._accept(kind, request_id, data[body_start:end]) or is_news
         return start, is_news
 
     def _take_part(self, data: memoryview) -> tuple[memoryview | None, memoryview]:
@@ -369,7 +367,7 @@ class SftpSession:
         return length
 
     def _accept(self, kind: int, request_id: int, body: memoryview) -> bool:
-        taker: Reply | OnReply | Countdown | None
+        taker: Taker | None
         if kind != Type.VERSION:
             taker = self._waiting.pop(request_id, None)
         elif self._version_reply.kind is None:
@@ -381,8 +379,15 @@ class SftpSession:
         if taker is None:
             self._failure = self._malformed("a reply to no request")
             return True
-        if isinstance(taker, Countdown):
-            return taker.take(request_id, kind, body)
+        if isinstance(taker, tuple):
+            countdown, take = taker
+            if kind != _STATUS or body[:4] != _OK_BYTES:
+                try:
+                    take(kind, body)
+                except MalformedPacket as error:
+                    raise self.malformed_field(error) from error
+            countdown.acknowledge()
+            return False
         if not isinstance(taker, Reply):
             return taker(kind, body)
         # The kind is set last: whoever waits takes it as the sign that the body is there.

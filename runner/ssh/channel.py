@@ -376,11 +376,12 @@ class Channel:
 
     def take_data(self, data: memoryview) -> None:
         """Called by the packetizer with the channel's next bytes."""
-        self._last_progress = time.monotonic()
         if not self.is_consumed_later:
             self._note_received(len(data))
         is_news = self._on_data(data)
-        if self._settled_bytes() > self._replenish_bytes:
+        # The first of the two is quicker, and never less than the second.
+        replenish_bytes = self._replenish_bytes
+        if self._received_bytes - self._replenished_bytes > replenish_bytes and self._settled_bytes() > replenish_bytes:
             self._replenish_window()
         if is_news:
             with self._arrival:
@@ -388,12 +389,12 @@ class Channel:
 
     def take_pause(self) -> None:
         """Called by the packetizer when all that has come so far has been taken."""
+        self._last_progress = time.monotonic()
         if self.on_pause is not None:
             self.on_pause()
 
     def take_window(self, count_bytes: int) -> None:
         """Called by the packetizer when the server has room for more."""
-        self._last_progress = time.monotonic()
         self.granted_bytes += count_bytes
         with self._raw.lock:
             self._raw.out_window_size += count_bytes

@@ -22,6 +22,8 @@ TAG_BYTES = 16
 # Room for the packets that servers send in practice, 32 KiB of data each; larger ones are opened with an allocation.
 OPENED_BYTES = 64 * 1024
 
+_LENGTH = struct.Struct(">I")
+
 # A payload in parts, so that bulk data is put together only once.
 Payload = Sequence[bytes | memoryview]
 
@@ -103,15 +105,15 @@ def copy_into(space: memoryview, packet: bytes) -> int:
 
 def unpad(body: bytes | memoryview) -> memoryview:
     """The payload of padding length, payload and padding. Raises `SSHException` if there is none."""
-    payload_bytes = len(body) - 1 - body[0]
-    if payload_bytes < 1:
+    end = len(body) - body[0]
+    if end < 2:
         raise SSHException("the server sent a packet that is nothing but padding")
-    return memoryview(body)[1 : 1 + payload_bytes]
+    return memoryview(body)[1:end]
 
 
 def read_length(buffer: memoryview, limit_bytes: int) -> int:
     """A packet's length field, checked before anything is done with it."""
-    length: int = struct.unpack_from(">I", buffer)[0]
+    length: int = _LENGTH.unpack_from(buffer)[0]
     if not 1 + MIN_PADDING_BYTES <= length <= limit_bytes:
         raise SSHException(f"the server announced a packet of {length:,} bytes")
     return length
@@ -150,9 +152,9 @@ class _Nonce:
 
     def take(self) -> bytes:
         """The nonce for the next packet; each is given out once."""
-        value = self._fixed + self._counter.to_bytes(8, "big")
-        self._counter = (self._counter + 1) & 0xFFFFFFFFFFFFFFFF
-        return value
+        counter = self._counter
+        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
+        return self._fixed + counter.to_bytes(8, "big")
 
 
 class GcmOutbound:
@@ -193,12 +195,13 @@ class GcmInbound:
     def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
         if len(buffer) < 4:
             return None
-        end = 4 + read_length(buffer, limit_bytes) + TAG_BYTES
+        length = read_length(buffer, limit_bytes)
+        end = 4 + length + TAG_BYTES
         if len(buffer) < end:
             return None
         try:
-            if self._decrypt_into is not None and end - 4 <= OPENED_BYTES:
-                body = self._space[: end - 4 - TAG_BYTES]
+            if self._decrypt_into is not None and length <= OPENED_BYTES:
+                body = self._space[:length]
                 self._decrypt_into(self._nonce.take(), buffer[4:end], buffer[:4], body)
             else:
                 body = self._decrypt(self._nonce.take(), buffer[4:end], buffer[:4])

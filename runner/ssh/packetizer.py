@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import socket
+import struct
 import sys
 import termios
 import threading
@@ -28,6 +29,8 @@ from runner.ssh.ciphers import Inbound, Outbound, Payload, PlainInbound, PlainOu
 MAX_PACKET_BYTES_BEFORE_LOGIN = 35_000
 MAX_PACKET_BYTES = 256 * 1024
 RECEIVE_BUFFER_BYTES = 1024 * 1024
+# A server may put each answer into a packet of its own. So small ones are handed over together, in the order they came.
+SMALL_DATA_BYTES = 1024
 # A batch of small answers waits for our acknowledgement (Nagle); a large one does not.
 SMALL_RECEIVE_BYTES = 4096
 
@@ -40,8 +43,11 @@ MAX_SILENT_KEEPALIVES = 3
 FINISH_WRITING_SECONDS = 2.0
 MAX_BANNER_LINE_BYTES = 8192
 
+MAX_SEQUENCE = 0xFFFFFFFF
 _CHANNEL_WINDOW_ADJUST = 93
 _CHANNEL_DATA = 94
+# Type, our number of the channel, and how many bytes follow or may be sent.
+_CHANNEL_PACKET = struct.Struct(">BII")
 # GLOBAL_REQUEST (80) that wants an answer; every server refuses it, which is one.
 _KEEPALIVE = b"\x50\0\0\0\x15keepalive@openssh.com\x01"
 _QUICK_ACKNOWLEDGEMENT = getattr(socket, "TCP_QUICKACK", None)
@@ -87,6 +93,9 @@ class BulkPacketizer:
         self._send_lock = threading.RLock()
         self._sinks: dict[int, Sink] = {}
         self._talking: set[Sink] = set()
+        # Whose data came last, and what of it has not been handed over.
+        self._listener: Sink | None = None
+        self._small_data: list[bytes] = []
         self._handshake_ends_at: float | None = None
         self._is_handshake_complete = False
         self._keepalive_seconds = 0.0
@@ -225,11 +234,17 @@ class BulkPacketizer:
             if self._needs_rekey and not self._has_told_rekey:
                 self._has_told_rekey = True
                 raise paramiko.packet.NeedRekeyException
-            sequence, payload = self._read_payload()
+            try:
+                payload = self._read_payload()
+            except SSHException:
+                # What came before the mangled packet is as good as ever.
+                self._hand_over()
+                raise
             if payload[0] in (_CHANNEL_DATA, _CHANNEL_WINDOW_ADJUST) and self._divert(payload):
                 continue
+            self._hand_over()
             message = paramiko.Message(bytes(payload[1:]))
-            message.seqno = sequence
+            message.seqno = (self._sequence_in - 1) & MAX_SEQUENCE
             self.last_message_type = payload[0]
             return payload[0], message
 
@@ -244,21 +259,40 @@ class BulkPacketizer:
 
     def _divert(self, payload: memoryview) -> bool:
         """Hand a channel's packet to its sink, if it has one."""
-        sink = self._sinks.get(int.from_bytes(payload[1:5], "big"))
+        if len(payload) < _CHANNEL_PACKET.size:
+            return False
+        kind, channel_id, number = _CHANNEL_PACKET.unpack_from(payload)
+        sink = self._sinks.get(channel_id)
         if sink is None:
             return False
-        self._talking.add(sink)
-        number = int.from_bytes(payload[5:9], "big")
-        if payload[0] == _CHANNEL_WINDOW_ADJUST:
+        if sink is not self._listener:
+            self._hand_over()
+            self._listener = sink
+            self._talking.add(sink)
+        if kind == _CHANNEL_WINDOW_ADJUST:
             sink.take_window(number)
-        elif number == len(payload) - 9:
-            sink.take_data(payload[9:])
-        else:
+            return True
+        data = payload[_CHANNEL_PACKET.size :]
+        if len(data) != number:
             raise SSHException("the server sent a channel packet whose lengths do not agree")
+        if number <= SMALL_DATA_BYTES:
+            self._small_data.append(bytes(data))
+        else:
+            self._hand_over()
+            sink.take_data(data)
         return True
+
+    def _hand_over(self) -> None:
+        """Give the small data that has been put aside to the channel that it is for."""
+        if self._small_data and self._listener is not None:
+            data = b"".join(self._small_data)
+            self._small_data.clear()
+            self._listener.take_data(memoryview(data))
 
     def _tell_pause(self) -> None:
         """Nothing complete is left to read: whoever wants to answer many packets at once does it now."""
+        self._hand_over()
+        self._listener = None
         for sink in self._talking:
             sink.take_pause()
         self._talking.clear()
@@ -303,23 +337,20 @@ class BulkPacketizer:
         if self._sent_bytes >= REKEY_BYTES or self._sent_packets >= REKEY_PACKETS:
             self._needs_rekey = True
 
-    def _read_payload(self) -> tuple[int, memoryview]:
-        """The next packet's sequence number and payload; the view is valid until the next call."""
+    def _read_payload(self) -> memoryview:
+        """The next packet's payload; the view is valid until the next call."""
         limit = MAX_PACKET_BYTES if self.is_logged_in else MAX_PACKET_BYTES_BEFORE_LOGIN
-        while True:
-            opened = self._inbound.open(self._view[self._start : self._end], self._sequence_in, limit)
-            if opened is not None:
-                break
+        while (opened := self._inbound.open(self._view[self._start : self._end], self._sequence_in, limit)) is None:
             self._tell_pause()
             self._receive_some()
         payload, consumed_bytes = opened
         self._start += consumed_bytes
-        sequence, self._sequence_in = self._sequence_in, self._next_sequence(self._sequence_in)
+        self._sequence_in = self._next_sequence(self._sequence_in)
         self._received_bytes += consumed_bytes
         self._received_packets += 1
         if self._received_bytes >= REKEY_BYTES or self._received_packets >= REKEY_PACKETS:
             self._needs_rekey = True
-        return sequence, payload
+        return payload
 
     def _receive_some(self) -> bool:
         """Wait a moment for bytes, and look after what is due meanwhile. False if none came. Raises `EOFError`."""
@@ -373,7 +404,7 @@ class BulkPacketizer:
                 self._send_lock.release()
 
     def _next_sequence(self, sequence: int) -> int:
-        following = (sequence + 1) & 0xFFFFFFFF
+        following = (sequence + 1) & MAX_SEQUENCE
         if following == 0 and not self._initial_kex_done:
             raise SSHException("the sequence number rolled over during the first key exchange")
         return following

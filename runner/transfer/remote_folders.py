@@ -44,7 +44,7 @@ class FolderEntries:
         self.path = path
         self._allowance = allowance
         self._on_entries = on_entries
-        self._entries: Entries = {}
+        self._entries: dict[str, FileStatus] = {}
 
     def take(self, name: str, status: FileStatus) -> None:
         # What is raised here ends the session, and with it the listing.

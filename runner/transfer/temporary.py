@@ -11,6 +11,8 @@ import socket
 
 # File systems allow 255 bytes; our own part takes some 35 of them.
 MAX_KEPT_BYTES = 190
+# None takes more than four bytes.
+CERTAINLY_KEPT_CHARACTERS = MAX_KEPT_BYTES // 4
 PARTIAL_SUFFIX = ".part"
 
 
@@ -31,7 +33,7 @@ class TemporaryNames:
 
     def of(self, name: str) -> str:
         """The next name for a file that shall be called `name`."""
-        kept = name if len(name) <= MAX_KEPT_BYTES // 4 else _cut(name)
+        kept = name if len(name) <= CERTAINLY_KEPT_CHARACTERS else _cut(name)
         number = next(self._numbers)
         return f".{kept}.runner-{self._token}-{number:x}.tmp" if number else f".{kept}.runner-{self._token}.tmp"
 
@@ -63,7 +65,7 @@ def owner_of_tree(peer: str, destination: str) -> str:
 
 def partial_prefix(name: str, owner: str) -> str:
     """How the names of all partials begin that `owner` makes for a file called `name`."""
-    kept = name if len(name) <= MAX_KEPT_BYTES // 4 else _cut(name)
+    kept = name if len(name) <= CERTAINLY_KEPT_CHARACTERS else _cut(name)
     return f".{kept}.runner-{owner}-"
 
 

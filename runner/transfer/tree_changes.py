@@ -34,11 +34,11 @@ class TreeChanges:
         self._walk = walk
         self._copy = walk.copy
         self._around = walk.around
-        self._is_wanted = walk.around.on_change is not None
+        self.are_wanted = walk.around.on_change is not None
 
     def tell(self, action: ChangeAction, path: str, why: str = "") -> None:
         """Something is about to be changed."""
-        if self._is_wanted:
+        if self.are_wanted:
             self._around.tell(Change(action, path, why))
 
     def tell_folder(self, action: ChangeAction, path: str, why: str = "") -> None:
@@ -47,16 +47,14 @@ class TreeChanges:
 
     def tell_attributes(self, path: str, found: FileStatus, wanted: WantedAttributes, *, is_folder: bool) -> None:
         """Permissions or times are about to be changed, and nothing else."""
-        if self._is_wanted and wanted != NOTHING_WANTED:
+        if self.are_wanted and wanted != NOTHING_WANTED:
             (self.tell_folder if is_folder else self.tell)("chmod", path, explain_attributes(found, wanted))
 
     def tell_file(
         self, path: str, source: FileStatus, destination: FileStatus | None, then: Callable[[], None]
     ) -> None:
         """A file is about to be copied, which `then` does, at once or when its old content has been read."""
-        if not self._is_wanted:
-            then()
-        elif self._around.is_diff and can_be_diffed(source, destination):
+        if self._around.is_diff and can_be_diffed(source, destination):
             self._diff(path, source, destination, then)
         else:
             self._tell_copy(path, source, destination, "")

@@ -311,7 +311,7 @@ class _Listing:
     def __init__(self, walk: TreeDown, folder: Folder) -> None:
         self._walk = walk
         self._folder = folder
-        self._entries: Entries = {}
+        self._entries: dict[str, FileStatus] = {}
         self.path = walk.source_path(folder.path)
 
     def take(self, name: str, status: FileStatus) -> None:

@@ -15,8 +15,7 @@ from runner.transfer.tree_walk import Folder, TreeWalk
 
 def copy_large_files(walk: TreeWalk) -> None:
     """Copy them. What fails for one of them is told in the end; raises what ends the session."""
-    for folder, name, source, is_unsure in walk.large:
-        path = folder.child(name)
+    for folder, path, source, is_unsure in walk.large:
         try:
             result = copy_file(_describe(walk, path), _surround(walk, path, is_unsure=is_unsure))
         except StepError as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 
 from runner.errors import FileRefused
 from runner.remote_files import FileStatus
 
-Entries = dict[str, FileStatus]
+# What is in a folder. A local one's statuses may be asked for only when they are looked up.
+Entries = Mapping[str, FileStatus]
 
 # What no program can name (Linux's PATH_MAX).
 MAX_PATH_CHARACTERS = 4096
@@ -23,11 +25,14 @@ def check_name(name: str, path: str, destination_root: str) -> FileRefused | Non
     return None
 
 
+def with_slash(root: str) -> str:
+    """What the paths below a root begin with."""
+    return root if root.endswith("/") else f"{root}/"
+
+
 def join(root: str, path: str) -> str:
     """A path below a root; the root itself for none."""
-    if not path:
-        return root
-    return f"{root}{path}" if root.endswith("/") else f"{root}/{path}"
+    return f"{with_slash(root)}{path}" if path else root
 
 
 def is_proper_name(name: str) -> bool:

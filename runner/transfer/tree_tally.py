@@ -45,9 +45,9 @@ class Tally:
 
     def note_verified(self, verified: Verified | None) -> None:
         """Note how far one file's copy was proven: all are as good as the least."""
-        if verified is not None and (
-            self.verified is None or _STRENGTH.index(verified) < _STRENGTH.index(self.verified)
-        ):
+        if verified is None or verified == self.verified:
+            return
+        if self.verified is None or _STRENGTH.index(verified) < _STRENGTH.index(self.verified):
             self.verified = verified
 
     def warn(self, warning: str) -> None:

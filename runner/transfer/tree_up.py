@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceMissing, StepError
 from runner.plan import CopyDirectory
@@ -12,7 +12,7 @@ from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttribu
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.local_files import explain_os_error, to_status
-from runner.transfer.tree_names import Entries
+from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
@@ -95,8 +95,7 @@ class TreeUp(TreeWalk):
     def _list_source(self, folder: Folder) -> Entries:
         path = self.source_path(folder.path)
         try:
-            with os.scandir(path) as entries:
-                return {entry.name: to_status(entry.stat(follow_symlinks=False)) for entry in entries}
+            return _LocalEntries(path, os.listdir(path))
         except OSError as error:
             raise explain_os_error(error, "cannot list", path) from error
 
@@ -219,13 +218,46 @@ class TreeUp(TreeWalk):
         )
 
 
+class _LocalEntries(Mapping[str, FileStatus]):
+    """A folder of the source. Each entry is looked at in its turn: the first copy does not wait for the last look."""
+
+    def __init__(self, path: str, names: list[str]) -> None:
+        self._above = with_slash(path)
+        # In place of a set, since it is smaller.
+        self._names = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> FileStatus:
+        """Raises a `StepError` for what is there no more, or must not be looked at."""
+        if name not in self._names:
+            raise KeyError(name)
+        path = self._above + name
+        try:
+            return to_status(os.lstat(path))
+        except FileNotFoundError as error:
+            raise SourceMissing(
+                f"the source {path!r} vanished from this machine while the tree was copied",
+                hint="Play again when whatever removes files there has finished.",
+            ) from error
+        except OSError as error:
+            raise explain_os_error(error, "cannot look at", path) from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class _Listing:
     """A folder of the destination; a `runner.remote_files.Listing`."""
 
     def __init__(self, walk: TreeUp, folder: Folder) -> None:
         self._walk = walk
         self._folder = folder
-        self._entries: Entries = {}
+        self._entries: dict[str, FileStatus] = {}
         self.path = walk.destination_path(folder.path)
 
     def take(self, name: str, status: FileStatus) -> None:
@@ -245,7 +277,7 @@ class _ExtraListing:
         self._walk = walk
         self._relative_path = path
         self._see = see
-        self._entries: Entries = {}
+        self._entries: dict[str, FileStatus] = {}
         self.path = walk.destination_path(path)
 
     def take(self, name: str, status: FileStatus) -> None:

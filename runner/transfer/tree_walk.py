@@ -27,8 +27,8 @@ from runner.transfer.tree_names import (
     find_doubtful,
     find_twins,
     is_proper_name,
-    join,
     same_name,
+    with_slash,
 )
 from runner.transfer.tree_tally import Tally
 
@@ -91,6 +91,7 @@ class TreeWalk(ABC):
         self.changes = TreeChanges(self)
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
+        self._above_source, self._above_destination = with_slash(self.source_root), with_slash(self.destination_root)
         self.names = TreeNames(around.peer, copy.destination)
         self.extras: list[tuple[str, bool]] = []
         # From an extra to what may be the same file by another name.
@@ -213,20 +214,29 @@ class TreeWalk(ABC):
         if self.copy.backup:
             folder.taken = destination
         for name in sorted(entries):
-            if name in doubtful and not entries[name].is_directory:
-                self._doubtful.append((folder, name, entries[name]))
+            try:
+                source = entries[name]
+            except StepError as error:
+                self.tally.fail(folder.child(name), error)
+                continue
+            if name in doubtful and not source.is_directory:
+                self._doubtful.append((folder, name, source))
             else:
-                self._look_at(folder, name, entries[name], destination.get(name))
+                self._look_at(folder, name, source, destination.get(name))
         for name, status in destination.items():
             self._find_extra(folder, name, status, entries)
         if self.copy.delete:
             twins = find_twins(entries, destination)
             self.twins |= {
-                folder.child(name): twin for name, twin in twins.items() if self._is_copied(folder, twin, entries[twin])
+                folder.child(name): twin for name, twin in twins.items() if self._is_copied(folder, twin, entries)
             }
 
-    def _is_copied(self, folder: Folder, name: str, source: FileStatus) -> bool:
+    def _is_copied(self, folder: Folder, name: str, entries: Entries) -> bool:
         """Whether an entry of the source is one that the copy is about."""
+        try:
+            source = entries[name]
+        except StepError:
+            return False
         if source.is_link and self.copy.links in ("skip", "error"):
             return False
         return self.filter.admits(folder.child(name), is_folder=source.is_directory)
@@ -236,10 +246,16 @@ class TreeWalk(ABC):
         if folder.parent is None or not self.filter.is_selective:
             return True
         return any(
-            self.filter.admits(folder.child(name), is_folder=False)
-            for name, status in entries.items()
-            if not status.is_directory
+            self.filter.admits(folder.child(name), is_folder=False) and not self._is_folder(name, entries)
+            for name in entries
         )
+
+    def _is_folder(self, name: str, entries: Entries) -> bool:
+        try:
+            return entries[name].is_directory
+        except StepError:
+            # It is told when it is looked at.
+            return False
 
     def _enlist(self, folder: Folder) -> None:
         """A folder is part of the copy: in the end it gets its modes and times."""
@@ -294,7 +310,7 @@ class TreeWalk(ABC):
         elif source.is_directory:
             self._look_at_folder(folder, name, source, destination, f"{folder.real_path}/{name}")
         elif source.is_regular:
-            self._look_at_file(folder, name, source, destination)
+            self._look_at_file(folder, path, source, destination)
         else:
             self.tally.warn(f"{path!r} is a device, pipe or socket, and was left out")
 
@@ -330,7 +346,7 @@ class TreeWalk(ABC):
         elif target.is_directory:
             self._look_at_folder(folder, name, target, destination, real_path)
         elif target.is_regular:
-            self._look_at_file(folder, name, target, destination)
+            self._look_at_file(folder, folder.child(name), target, destination)
         else:
             self.tally.warn(f"{folder.child(name)!r} leads to a device, pipe or socket, and was left out")
 
@@ -352,30 +368,28 @@ class TreeWalk(ABC):
             raise FileRefused(f"the source {self.source_root!r} has more than {MAX_FOLDERS:,} folders", hint=HARM_HINT)
         self.enter(Folder(path, source, destination, folder, real_path=real_path, is_there=destination is not None))
 
-    def _look_at_file(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
-        path = folder.child(name)
+    def _look_at_file(self, folder: Folder, path: str, source: FileStatus, destination: FileStatus | None) -> None:
         self.tally.files += 1
         self.tally.bytes += source.size_bytes or 0
         # Of the many files of a tree nearly all are new or right already: for them nothing has to be weighed.
         if destination is None:
-            self._begin_copy(folder, name, source, None)
+            self._begin_copy(folder, path, source, None)
             return
         if self._is_right(source, destination):
             self.tally.files_right += 1
             return
         if only_hash_tells(self.copy, source, destination):
             if (source.size_bytes or 0) >= RESUME_FROM_BYTES:
-                self.large.append((folder, name, source, True))
+                self.large.append((folder, path, source, True))
             else:
-                weigh = functools.partial(self._weigh, folder, name, source, destination)
+                weigh = functools.partial(self._weigh, folder, path, source, destination)
                 self._comparison.add(path, source.size_bytes or 0, weigh)
             return
-        self._weigh(folder, name, source, destination, False)
+        self._weigh(folder, path, source, destination, False)
 
     def _weigh(
-        self, folder: Folder, name: str, source: FileStatus, destination: FileStatus, has_same_hash: bool
+        self, folder: Folder, path: str, source: FileStatus, destination: FileStatus, has_same_hash: bool
     ) -> None:
-        path = folder.child(name)
         if destination.is_link:
             # It is the link that is replaced; its own permissions say nothing.
             destination = destination._replace(permissions=None)
@@ -400,7 +414,7 @@ class TreeWalk(ABC):
             case "chmod":
                 self._change_permissions(path, destination, decision.wanted)
             case _:
-                self._begin_copy(folder, name, source, destination)
+                self._begin_copy(folder, path, source, destination)
 
     def _is_right(self, source: FileStatus, destination: FileStatus) -> bool:
         """Whether size, time and permissions are what they shall be; False is no verdict."""
@@ -434,33 +448,35 @@ class TreeWalk(ABC):
         else:
             self.tally.fail(path, error)
 
-    def _begin_copy(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
+    def _begin_copy(self, folder: Folder, path: str, source: FileStatus, destination: FileStatus | None) -> None:
         folder.is_touched = True
         self.tally.bytes_changed += source.size_bytes or 0
-        copy = functools.partial(self._copy_now, folder, name, source, destination)
-        self.changes.tell_file(folder.child(name), source, destination, copy)
+        if self.changes.are_wanted:
+            copy = functools.partial(self._copy_now, folder, path, source, destination)
+            self.changes.tell_file(path, source, destination, copy)
+        else:
+            self._copy_now(folder, path, source, destination)
 
-    def _copy_now(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
-        path = folder.child(name)
-        backup = self.backup_path(folder, name, destination)
+    def _copy_now(self, folder: Folder, path: str, source: FileStatus, destination: FileStatus | None) -> None:
+        backup = self.backup_path(folder, path, destination)
         if self.around.is_check:
             self.tally.files_changed += 1
             self.tally.keep(backup)
-        elif (source.size_bytes or 0) >= RESUME_FROM_BYTES or source.size_bytes is None:
-            self.large.append((folder, name, source, False))
+        elif source.size_bytes is None or source.size_bytes >= RESUME_FROM_BYTES:
+            self.large.append((folder, path, source, False))
         else:
             self.begin_copy(Pending(self.source_path(path), self.destination_path(path), source, destination, backup))
 
-    def backup_path(self, folder: Folder, name: str, destination: FileStatus | None) -> str | None:
+    def backup_path(self, folder: Folder, path: str, destination: FileStatus | None) -> str | None:
         """Where what is at a path of the destination is to be kept, if it is."""
-        if not self.copy.backup or destination is None:
+        if destination is None or not self.copy.backup:
             return None
-        return self.destination_path(folder.child(free_name(name, folder.taken)))
+        return self.destination_path(folder.child(free_name(path.rpartition("/")[2], folder.taken)))
 
     def backup_of_link(self, folder: Folder, path: str, destination: FileStatus | None) -> str | None:
         """The same for a link of the source: it is a file that is worth keeping, not another link."""
         is_file = destination is not None and not destination.is_link
-        return self.backup_path(folder, path.rpartition("/")[2], destination) if is_file else None
+        return self.backup_path(folder, path, destination) if is_file else None
 
     def copied(self, outcome: Outcome) -> None:
         """A file of the batch is over."""
@@ -536,11 +552,11 @@ class TreeWalk(ABC):
 
     def source_path(self, path: str) -> str:
         """An entry on the source's side."""
-        return join(self.source_root, path)
+        return f"{self._above_source}{path}" if path else self.source_root
 
     def destination_path(self, path: str) -> str:
         """An entry on the destination's side."""
-        return join(self.destination_root, path)
+        return f"{self._above_destination}{path}" if path else self.destination_root
 
 
 def _without_slash(path: str) -> str:
