@@ -9,7 +9,7 @@ from runner.cancellation import Cancellation, Deadline
 from runner.plan import Step
 from runner.remote_files import RemoteFiles
 from runner.sftp.files import SftpFiles
-from runner.sftp.session import SftpSession
+from runner.sftp.session import ANSWERS_WINDOW_BYTES, SftpSession
 from runner.shell.shell import Shell, StartCommand
 from runner.shell.stream import CommandChannel
 from runner.ssh.channel import Channel
@@ -53,7 +53,7 @@ def open_sftp_session(
     connection: Connection, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation
 ) -> SftpSession:
     """An SFTP session on a channel of its own, which answers before the deadline. Raises a `StepError`."""
-    channel = connection.open_channel(stall_timeout_seconds, deadline, cancellation)
+    channel = connection.open_channel(stall_timeout_seconds, deadline, cancellation, ANSWERS_WINDOW_BYTES)
     opened = SftpSession(channel, str(connection.endpoint), channel.piece_bytes)
     connection.start_subsystem(channel, "sftp", deadline, cancellation)
     opened.greet(deadline, is_sequential=connection.is_sequential)

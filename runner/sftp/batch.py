@@ -42,6 +42,9 @@ class SftpBatch:
         self._queue: deque[BatchFile] = deque()
         self._active: set[BatchFile] = set()
         self._parting_count = 0
+        # Whether data has been asked for, and how many folders are being listed: the server may send ahead accordingly.
+        self._is_fetching = False
+        self._listing_count = 0
         self._moving: deque[BatchFile] = deque()
         self._finished: deque[tuple[BatchFile, Exception | None]] = deque()
         # Uploads that are written, and wait until somebody has looked at them more closely.
@@ -74,9 +77,16 @@ class SftpBatch:
         self._fill()
 
     def fetch(self, download: Fetching) -> None:
+        if not self._is_fetching:
+            self._is_fetching = True
+            self.session.expect_data()
         self._add(Download(self, download))
 
     def list(self, folder: Listing) -> None:
+        with self._lock:
+            self._listing_count += 1
+            if self._listing_count == 1 and not self._is_fetching:
+                self.session.expect_names()
         self._add(FolderListing(self, folder))
 
     def run(self, errand: Errand) -> None:
@@ -204,6 +214,10 @@ class SftpBatch:
         """A file is over."""
         self._active.discard(file)
         self._parting_count -= file.is_parting
+        if file.is_listing:
+            self._listing_count -= 1
+            if not self._listing_count and not self._is_fetching:
+                self.session.expect_answers()
         self._finished.append((file, error))
         self._has_news = self._has_news or file.is_urgent
 

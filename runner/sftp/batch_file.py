@@ -43,6 +43,8 @@ class BatchFile:
 
     # Whether somebody waits for this one's end to go on, and not only for the end of all.
     is_urgent = False
+    # Whether it asks for names.
+    is_listing = False
     # Whether it has written something that must not stay if it goes no further.
     is_written = False
 

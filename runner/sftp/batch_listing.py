@@ -23,7 +23,7 @@ class FolderListing(BatchFile):
     __slots__ = ("_count", "_is_at_end", "job")
 
     job: Listing
-    is_urgent = True
+    is_urgent = is_listing = True
 
     def __init__(self, engine: Engine, job: Listing) -> None:
         super().__init__(engine, job)

@@ -206,9 +206,11 @@ class SftpFiles:
         try:
             handle = self._take(self._session.submit(Type.OPENDIR, encode_path(folder)), Type.HANDLE, take_handle)
             try:
+                self._session.expect_names()
                 while names := self._read_names(handle):
                     yield from (name for name in names if name not in (".", ".."))
             finally:
+                self._session.expect_answers()
                 self._close_quietly(handle)
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot list", folder, self._session) from refusal

@@ -293,6 +293,7 @@ class _ReadPump(_Pump):
     def __init__(self, session: SftpSession, handle: bytes, take: Take, size_bytes: int | None, offset: int) -> None:
         super().__init__(session)
         session.settle_limits()
+        session.expect_data()
         self._limit = count_reads(session.round_trip_seconds, session.read_bytes)
         self._take = take
         self._handle = encode_string(handle)

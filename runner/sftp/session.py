@@ -24,6 +24,12 @@ MAX_PACKET_BYTES = 257 * 1024
 DEFAULT_TRANSFER_BYTES = 32 * 1024
 MAX_TRANSFER_BYTES = 255 * 1024
 
+# How much a near server may send before it hears from us again (`runner/ssh/window.py`): a hundred short answers and more;
+# several READDIRs' names; all the data that is ever asked for at once.
+ANSWERS_WINDOW_BYTES = 4 * 1024
+NAMES_WINDOW_BYTES = 256 * 1024
+DATA_WINDOW_BYTES = 32 * 1024 * 1024
+
 # Length, type, request id and code of a STATUS, the commonest reply.
 _STATUS_START = struct.Struct(">IBII").unpack_from
 _SHORTEST_STATUS_BYTES = 13
@@ -52,6 +58,7 @@ class ByteChannel(Protocol):
     def wait_until(
         self, is_ready: Callable[[], bool], deadline: Deadline | None = None, on_tick: Callable[[], None] = ...
     ) -> None: ...
+    def open_window(self, width_bytes: int) -> None: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
     def lost(self) -> ConnectionLost: ...
@@ -207,6 +214,18 @@ class SftpSession:
         with self._send_lock, self._giving_up_on_failure():
             self._send(encode_packet(kind, self.expect_later(reply), *parts))
         return reply
+
+    def expect_data(self) -> None:
+        """From now on data is asked for."""
+        self.channel.open_window(DATA_WINDOW_BYTES)
+
+    def expect_names(self) -> None:
+        """From now on a folder's names are asked for, and no data."""
+        self.channel.open_window(NAMES_WINDOW_BYTES)
+
+    def expect_answers(self) -> None:
+        """From now on nothing but short answers are asked for, as is so from the beginning."""
+        self.channel.open_window(ANSWERS_WINDOW_BYTES)
 
     def share(self, send: Callable[[bytes], None], guard: threading.RLock) -> None:
         """Let somebody gather all requests of this session, and take its replies under a lock of theirs."""

@@ -18,6 +18,7 @@ import paramiko
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectionLost, ConnectTimedOut, Stalled
 from runner.ssh.pacing import LOOK_UP_SECONDS, Pace
+from runner.ssh.window import RECEIVE_WINDOW_BYTES, REPLENISH_BYTES, ReceiveWindow, TooMuchSent
 
 # What is kept of a command's complaints, and what nobody complains beyond: to take it would look like progress for ever.
 MAX_STDERR_BYTES = 4096
@@ -25,8 +26,6 @@ MAX_STDERR_BYTES = 4096
 MAX_STDERR_CHARACTERS = 500
 MAX_STDERR_TOTAL_BYTES = 1024 * 1024
 FINISH_REQUEST_SECONDS = 2.0
-# The server is told to go on well before its window is used up.
-REPLENISH_BYTES = 4 * 1024 * 1024
 MAX_PIECE_BYTES = 1024 * 1024
 # OpenSSH gives room for 32 to 96 KiB at a time. Waking up for each to send as little costs a tenth more of our CPU.
 WORTHWHILE_ROOM_BYTES = 512 * 1024
@@ -87,10 +86,12 @@ class Channel:
         self._largest_room_bytes: int = raw.out_window_size
         # How much more the server has made room for since the beginning.
         self.granted_bytes = 0
-        self._received_bytes = 0
-        self._replenished_bytes = 0
-        self._window_bytes: int = self._raw.in_window_size
-        self._replenish_bytes = REPLENISH_BYTES
+        width_bytes: int = raw.in_window_size
+        self._window = ReceiveWindow(
+            width_bytes, width_bytes if pace is not None else max(width_bytes, RECEIVE_WINDOW_BYTES)
+        )
+        # Somebody else was sending when it was time to open the window: whoever it is opens it afterwards.
+        self._is_opening_due = False
         self._last_progress = time.monotonic()
         # Set when the server has sent its last byte of output.
         self.has_ended = False
@@ -98,10 +99,11 @@ class Channel:
         self._raw.in_buffer = _Inbox(self._end)
         raw.transport.packetizer.divert(raw.chanid, self)
         self._raw.in_stderr_buffer = _Inbox(self._end, self._receive_stderr)
+        # paramiko would hold back what is less than a tenth of the window.
+        self._raw.in_window_threshold = 0
+        # With a limit, less than this is not worth a packet.
+        self._grain_bytes = min(REPLENISH_BYTES, width_bytes // 8)
         if pace is not None:
-            self._replenish_bytes = min(REPLENISH_BYTES, self._window_bytes // 8)
-            # paramiko would hold back what is less than a tenth of the window.
-            self._raw.in_window_threshold = 0
             pace.join(self._replenish_window)
 
     @property
@@ -123,13 +125,19 @@ class Channel:
     def note_read(self) -> None:
         """Some of what was kept has been read: the server may send on. Raises what `Cancellation.check` raises."""
         self._cancellation.check()
-        if self._settled_bytes() > self._replenish_bytes:
+        self._replenish_window()
+
+    def open_window(self, width_bytes: int) -> None:
+        """Let the server send so much ahead from now on. On a long line and on a limited one the window stays as it is."""
+        if self._pace is None:
+            self._window.set_width(width_bytes)
             self._replenish_window()
 
-    def _settled_bytes(self) -> int:
-        """How much has been received and read, and not been told to the server."""
-        unread_bytes = self._unread_bytes() if self._unread_bytes is not None else 0
-        return self._received_bytes - self._replenished_bytes - unread_bytes
+    def note_long_line(self) -> None:
+        """The server is far away: its window is as wide as it gets from now on."""
+        if self._pace is None:
+            self._window.note_long_line()
+            self._replenish_window()
 
     def wait_until(
         self,
@@ -182,7 +190,7 @@ class Channel:
     def note_consumed(self, count_bytes: int) -> None:
         """So much of what was handed over has been consumed: the server may send as much again. Any thread may say so."""
         self._note_received(count_bytes)
-        if self._received_bytes - self._replenished_bytes > self._replenish_bytes:
+        if self._window.is_low:
             self._replenish_window()
 
     def wake(self) -> None:
@@ -257,6 +265,8 @@ class Channel:
             raise self.lost() from error
         finally:
             transport.clear_to_send_lock.release()
+            if self._is_opening_due:
+                self._replenish_window()
 
     def wait_for_room(self, wanted_bytes: int) -> None:
         """Wait a moment for what kept `send_some` from sending."""
@@ -275,15 +285,20 @@ class Channel:
             time.sleep(0.001)
 
     def _replenish_window(self) -> None:
-        """Let the server send as much again as has been received, as far as the limit allows and it can be said at once."""
+        """Let the server send on, if it is time for that, and as far as the limit allows and it can be said at once."""
+        if self._due_bytes() == 0:
+            return
         transport = self._raw.transport
-        if self._received_bytes == self._replenished_bytes or not transport.clear_to_send_lock.acquire(blocking=False):
+        # Before it is tried: whoever keeps us from it looks when it is done.
+        self._is_opening_due = True
+        if not transport.clear_to_send_lock.acquire(blocking=False):
             return
         try:
-            count = self._allowance()
+            self._is_opening_due = False
+            count = self._due_bytes()
             if count == 0 or not transport.clear_to_send.is_set() or not transport.active:
                 return
-            self._replenished_bytes += count
+            self._window.open(count)
             acknowledged = self._raw._check_add_window(count)
             if acknowledged > 0:
                 message = paramiko.Message()
@@ -296,15 +311,14 @@ class Channel:
         finally:
             transport.clear_to_send_lock.release()
 
-    def _allowance(self) -> int:
-        """By how much the window may grow: by what has come, on a limited connection up to what its bucket holds."""
-        # What has just come may be counted and not be kept yet, for a moment.
-        count = max(0, self._settled_bytes())
+    def _due_bytes(self) -> int:
+        """By how much the window is to grow; on a limited connection by what its bucket holds."""
+        unread_bytes = self._unread_bytes() if self._unread_bytes is not None else 0
         if self._pace is None:
-            return count
-        open_bytes = self._window_bytes - (self._received_bytes - self._replenished_bytes)
-        allowed = min(count, self._pace.down.level_bytes - open_bytes)
-        return allowed if allowed >= self._replenish_bytes else 0
+            return self._window.due_bytes(unread_bytes)
+        allowed_bytes = self._pace.down.level_bytes - self._window.open_bytes
+        count = min(self._window.room_bytes(unread_bytes), allowed_bytes)
+        return count if count >= self._grain_bytes else 0
 
     def finish_sending(self) -> None:
         """Tell the server that nothing more will come."""
@@ -379,10 +393,6 @@ class Channel:
         if not self.is_consumed_later:
             self._note_received(len(data))
         is_news = self._on_data(data)
-        # The first of the two is quicker, and never less than the second.
-        replenish_bytes = self._replenish_bytes
-        if self._received_bytes - self._replenished_bytes > replenish_bytes and self._settled_bytes() > replenish_bytes:
-            self._replenish_window()
         if is_news:
             with self._arrival:
                 self._arrival.notify_all()
@@ -392,6 +402,9 @@ class Channel:
         self._last_progress = time.monotonic()
         if self.on_pause is not None:
             self.on_pause()
+        # Behind what has been sent just now: the server does that first, and has more to tell when it comes to this.
+        if self._window.is_low:
+            self._replenish_window()
 
     def take_window(self, count_bytes: int) -> None:
         """Called by the packetizer when the server has room for more."""
@@ -405,9 +418,10 @@ class Channel:
             self.on_room()
 
     def _note_received(self, count_bytes: int) -> None:
-        self._received_bytes += count_bytes
-        if self._received_bytes - self._replenished_bytes > self._window_bytes:
-            raise paramiko.SSHException("the server sent more than it had been given room for")
+        try:
+            self._window.note_received(count_bytes)
+        except TooMuchSent as error:
+            raise paramiko.SSHException("the server sent more than it had been given room for") from error
         if self._pace is not None:
             self._pace.down.spend(count_bytes)
 

@@ -15,9 +15,9 @@ from runner.plan import Endpoint, KnownHosts, format_address
 from runner.ssh.channel import Channel
 from runner.ssh.host_keys import HostKeyCheck
 from runner.ssh.pacing import Pace
-from runner.ssh.transport import RECEIVE_WINDOW_BYTES
 from runner.ssh.tunnel import Tunnel, explain_refusal
 from runner.ssh.watchdog import silenced, timed_out, watch
+from runner.ssh.window import RECEIVE_WINDOW_BYTES, SHORT_OPENING_SECONDS
 
 if TYPE_CHECKING:
     import fabric
@@ -161,15 +161,25 @@ class Connection:
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise self._lost() from error
 
-    def open_channel(self, stall_timeout_seconds: float, deadline: Deadline, cancellation: Cancellation) -> Channel:
-        """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`."""
+    def open_channel(
+        self,
+        stall_timeout_seconds: float,
+        deadline: Deadline,
+        cancellation: Cancellation,
+        width_bytes: int = RECEIVE_WINDOW_BYTES,
+    ) -> Channel:
+        """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`.
+
+        `width_bytes` is how far the server may be ahead where the line is short; elsewhere that is as far as it may be.
+        """
+        started = time.monotonic()
         with watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
             self._let_others_end(cancellation)
             try:
                 self._acknowledge_at_once()
                 # The deadline is kept by the watchdog; paramiko's own limit must only not be shorter.
                 raw = self._client.transport.open_session(
-                    window_size=min(RECEIVE_WINDOW_BYTES, self._pace.down.depth_bytes) if self._pace else None,
+                    window_size=min(RECEIVE_WINDOW_BYTES, self._pace.down.depth_bytes) if self._pace else width_bytes,
                     timeout=deadline.remaining_seconds + 1,
                 )
             except paramiko.ChannelException as error:
@@ -182,6 +192,8 @@ class Connection:
         for one in self._way:
             one._client.transport.packetizer.give_up_writing_after_seconds = stall_timeout_seconds
         channel = Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
+        if time.monotonic() - started > SHORT_OPENING_SECONDS:
+            channel.note_long_line()
         if self._is_hasty:
             self._channels.append(channel)
         return channel

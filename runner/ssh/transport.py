@@ -16,6 +16,7 @@ from runner.ssh.dial import SSH_VERSION
 from runner.ssh.packetizer import BulkPacketizer
 from runner.ssh.questions import StrictAuthHandler
 from runner.ssh.tunnel import Tunnel
+from runner.ssh.window import RECEIVE_WINDOW_BYTES
 
 if TYPE_CHECKING:
     from runner.findings import Algorithms
@@ -40,9 +41,6 @@ MAX_EXTENSIONS = 64
 
 # RFC 4253 section 11.1
 DISCONNECT_BY_APPLICATION = 11
-
-# How much a server may send before it is told to go on. A window smaller than rate times round trip slows a download.
-RECEIVE_WINDOW_BYTES = 32 * 1024 * 1024
 
 SERVICE_POLL_SECONDS = 0.1
 

@@ -16,9 +16,8 @@ from runner.cancellation import Cancellation, Deadline
 from runner.execution.protocols import make_command_starter
 from runner.plan import PinnedKeys
 from runner.scp.files import ScpFiles
-from runner.ssh.channel import REPLENISH_BYTES
 from runner.ssh.opening import open_connection
-from runner.ssh.transport import RECEIVE_WINDOW_BYTES
+from runner.ssh.window import RECEIVE_WINDOW_BYTES, REPLENISH_BYTES
 from tests.conftest import Outcome, Runner, download, snapshot, step, upload
 from tests.servers.endpoint import Endpoint
 from tests.servers.hostile_scp import YES, Act, HostileScp, Talk, flood, header, say, say_and_hang

@@ -16,7 +16,7 @@ import pytest
 from runner.cancellation import Cancellation, Deadline
 from runner.shell.stream import Stream
 from runner.ssh.ciphers import PlainOutbound
-from runner.ssh.transport import RECEIVE_WINDOW_BYTES
+from runner.ssh.window import RECEIVE_WINDOW_BYTES
 from tests.conftest import Runner, download, require_sshd, step, upload
 from tests.playbook.bounded_process import Ending, run_bounded
 from tests.servers.asyncssh_server import AsyncsshServer

@@ -18,8 +18,8 @@ from runner.plan import Hop, PinnedKeys
 from runner.ssh.connection import Connection
 from runner.ssh.jump_hosts import open_hops
 from runner.ssh.opening import open_connection
-from runner.ssh.transport import RECEIVE_WINDOW_BYTES
 from runner.ssh.tunnel import Tunnel
+from runner.ssh.window import RECEIVE_WINDOW_BYTES
 from tests.servers.endpoint import Endpoint
 from tests.servers.forwarding import ForwardingServer
 from tests.servers.keys import shared_key_pair
