@@ -236,12 +236,12 @@ class BulkPacketizer:
                 raise paramiko.packet.NeedRekeyException
             try:
                 payload = self._read_payload()
+                if payload[0] in (_CHANNEL_DATA, _CHANNEL_WINDOW_ADJUST) and self._divert(payload):
+                    continue
             except SSHException:
                 # What came before the mangled packet is as good as ever.
                 self._hand_over()
                 raise
-            if payload[0] in (_CHANNEL_DATA, _CHANNEL_WINDOW_ADJUST) and self._divert(payload):
-                continue
             self._hand_over()
             message = paramiko.Message(bytes(payload[1:]))
             message.seqno = (self._sequence_in - 1) & MAX_SEQUENCE

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 from runner.cancellation import Cancellation
-from runner.errors import ConnectionLost, Interrupted
+from runner.errors import ConnectionLost, Interrupted, TreeIncomplete
 from runner.execution.sessions import Sessions
-from runner.plan import CopyFile, CopyFileFromEngine, KnownHosts, Step
+from runner.plan import CopyDirectoryFromEngine, CopyFile, CopyFileFromEngine, KnownHosts, Step
 from runner.problems import Location
 from runner.remote_files import RemoteFiles
 from runner.transfer.batch import Outcome, Pending, download_many, upload_many
 from runner.transfer.copy import Surroundings
 from runner.transfer.local_files import look_at
+from runner.transfer.tree import copy_tree
 from tests.conftest import snapshot
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -368,3 +369,20 @@ def test_many_folders_do_not_use_up_descriptors(sshd: OpenSSHServer, tmp_path: P
     assert snapshot(destination) == snapshot(source)
     assert highest - before <= 2 * 256 + 10
     assert after == before
+
+
+def test_a_source_that_vanishes_while_its_folder_is_read_is_one_failure(
+    sshd: OpenSSHServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that the folder still lists, and that is gone when it is looked at."""
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    make_files(source, 30)
+    names = os.listdir
+    monkeypatch.setattr("runner.transfer.tree_up.os.listdir", lambda path: [*names(path), "ghost"])
+    with files_of(sshd, tmp_path) as around, pytest.raises(TreeIncomplete) as refused:
+        copy_tree(CopyDirectoryFromEngine(str(source), str(destination), delete=True, include=("*",)), around)
+
+    assert "8 of what is in" in refused.value.message
+    assert f"ghost: the source '{source}/ghost' vanished" in refused.value.message
+    monkeypatch.undo()
+    assert snapshot(destination) == snapshot(source)
