@@ -78,8 +78,9 @@ class SftpBatch:
 
     def fetch(self, download: Fetching) -> None:
         if not self._is_fetching:
-            self._is_fetching = True
-            self.session.expect_data()
+            with self._lock:
+                self._is_fetching = True
+                self.session.expect_data()
         self._add(Download(self, download))
 
     def list(self, folder: Listing) -> None:

@@ -22,7 +22,7 @@ class _Numbers:
     @classmethod
     def name_of(cls, number: int) -> str | None:
         """The number's name, if it has one."""
-        return next((name for name, value in vars(cls).items() if value == number), None)
+        return next((name for name, value in vars(cls).items() if value == number and name[0] != "_"), None)
 
 
 class Type(_Numbers):

@@ -24,7 +24,7 @@ MAX_PACKET_BYTES = 257 * 1024
 DEFAULT_TRANSFER_BYTES = 32 * 1024
 MAX_TRANSFER_BYTES = 255 * 1024
 
-# How much a near server may send before it hears from us again (`runner/ssh/window.py`): a hundred short answers and more;
+# How much a near OpenSSH may send before it hears from us again (`runner/ssh/window.py`): a hundred short answers and more;
 # several READDIRs' names; all the data that is ever asked for at once.
 ANSWERS_WINDOW_BYTES = 4 * 1024
 NAMES_WINDOW_BYTES = 256 * 1024

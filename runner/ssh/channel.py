@@ -26,6 +26,8 @@ MAX_STDERR_BYTES = 4096
 MAX_STDERR_CHARACTERS = 500
 MAX_STDERR_TOTAL_BYTES = 1024 * 1024
 FINISH_REQUEST_SECONDS = 2.0
+# After such a silence a narrow window is widened, in case it is the reason.
+PATIENCE_SECONDS = 0.1
 MAX_PIECE_BYTES = 1024 * 1024
 # OpenSSH gives room for 32 to 96 KiB at a time. Waking up for each to send as little costs a tenth more of our CPU.
 WORTHWHILE_ROOM_BYTES = 512 * 1024
@@ -128,15 +130,15 @@ class Channel:
         self._replenish_window()
 
     def open_window(self, width_bytes: int) -> None:
-        """Let the server send so much ahead from now on. On a long line and on a limited one the window stays as it is."""
+        """Let the server send so much ahead from now on, unless the window is kept wide, or the connection is limited."""
         if self._pace is None:
             self._window.set_width(width_bytes)
             self._replenish_window()
 
-    def note_long_line(self) -> None:
-        """The server is far away: its window is as wide as it gets from now on."""
+    def keep_window_wide(self) -> None:
+        """Never narrow the window, and let the server send as far ahead as it may: it is far away, or no OpenSSH."""
         if self._pace is None:
-            self._window.note_long_line()
+            self._window.keep_wide()
             self._replenish_window()
 
     def wait_until(
@@ -167,6 +169,9 @@ class Channel:
                     return
                 departed_bytes = self._note_departures(departed_bytes)
                 silent_since = max(started, self._last_progress)
+                if time.monotonic() - silent_since > PATIENCE_SECONDS:
+                    # Some servers do not use up a window that is too small for their next answer.
+                    self._window.keep_wide()
                 if deadline is not None and deadline.has_passed:
                     raise self._timed_out()
                 if deadline is None and time.monotonic() - silent_since > self._stall_timeout_seconds:
@@ -189,7 +194,8 @@ class Channel:
 
     def note_consumed(self, count_bytes: int) -> None:
         """So much of what was handed over has been consumed: the server may send as much again. Any thread may say so."""
-        self._note_received(count_bytes)
+        if count_bytes:
+            self._note_received(count_bytes)
         if self._window.is_low:
             self._replenish_window()
 
@@ -286,18 +292,25 @@ class Channel:
 
     def _replenish_window(self) -> None:
         """Let the server send on, if it is time for that, and as far as the limit allows and it can be said at once."""
-        if self._due_bytes() == 0:
-            return
+        while self._due_bytes():
+            # Before it is tried: whoever keeps us from it looks when it is done.
+            self._is_opening_due = True
+            if not self._try_to_open_window() or not self._is_opening_due:
+                return
+        self._is_opening_due = False
+
+    def _try_to_open_window(self) -> bool:
+        """Whether nothing kept us from it: another thread that sends, or an exchange of keys."""
         transport = self._raw.transport
-        # Before it is tried: whoever keeps us from it looks when it is done.
-        self._is_opening_due = True
         if not transport.clear_to_send_lock.acquire(blocking=False):
-            return
+            return False
         try:
+            if not transport.clear_to_send.is_set() or not transport.active:
+                return False
             self._is_opening_due = False
             count = self._due_bytes()
-            if count == 0 or not transport.clear_to_send.is_set() or not transport.active:
-                return
+            if count == 0:
+                return True
             self._window.open(count)
             acknowledged = self._raw._check_add_window(count)
             if acknowledged > 0:
@@ -306,8 +319,9 @@ class Channel:
                 message.add_int(self._raw.remote_chanid)
                 message.add_int(acknowledged)
                 transport._send_message(message)
+            return True
         except (OSError, EOFError, paramiko.SSHException):
-            return  # whoever waits will find the connection dead
+            return False  # whoever waits will find the connection dead
         finally:
             transport.clear_to_send_lock.release()
 
@@ -397,7 +411,7 @@ class Channel:
             with self._arrival:
                 self._arrival.notify_all()
 
-    def take_pause(self) -> None:
+    def take_pause(self) -> bool:
         """Called by the packetizer when all that has come so far has been taken."""
         self._last_progress = time.monotonic()
         if self.on_pause is not None:
@@ -405,6 +419,7 @@ class Channel:
         # Behind what has been sent just now: the server does that first, and has more to tell when it comes to this.
         if self._window.is_low:
             self._replenish_window()
+        return self._is_opening_due
 
     def take_window(self, count_bytes: int) -> None:
         """Called by the packetizer when the server has room for more."""
@@ -431,6 +446,9 @@ class Channel:
         if self._stderr_total_bytes > MAX_STDERR_TOTAL_BYTES:
             raise paramiko.SSHException("a command on the server complains without end")
         self._stderr += data[: MAX_STDERR_BYTES - len(self._stderr)]
+        # The packetizer, which does not see what goes this way, calls no pause.
+        if self._window.is_low:
+            self._replenish_window()
 
     def _end(self) -> None:
         with self._arrival:

@@ -170,9 +170,13 @@ class Connection:
     ) -> Channel:
         """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`.
 
-        `width_bytes` is how far the server may be ahead where the line is short; elsewhere that is as far as it may be.
+        `width_bytes` is how far the server may be ahead where that is known to help: OpenSSH's, on a short line. Elsewhere
+        the window is as wide as it gets.
         """
         started = time.monotonic()
+        is_gathering = self.is_sequential and width_bytes < RECEIVE_WINDOW_BYTES
+        if not is_gathering:
+            width_bytes = RECEIVE_WINDOW_BYTES
         with watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
             self._let_others_end(cancellation)
             try:
@@ -192,8 +196,8 @@ class Connection:
         for one in self._way:
             one._client.transport.packetizer.give_up_writing_after_seconds = stall_timeout_seconds
         channel = Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
-        if time.monotonic() - started > SHORT_OPENING_SECONDS:
-            channel.note_long_line()
+        if not is_gathering or time.monotonic() - started > SHORT_OPENING_SECONDS:
+            channel.keep_window_wide()
         if self._is_hasty:
             self._channels.append(channel)
         return channel

@@ -70,8 +70,8 @@ class Sink(Protocol):
         """The server has room for so many bytes more."""
         ...
 
-    def take_pause(self) -> None:
-        """Everything that has come so far has been taken."""
+    def take_pause(self) -> bool:
+        """Everything that has come so far has been taken. Returns whether it is to be told again soon, come what may."""
         ...
 
 
@@ -260,7 +260,7 @@ class BulkPacketizer:
     def _divert(self, payload: memoryview) -> bool:
         """Hand a channel's packet to its sink, if it has one."""
         if len(payload) < _CHANNEL_PACKET.size:
-            return False
+            raise SSHException("the server sent a channel packet that is too short")
         kind, channel_id, number = _CHANNEL_PACKET.unpack_from(payload)
         sink = self._sinks.get(channel_id)
         if sink is None:
@@ -293,9 +293,7 @@ class BulkPacketizer:
         """Nothing complete is left to read: whoever wants to answer many packets at once does it now."""
         self._hand_over()
         self._listener = None
-        for sink in self._talking:
-            sink.take_pause()
-        self._talking.clear()
+        self._talking = {sink for sink in self._talking if sink.take_pause()}
 
     @property
     def departed_bytes(self) -> int:

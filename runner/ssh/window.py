@@ -3,7 +3,8 @@
 A window that is smaller than rate times round trip slows a server down, so that it is as wide as it may be where much is
 to come. Where the line is short and only small answers are due, a narrow one is better: a server's sshd is woken for each
 answer of its SFTP program and sends a packet for it, as long as the window is open. Once it is used up, what is answered
-until the server hears from us comes in one packet. With small files this saves the server a third of its work.
+until the server hears from us comes in one packet. With small files this saves the server a third of its work. That is so
+with OpenSSH; some others send nothing when the window is too small for a whole answer.
 """
 
 from __future__ import annotations
@@ -44,24 +45,30 @@ class ReceiveWindow:
         # When it was opened after it had been used up, so that what comes next is the answer.
         self._opened_at_seconds: float | None = None
         self._slow_answers = 0
-        self._is_line_long = self._is_line_short = False
-        self.set_width(width_bytes)
+        self._is_line_short = self._is_kept_wide = False
+        self._wanted_bytes = width_bytes
 
     def set_width(self, width_bytes: int) -> None:
-        """How far the server may be ahead from now on, on a short line; on a long one that is always `most_bytes`.
+        """How far the server may be ahead from now on, unless the window is kept wide.
 
         Less than before shows only when what the server has been allowed is used up.
         """
-        self._width_bytes = self._most_bytes if self._is_line_long else width_bytes
-        # How much is open when it is time to open more.
-        self._low_bytes = 0
-        if self._width_bytes > NARROW_WINDOW_BYTES:
-            self._low_bytes = self._width_bytes - min(REPLENISH_BYTES, self._width_bytes // 2)
+        self._wanted_bytes = width_bytes
 
-    def note_long_line(self) -> None:
-        """A round trip takes so long that the server must never wait for one."""
-        self._is_line_long = True
-        self.set_width(self._most_bytes)
+    def keep_wide(self) -> None:
+        """For good: the server must never wait for a word from us."""
+        self._is_kept_wide = True
+
+    @property
+    def width_bytes(self) -> int:
+        """How far the server may be ahead."""
+        return self._most_bytes if self._is_kept_wide else self._wanted_bytes
+
+    @property
+    def _low_bytes(self) -> int:
+        """How much is open when it is time to open more."""
+        width = self.width_bytes
+        return 0 if width <= NARROW_WINDOW_BYTES else width - min(REPLENISH_BYTES, width // 2)
 
     @property
     def open_bytes(self) -> int:
@@ -78,7 +85,7 @@ class ReceiveWindow:
             self._opened_at_seconds = None
             self._slow_answers += 1
             if self._slow_answers >= SLOW_ANSWERS and not self._is_line_short:
-                self.note_long_line()
+                self.keep_wide()
 
     @property
     def is_low(self) -> bool:
@@ -91,10 +98,10 @@ class ReceiveWindow:
 
     def room_bytes(self, unread_bytes: int) -> int:
         """By how much it could be opened."""
-        return max(0, self._width_bytes - self.open_bytes - unread_bytes)
+        return max(0, self.width_bytes - self.open_bytes - unread_bytes)
 
     def open(self, count_bytes: int) -> None:
         """The server is told that it may send so much more."""
-        if self.open_bytes <= 0 and not (self._is_line_long or self._is_line_short):
+        if self.open_bytes <= 0 and not (self._is_kept_wide or self._is_line_short):
             self._opened_at_seconds = self._clock()
         self._allowed_bytes += count_bytes

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, StepError
+from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, SourceMissing, StepError
 from runner.plan import CopyDirectory
 from runner.remote_files import Batch, FileStatus, WantedAttributes
 from runner.transfer.backup import free_name, is_backup
@@ -217,7 +217,8 @@ class TreeWalk(ABC):
             try:
                 source = entries[name]
             except StepError as error:
-                self.tally.fail(folder.child(name), error)
+                if self._may_be_wanted(folder.child(name), error):
+                    self.tally.fail(folder.child(name), error)
                 continue
             if name in doubtful and not source.is_directory:
                 self._doubtful.append((folder, name, source))
@@ -231,12 +232,19 @@ class TreeWalk(ABC):
                 folder.child(name): twin for name, twin in twins.items() if self._is_copied(folder, twin, entries)
             }
 
+    def _may_be_wanted(self, path: str, error: StepError) -> bool:
+        """Whether the copy may be about an entry that cannot be looked at. One that vanished was hardly a folder."""
+        if self.filter.is_selective and isinstance(error, SourceMissing):
+            return self.filter.admits(path, is_folder=False)
+        return any(self.filter.admits(path, is_folder=is_folder) for is_folder in (False, True))
+
     def _is_copied(self, folder: Folder, name: str, entries: Entries) -> bool:
         """Whether an entry of the source is one that the copy is about."""
         try:
             source = entries[name]
         except StepError:
-            return False
+            # It may have been. What is in doubt is not removed.
+            return True
         if source.is_link and self.copy.links in ("skip", "error"):
             return False
         return self.filter.admits(folder.child(name), is_folder=source.is_directory)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from runner.cancellation import Cancellation
@@ -385,4 +386,47 @@ def test_a_source_that_vanishes_while_its_folder_is_read_is_one_failure(
     assert "8 of what is in" in refused.value.message
     assert f"ghost: the source '{source}/ghost' vanished" in refused.value.message
     monkeypatch.undo()
+    assert snapshot(destination) == snapshot(source)
+
+
+def test_what_the_patterns_leave_out_may_vanish(
+    sshd: OpenSSHServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    make_files(source, 30)
+    names = os.listdir
+    monkeypatch.setattr("runner.transfer.tree_up.os.listdir", lambda path: [*names(path), "ghost.tmp"])
+    for exclude, include in ((("*.tmp",), ()), ((), ("file *",))):
+        copy = CopyDirectoryFromEngine(str(source), str(destination), exclude=exclude, include=include)
+        with files_of(sshd, tmp_path) as around:
+            copy_tree(copy, around)
+
+    monkeypatch.undo()
+    assert snapshot(destination) == snapshot(source)
+
+
+def test_a_server_that_sends_nothing_but_whole_answers_is_not_held_up_by_its_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if it calls itself OpenSSH, whose window is narrow, and no answer comes that would tell."""
+    monkeypatch.setattr("runner.ssh.connection.SHORT_OPENING_SECONDS", 10.0)
+    flush = asyncssh.channel.SSHChannel._flush_send_buf
+
+    def flush_whole(channel: Any) -> None:
+        waiting, channel._send_buf = channel._send_buf, []
+        while waiting and len(waiting[0][0]) <= channel._send_window:
+            channel._send_buf = [waiting.pop(0)]
+            flush(channel)
+        channel._send_buf = waiting
+        if not waiting:
+            flush(channel)
+
+    monkeypatch.setattr(asyncssh.channel.SSHChannel, "_flush_send_buf", flush_whole)
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    make_files(source, 300, largest=100)
+    server = AsyncsshServer(tmp_path / "server", root=Path("/"))
+    server.software = "OpenSSH_9.9"
+    with server, files_of(server, tmp_path) as around:
+        copy_tree(CopyDirectoryFromEngine(str(source), str(destination)), around)
+
     assert snapshot(destination) == snapshot(source)
