@@ -93,6 +93,7 @@ _FLAGS_AND_SIZE = struct.Struct(">IQ")
 # Flags, mode, access time, modification time.
 _MODE_AND_TIMES = struct.Struct(">IIII")
 _LENGTH = struct.Struct(">I")
+_TOO_SHORT = "a packet ends in the middle of a field"
 
 
 class MalformedPacket(Exception):
@@ -154,7 +155,7 @@ class Reader:
     def take(self, count: int) -> memoryview:
         end = self._offset + count
         if count < 0 or end > len(self._data):
-            raise MalformedPacket("a packet ends in the middle of a field")
+            raise MalformedPacket(_TOO_SHORT)
         piece = self._data[self._offset : end]
         self._offset = end
         return piece
@@ -196,10 +197,21 @@ class Reader:
             raise MalformedPacket(f"a listing of {count:,} names")
         entries = []
         for _ in range(count):
-            name = bytes(self.take_string()).decode("utf-8", "surrogateescape")
-            self.take_string()
+            name = self._take_name()
             entries.append((name, self.take_attributes()))
         return entries
+
+    def _take_name(self) -> str:
+        """A name, and the long one behind it, which nobody wants. By hand, since a listing has very many."""
+        data, start = self._data, self._offset + _LENGTH.size
+        try:
+            end = start + _LENGTH.unpack_from(data, self._offset)[0]
+            self._offset = end + _LENGTH.size + _LENGTH.unpack_from(data, end)[0]
+        except struct.error as error:
+            raise MalformedPacket(_TOO_SHORT) from error
+        if self._offset > len(data):
+            raise MalformedPacket(_TOO_SHORT)
+        return str(data[start:end], "utf-8", "surrogateescape")
 
     @property
     def is_at_end(self) -> bool:

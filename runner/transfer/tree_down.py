@@ -111,8 +111,7 @@ class TreeDown(TreeWalk):
             return {}
         opened = self._folders_open.enter(self.destination_path(folder.path))
         try:
-            with os.scandir(opened.fd) as entries:
-                return {entry.name: to_status(entry.stat(follow_symlinks=False)) for entry in entries}
+            return _look_at_entries(opened.fd)
         except OSError as error:
             raise explain_os_error(error, "cannot list", self.destination_path(folder.path)) from error
         finally:
@@ -303,6 +302,18 @@ class TreeDown(TreeWalk):
             os.close(fd)
             raise explain_os_error(error, "cannot open the folder", path) from error
         return LocalFolder(path, fd)
+
+
+def _look_at_entries(fd: int) -> Entries:
+    """What is in an open folder. What vanishes before it has been looked at is not there. Raises `OSError`."""
+    found = {}
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            try:
+                found[entry.name] = to_status(entry.stat(follow_symlinks=False))
+            except FileNotFoundError:
+                continue
+    return found
 
 
 class _Listing:

@@ -19,7 +19,7 @@ import pytest
 from runner.cancellation import Cancellation
 from runner.errors import ConnectionLost, Interrupted, TreeIncomplete
 from runner.execution.sessions import Sessions
-from runner.plan import CopyDirectoryFromEngine, CopyFile, CopyFileFromEngine, KnownHosts, Step
+from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, CopyFile, CopyFileFromEngine, KnownHosts, Step
 from runner.problems import Location
 from runner.remote_files import RemoteFiles
 from runner.transfer.batch import Outcome, Pending, download_many, upload_many
@@ -429,4 +429,31 @@ def test_a_server_that_sends_nothing_but_whole_answers_is_not_held_up_by_its_win
     with server, files_of(server, tmp_path) as around:
         copy_tree(CopyDirectoryFromEngine(str(source), str(destination)), around)
 
+    assert snapshot(destination) == snapshot(source)
+
+
+def test_what_vanishes_from_the_destination_while_it_is_read_is_not_there(
+    sshd: OpenSSHServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ghost:
+        name = "ghost"
+
+        def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+            raise FileNotFoundError(2, "gone", self.name)
+
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    make_files(source, 10)
+    destination.mkdir()
+    scan = os.scandir
+
+    @contextmanager
+    def scan_with_ghost(path: Any) -> Iterator[Any]:
+        with scan(path) as entries:
+            yield [*entries, Ghost()]
+
+    monkeypatch.setattr("runner.transfer.tree_down.os.scandir", scan_with_ghost)
+    with files_of(sshd, tmp_path) as around:
+        copy_tree(CopyDirectoryToEngine(str(source), str(destination), delete=True), around)
+
+    monkeypatch.undo()
     assert snapshot(destination) == snapshot(source)
