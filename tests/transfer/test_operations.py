@@ -543,7 +543,8 @@ def test_a_broken_line_in_the_middle_of_a_removal_is_finished_by_the_next_play(
     for number in range(2_000):
         (folder / f"{number % 20}").mkdir(parents=True, exist_ok=True)
         (folder / f"{number % 20}/{number}").write_text("x")
-    with FaultProxy(sshd.host, sshd.port, Trigger("up", 40_000, sshd.kill_sessions), faulty_connections=1) as proxy:
+    # More than is ever under way without an answer: something has been removed by then.
+    with FaultProxy(sshd.host, sshd.port, Trigger("up", 100_000, sshd.kill_sessions), faulty_connections=1) as proxy:
         mode = {"mode_name": "remove", "path": str(folder), "recursive": True}
         step = {**connection(sshd), "host": proxy.host, "port": proxy.port, "mode": mode}
         broken = runner.play([step])
