@@ -64,19 +64,20 @@ def _look_at_login(login: Login) -> Iterator[Note]:
 
 def _look_at_algorithms(login: Login) -> Iterator[Note]:
     agreed = login.algorithms
-    if any(agreed.macs):
+    if not all(name.endswith("-gcm@openssh.com") for name in agreed.ciphers):
         used = " and ".join(dict.fromkeys(agreed.ciphers))
         yield Note(
             "weak",
             f"the server offers no AES-GCM, the fastest that the runner has; {used} is used",
             "Ask its operator to add aes128-gcm@openssh.com to the server's Ciphers.",
         )
-    # AES-GCM is not affected, nor is a MAC over the plain text; chacha20-poly1305 and CBC are never offered.
-    if not agreed.is_strict and any("-etm@" in mac for mac in agreed.macs):
+    # AES-GCM is not affected, nor is a MAC over the plain text; CBC is never offered.
+    is_open = any("-etm@" in mac for mac in agreed.macs) or any(name.startswith("chacha20") for name in agreed.ciphers)
+    if is_open and not agreed.is_strict:
         yield Note(
             "weak",
-            "the server knows no strict key exchange, and the MAC in use is open to the Terrapin attack (CVE-2023-48795): "
-            "somebody on the line could remove messages from the beginning of the session",
+            "the server knows no strict key exchange, and the cipher or MAC in use is open to the Terrapin attack "
+            "(CVE-2023-48795): somebody on the line could remove messages from the beginning of the session",
             "The server needs an update, or AES-GCM.",
         )
 

@@ -1,6 +1,7 @@
-"""Seals and opens single SSH packets, for each of the three ways a packet can be protected.
+"""Seals and opens single SSH packets, for each of the four ways a packet can be protected.
 
     AES-GCM (RFC 5647)        length in clear, as additional data | ciphertext | tag
+    ChaCha20-Poly1305         length encrypted by a key of its own | ciphertext | tag   (`chacha.py`)
     encrypt-then-MAC          length in clear | ciphertext | MAC over sequence number, length and ciphertext
     encrypt-and-MAC (RFC 4253) everything encrypted | MAC over sequence number and plaintext
 
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from paramiko.ssh_exception import SSHException
+
+from runner.ssh.chacha import ChaChaKeys
 
 MIN_PADDING_BYTES = 4
 PLAIN_BLOCK_BYTES = 8
@@ -64,6 +67,8 @@ def make_outbound(
     iv_out: bytes | None = None,
 ) -> Outbound:
     """What protects packets under the keys that Transport has negotiated. The parameters are its own."""
+    if isinstance(block_engine, ChaChaKeys):
+        return ChaChaOutbound(block_engine, block_size)
     if aead and iv_out is not None:
         return GcmOutbound(block_engine, iv_out, block_size)
     return MacOutbound(block_engine, block_size, mac_key or b"", mac_engine, mac_size, is_etm=etm)
@@ -81,6 +86,8 @@ def make_inbound(
     iv_in: bytes | None = None,
 ) -> Inbound:
     """What unwraps packets under the keys that Transport has negotiated. The parameters are its own."""
+    if isinstance(block_engine, ChaChaKeys):
+        return ChaChaInbound(block_engine)
     if aead and iv_in is not None:
         return GcmInbound(block_engine, iv_in)
     if etm:
@@ -208,6 +215,41 @@ class GcmInbound:
         except Exception as error:
             raise SSHException("the server sent a packet that fails authentication") from error
         return unpad(body), end
+
+
+class ChaChaOutbound:
+    """chacha20-poly1305@openssh.com."""
+
+    def __init__(self, keys: ChaChaKeys, block_size: int) -> None:
+        self._keys = keys
+        self._block_size = block_size
+
+    def seal(self, payload: Payload, sequence: int) -> bytes:
+        return self._keys.seal(pad(payload, self._block_size, 1), sequence)
+
+    def seal_into(self, space: memoryview, payload: Payload, sequence: int) -> int:
+        return copy_into(space, self.seal(payload, sequence))
+
+
+class ChaChaInbound:
+    """chacha20-poly1305@openssh.com."""
+
+    def __init__(self, keys: ChaChaKeys) -> None:
+        self._keys = keys
+        # The length of the packet that is coming in, decrypted once; 0 before it is known.
+        self._length = 0
+
+    def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
+        if len(buffer) < 4:
+            return None
+        if not self._length:
+            length = self._keys.apply_to_length(buffer[:4], sequence)
+            self._length = read_length(memoryview(length), limit_bytes)
+        end = 4 + self._length + TAG_BYTES
+        if len(buffer) < end:
+            return None
+        self._length = 0
+        return unpad(self._keys.open(buffer[:end], sequence)), end
 
 
 class MacOutbound:

@@ -84,6 +84,8 @@ def test_old_software(banner: str, told: str) -> None:
         ("aes128-ctr", "hmac-sha2-256-etm@openssh.com", True, False),
         ("aes128-ctr", "hmac-sha2-256", False, False),
         ("aes128-gcm@openssh.com", "", False, False),
+        ("chacha20-poly1305@openssh.com", "", False, True),
+        ("chacha20-poly1305@openssh.com", "", True, False),
     ],
 )
 def test_the_terrapin_attack(cipher: str, mac: str, is_strict: bool, is_open: bool) -> None:
