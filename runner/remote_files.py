@@ -182,8 +182,8 @@ ErrandKind = Literal[
 class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
-    A link is made under its `temporary` name and renamed over what is there, which is kept under the name `backup` if one
-    is given. `look` follows links, `look closely` does not.
+    A link is made under its `temporary` name and renamed over what is there (nothing, if it `is_new`), which is kept under
+    the name `backup` if one is given. `look` follows links, `look closely` does not.
     """
 
     what: ErrandKind
@@ -192,6 +192,7 @@ class Errand:
     wanted: WantedAttributes = NOTHING_WANTED
     target: str = ""
     temporary: str = ""
+    is_new: bool = True
     backup: str | None = None
     answer: str = ""
     status: FileStatus | None = None

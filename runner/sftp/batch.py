@@ -1,7 +1,7 @@
 """Moves many files at once over one session: hundreds under way, their requests gathered into few large sends.
 
-A small file costs six requests. Made one after the other, each waits for a round trip; here every file is a small state
-machine (`batch_upload.py`, `batch_download.py`) that is set going by the reply it waits for, in the transport's thread.
+A small file costs six requests. Made one after the other, each waits for a round trip; here every file is a generator
+(`batch_upload.py`, `batch_download.py`) that is resumed by the last reply it waits for, in the transport's thread.
 What they want to send is gathered, and leaves together when all replies that have come so far have been taken.
 """
 
@@ -257,7 +257,7 @@ class SftpBatch:
         while len(self._gathered) < GATHERED_BYTES:
             if self._moving and self.bytes_in_flight < MAX_BYTES_IN_FLIGHT:
                 file = self._moving[0]
-                if not file.move_some():
+                if not file.take_turn():
                     self._moving.popleft()
             elif self._queue and len(self._active) < self._files_in_flight:
                 file = self._queue.popleft()

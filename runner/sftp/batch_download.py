@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Iterator
 
 from runner.errors import ConnectionLost, StepError
 from runner.remote_files import Fetching, FileStatus
@@ -17,7 +18,7 @@ _READ_FILE = struct.pack(">I", OpenFlag.READ) + Attributes().encode()
 
 
 class Download(BatchFile):
-    """The state machine of one download. Every method runs under the batch's lock."""
+    """One download. Every method runs under the batch's lock."""
 
     __slots__ = ("_after", "_asked", "_fd", "_received", "_rests", "job")
 
@@ -35,19 +36,34 @@ class Download(BatchFile):
     def path(self) -> str:
         return self.job.source
 
-    def begin(self) -> None:
-        self._then = self._after_open
-        body = encode_path(self.job.source) + _READ_FILE
-        self.ask(Type.OPEN, body, self._take_handle)
+    def run(self) -> Iterator[None]:
+        self.ask(Type.OPEN, encode_path(self.job.source) + _READ_FILE, self._take_handle)
+        yield
+        if not self._handle:
+            return
+        while self.error is None and self._has_more:
+            self.wait_for_turn()
+            yield
+            if self._awaited:
+                yield
+        if self.error is None:
+            self.ask(Type.FSTAT, self._handle, self._looked)
+        self.ask(Type.CLOSE, self._handle, ignore)
+        yield
+        try:
+            if self.error is None:
+                self.job.prove(self._received, self._after)
+                self.job.publish()
+        except StepError as error:
+            self.fail(error)
+        self.job.discard()
+
+    @property
+    def _has_more(self) -> bool:
+        return self._fd < 0 or bool(self._rests) or self._asked < self.job.size_bytes
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot read", kind, body)
-
-    def _after_open(self) -> None:
-        if not self._handle:
-            self.finish()
-        else:
-            self._engine.move(self)
 
     def move_some(self) -> bool:
         if self.error is None and self._fd < 0:
@@ -55,11 +71,7 @@ class Download(BatchFile):
                 self._fd = self.job.open()
             except StepError as error:
                 self.fail(error)
-        if self.error is None and self._ask_for_some():
-            return True
-        if self._awaited == 0:
-            self._after_data()
-        return False
+        return self.error is None and self._ask_for_some()
 
     def _ask_for_some(self) -> bool:
         """Ask for the next piece. False when there is no more to ask for."""
@@ -72,7 +84,6 @@ class Download(BatchFile):
         if count <= 0:
             return False
         self._engine.bytes_in_flight += count
-        self._then = self._after_data
         take = functools.partial(self._take_data, offset, count)
         self.ask(Type.READ, self._handle + struct.pack(">QI", offset, count), take)
         return bool(self._rests) or self._asked < self.job.size_bytes
@@ -107,31 +118,9 @@ class Download(BatchFile):
             if refusal.code != StatusCode.EOF:
                 self.fail(refusal, "cannot read")
 
-    def _after_data(self) -> None:
-        """Everything asked for has come. After a short reply there is more to ask for."""
-        if self.error is None and self._asked < self.job.size_bytes:
-            return  # its turn will come
-        if self.error is None and self._rests:
-            self._engine.move(self)
-            return
-        self._then = self._after_close
-        if self.error is None:
-            self.ask(Type.FSTAT, self._handle, self._looked)
-        self.ask(Type.CLOSE, self._handle, ignore)
-
     def _looked(self, kind: int, body: memoryview) -> None:
         if kind == Type.ATTRS:
             self._after = to_status(Reader(body).take_attributes())
-
-    def _after_close(self) -> None:
-        try:
-            if self.error is None:
-                self.job.prove(self._received, self._after)
-                self.job.publish()
-        except StepError as error:
-            self.fail(error)
-        self.job.discard()
-        self.finish()
 
     def forget(self) -> None:
         self.job.discard()

@@ -1,8 +1,12 @@
-"""What the two state machines of a batch share: one file on its way, from its first request to its last reply."""
+"""What everything in a batch shares: one file on its way, from its first request to its last reply.
+
+Each kind of work is a generator that reads from top to bottom: it asks for what can be under way together, and `yield`
+waits until all of that is answered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from runner.errors import StepError
@@ -22,7 +26,7 @@ class Engine(Protocol):
         ...
 
     def move(self, file: BatchFile) -> None:
-        """Have `move_some` called in the file's turn, until it returns False."""
+        """Have `take_turn` called in the file's turn, until it returns False."""
         ...
 
     def hold(self, file: BatchFile) -> None:
@@ -39,7 +43,10 @@ class Engine(Protocol):
 
 
 class BatchFile:
-    """One file of a batch. The first thing that goes wrong is kept, whatever it leads to."""
+    """One file of a batch. The first thing that goes wrong is kept, whatever it leads to.
+
+    Every method runs under the batch's lock.
+    """
 
     # Whether somebody waits for this one's end to go on, and not only for the end of all.
     is_urgent = False
@@ -53,7 +60,8 @@ class BatchFile:
         "_engine",
         "_handle",
         "_in_flight_bytes",
-        "_then",
+        "_is_moving",
+        "_stages",
         "doing",
         "error",
         "is_parting",
@@ -67,24 +75,67 @@ class BatchFile:
         self._awaited = 0
         # Bytes that were sent and are not acknowledged.
         self._in_flight_bytes = 0
-        self._then: Callable[[], None] = _nothing
+        # While it has bytes to move, an answer is no reason to go on.
+        self._is_moving = False
+        self._stages: Iterator[None] | None = None
         self.error: Exception | None = None
         # Whether it has sent its last request, behind which others may go.
         self.is_parting = False
         self.doing = ""
 
     @property
+    def session(self) -> SftpSession:
+        """The session that the file's requests go through."""
+        return self._engine.session
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something has gone wrong, so that only cleaning up is left."""
+        return self.error is not None
+
+    @property
     def path(self) -> str:
         """The remote file, for messages."""
         raise NotImplementedError
 
-    def begin(self) -> None:
-        """Send the first request."""
+    def run(self) -> Iterator[None]:
+        """All requests of the file, in order. Each `yield` waits until those made so far are answered."""
         raise NotImplementedError
 
     def move_some(self) -> bool:
         """Send the next bytes, or ask for them. False when there are no more."""
         return False
+
+    def begin(self) -> None:
+        """Send the first requests, or go on after having been held."""
+        if self._stages is None:
+            self._stages = self.run()
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Everything asked for is answered: the next stage begins."""
+        stages = self._stages
+        if stages is None:
+            return
+        try:
+            next(stages)
+        except StopIteration:
+            # A generator that is kept would keep the file alive until the garbage collector comes round.
+            self._stages = None
+            self._engine.finish(self, self.error)
+
+    def take_turn(self) -> bool:
+        """Move some bytes. False when there are no more: then the next stage begins, whatever is still unanswered."""
+        if self.move_some():
+            return True
+        self._is_moving = False
+        self.proceed()
+        return False
+
+    def wait_for_turn(self) -> None:
+        """Have `move_some` called in turn with other files until it returns False."""
+        self._is_moving = True
+        self._engine.move(self)
 
     def forget(self) -> None:
         """The session is lost: let go of everything local."""
@@ -111,14 +162,25 @@ class BatchFile:
             self._engine.bytes_in_flight -= count
             self._engine.done_bytes += count
         self._awaited -= 1
-        if not self._awaited:
-            self._then()
+        if not self._awaited and not self._is_moving:
+            self.proceed()
 
-    def take_status(self, doing: str, kind: int, body: memoryview) -> None:
-        """A status: fails the file unless it is OK."""
+    def part(self) -> None:
+        """The file has sent its last request, if that goes well."""
+        self._engine.part(self)
+
+    def find_refusal(self, kind: int, body: memoryview) -> Refusal | None:
+        """What a status refuses; None for OK."""
         try:
             self._engine.session.check_status(kind, body)
         except Refusal as refusal:
+            return refusal
+        return None
+
+    def take_status(self, doing: str, kind: int, body: memoryview) -> None:
+        """A status: fails the file unless it is OK."""
+        refusal = self.find_refusal(kind, body)
+        if refusal is not None:
             self.fail(refusal, doing)
 
     def take_handle(self, doing: str, kind: int, body: memoryview) -> None:
@@ -129,16 +191,6 @@ class BatchFile:
                 raise MalformedPacket("the status OK where a handle is due")
             return
         self._handle = encoded_handle(body)
-
-    def finish(self) -> None:
-        """The file is over, well or not."""
-        # Its own method, kept here, would keep it alive until the garbage collector comes round.
-        self._then = _nothing
-        self._engine.finish(self, self.error)
-
-
-def _nothing() -> None:
-    """No stage follows."""
 
 
 def ignore(kind: int, body: memoryview) -> None:

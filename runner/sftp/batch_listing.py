@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from runner.errors import ConnectionLost
 from runner.remote_files import Listing
 from runner.sftp.attributes import to_status
@@ -18,7 +20,7 @@ MAX_NAME_CHARACTERS = 4096
 
 
 class FolderListing(BatchFile):
-    """The state machine of one listing. Every method runs under the batch's lock."""
+    """One listing. Every method runs under the batch's lock."""
 
     __slots__ = ("_count", "_is_at_end", "job")
 
@@ -34,20 +36,19 @@ class FolderListing(BatchFile):
     def path(self) -> str:
         return self.job.path
 
-    def begin(self) -> None:
-        self._then = self._after_open
+    def run(self) -> Iterator[None]:
         self.ask(Type.OPENDIR, encode_path(self.job.path), self._take_handle)
+        yield
+        if not self._handle:
+            return
+        for _ in range(READDIRS_IN_FLIGHT):
+            self.ask(Type.READDIR, self._handle, self._take_names)
+        yield
+        self.ask(Type.CLOSE, self._handle, ignore)
+        yield
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot list", kind, body)
-
-    def _after_open(self) -> None:
-        if not self._handle:
-            self.finish()
-            return
-        self._then = self._after_names
-        for _ in range(READDIRS_IN_FLIGHT):
-            self.ask(Type.READDIR, self._handle, self._take_names)
 
     def _take_names(self, kind: int, body: memoryview) -> None:
         if kind != Type.NAME:
@@ -79,7 +80,3 @@ class FolderListing(BatchFile):
                 self.fail(refusal, "cannot list")
             return
         raise MalformedPacket("the status OK where names are due")
-
-    def _after_names(self) -> None:
-        self._then = self.finish
-        self.ask(Type.CLOSE, self._handle, ignore)

@@ -5,25 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 
 from runner.errors import FileRefused, SourceChanged, StepError
 from runner.remote_files import NOTHING_WANTED, Sending, Source, WantedAttributes, Written
 from runner.sftp.attributes import encode_wanted
 from runner.sftp.batch_file import BatchFile, Engine, ignore
-from runner.sftp.packets import (
-    HARDLINK,
-    POSIX_RENAME,
-    Attributes,
-    OpenFlag,
-    StatusCode,
-    Type,
-    encode_path,
-    encode_string,
-    size_of,
-)
-from runner.sftp.refusals import describe_refusal, rename_refused
-from runner.sftp.session import Refusal
+from runner.sftp.batch_publish import Publication, ask_to_replace, publish, remove_temporary
+from runner.sftp.packets import POSIX_RENAME, Attributes, OpenFlag, Type, encode_path, size_of
+from runner.sftp.refusals import describe_refusal
 
 PRIVATE_MODE = 0o600
 
@@ -31,15 +22,12 @@ _NEW_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUS
 _ANY_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE)
 _PRIVATE = Attributes(mode=PRIVATE_MODE).encode()
 _WRITE_START = struct.Struct(">QI").pack
-_POSIX_RENAME_START = encode_string(POSIX_RENAME.encode())
-HARDLINK_START = encode_string(HARDLINK.encode())
 
 
 class Upload(BatchFile):
-    """The state machine of one upload. Every method runs under the batch's lock."""
+    """One upload. Every method runs under the batch's lock."""
 
     __slots__ = (
-        "_in_flight_bytes",
         "_is_publishing",
         "_offset",
         "_refused",
@@ -72,48 +60,78 @@ class Upload(BatchFile):
         if not self._is_publishing:
             super().give_up()
 
-    def begin(self) -> None:
-        if self.is_written:
-            self._publish_or_remove()
+    def run(self) -> Iterator[None]:
+        self.ask(
+            Type.OPEN,
+            self._written_path + (_NEW_FILE if self.job.temporary else _ANY_FILE) + _PRIVATE,
+            self._take_handle,
+        )
+        yield
+        if not self._handle:
             return
-        self._then = self._after_open
-        flags = _NEW_FILE if self.job.temporary else _ANY_FILE
-        self.ask(Type.OPEN, self._written_path + flags + _PRIVATE, self._take_handle)
+        if not self.has_failed:
+            self.wait_for_turn()
+            yield
+        if not self.has_failed:
+            self._ask_to_finish()
+        else:
+            self.ask(Type.CLOSE, self._handle, ignore)
+        yield
+        self._handle = b""
+        if not self.has_failed and self._size is None:
+            # Some servers look at names and not at handles.
+            self.ask(Type.STAT, self._written_path, self._looked)
+            yield
+        refused = ""
+        if not self.has_failed and self._refused:
+            reason, self._refused = self._refused[0], []
+            self._ask_to_set_one_by_one()
+            yield
+            refused = f"{' and '.join(self._refused)} ({reason})" if self._refused else ""
+        self._prove(refused)
+        if self.job.is_held and not self.has_failed:
+            self._engine.hold(self)
+            yield
+        if not self.has_failed and self.job.temporary is not None:
+            self._is_publishing = True
+            if self.job.backup is None and POSIX_RENAME in self.session.extensions:
+                # What nearly every file comes to: `publish` would do the same, at a cost for each.
+                ask_to_replace(self, self.job.temporary, self.job.destination, self._written_path)
+                self.part()
+                yield
+            else:
+                yield from publish(self, self._describe(self.job.temporary), self.session.extensions)
+        if self.has_failed:
+            yield from self._clean_up()
+
+    def _describe(self, temporary: str) -> Publication:
+        job = self.job
+        return Publication(temporary, job.destination, job.is_new, job.backup, self._next_backup)
+
+    def _next_backup(self) -> str | None:
+        return self.job.backup if self.job.rename_backup() else None
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot create", kind, body)
 
-    def _after_open(self) -> None:
-        if not self._handle:
-            self.finish()
-        elif self.error is not None:
-            self._tidy_up()
-        else:
-            self._engine.move(self)
-
     def move_some(self) -> bool:
         try:
-            if self.error is None and self._source is None:
+            if not self.has_failed and self._source is None:
                 self._source, self._wanted = self.job.open()
-                self._close_off()
-            if self.error is None and self._write_some():
+                self._restrict()
+            if not self.has_failed and self._write_some():
                 return True
             self.job.close()
         except StepError as error:
             self.fail(error)
         except OSError as error:
             self.fail(FileRefused(f"cannot read the source of {self.path!r} on this machine: {error.strerror}"))
-        if self.error is not None:
-            self._tidy_up()
-        else:
-            self._end()
         return False
 
-    def _close_off(self) -> None:
+    def _restrict(self) -> None:
         """Before the first byte: the file that is written over may have been open to those who must not read the new one."""
         if self.job.temporary is None and self._wanted.permissions is not None:
             permissions = WantedAttributes(self._wanted.permissions, None)
-            self._then = self._while_writing
             self.ask(Type.FSETSTAT, self._handle + encode_wanted(permissions), ignore)
 
     def _write_some(self) -> bool:
@@ -132,241 +150,66 @@ class Upload(BatchFile):
             source.hasher.update(memoryview(piece))
         self._in_flight_bytes += len(piece)
         self._engine.bytes_in_flight += len(piece)
-        self._then = self._while_writing
-        self.ask(
-            Type.WRITE, b"".join((self._handle, _WRITE_START(self._offset, len(piece)), piece)), self._refuse_write
-        )
+        body = b"".join((self._handle, _WRITE_START(self._offset, len(piece)), piece))
+        self.ask(Type.WRITE, body, self._refuse_write)
         self._offset += len(piece)
         return self._offset < source.size_bytes
 
     def _refuse_write(self, kind: int, body: memoryview) -> None:
         self.take_status("cannot write to", kind, body)
 
-    def _while_writing(self) -> None:
-        """All that was sent is acknowledged, and more is to come."""
-
-    def _end(self) -> None:
-        self._then = self._after_close
+    def _ask_to_finish(self) -> None:
         if self._wanted.permissions is not None or self._wanted.modified_at_seconds is not None:
             self.ask(Type.FSETSTAT, self._handle + encode_wanted(self._wanted), self._set)
         self.ask(Type.FSTAT, self._handle, self._looked)
-        # Servers with a quota or a write-behind cache tell of a lost write only at CLOSE.
+        # Servers with a quota or a write-behind cache report a lost write only at CLOSE.
         self.ask(Type.CLOSE, self._handle, self._refuse_close)
 
     def _refuse_close(self, kind: int, body: memoryview) -> None:
         self.take_status("cannot finish", kind, body)
 
     def _set(self, kind: int, body: memoryview) -> None:
-        try:
-            self._engine.session.check_status(kind, body)
-        except Refusal as refusal:
+        refusal = self.find_refusal(kind, body)
+        if refusal is not None:
             self._refused.append(describe_refusal(refusal))
 
     def _looked(self, kind: int, body: memoryview) -> None:
         if kind == Type.ATTRS:
             self._size = size_of(body)
         else:
-            self.take_no_status(kind, body)
+            # The server does not tell.
+            self.find_refusal(kind, body)
 
-    def take_no_status(self, kind: int, body: memoryview) -> None:
-        """A status in the place of something better: the server does not tell."""
-        try:
-            self._engine.session.check_status(kind, body)
-        except Refusal:
-            return
-
-    def _after_close(self) -> None:
-        self._handle = b""
-        if self.error is not None:
-            self._remove()
-        elif self._size is None:
-            # Some servers look at names and not at handles.
-            self._then = self._after_second_look
-            self.ask(Type.STAT, self._written_path, self._looked)
-        else:
-            self._after_second_look()
-
-    def _after_second_look(self) -> None:
-        if self._refused:
-            self._set_one_by_one()
-        else:
-            self._publish_if_proven("")
-
-    def _set_one_by_one(self) -> None:
+    def _ask_to_set_one_by_one(self) -> None:
         """Servers that refuse times may take permissions, and the other way round."""
-        reason, self._refused = self._refused[0], []
-        self._then = lambda: self._publish_if_proven(
-            f"{' and '.join(self._refused)} ({reason})" if self._refused else ""
-        )
         singles = {
             "permissions": WantedAttributes(self._wanted.permissions, None),
             "times": WantedAttributes(None, self._wanted.modified_at_seconds),
         }
         for name, single in singles.items():
-            if single != WantedAttributes(None, None):
-                self.ask(
-                    Type.SETSTAT,
-                    self._written_path + encode_wanted(single),
-                    functools.partial(self._set_single, name),
-                )
+            if single != NOTHING_WANTED:
+                take = functools.partial(self._set_single, name)
+                self.ask(Type.SETSTAT, self._written_path + encode_wanted(single), take)
 
     def _set_single(self, name: str, kind: int, body: memoryview) -> None:
-        try:
-            self._engine.session.check_status(kind, body)
-        except Refusal:
+        if self.find_refusal(kind, body) is not None:
             self._refused.append(name)
 
-    def _publish_if_proven(self, refused: str) -> None:
-        if self.error is None:
+    def _prove(self, refused: str) -> None:
+        """Decide whether what is written may be published."""
+        if not self.has_failed:
             try:
                 self.job.prove(Written(self._size, refused))
             except StepError as error:
                 self.fail(error)
-        self.is_written = True
-        if self.job.is_held and self.error is None:
-            self._engine.hold(self)
-        else:
-            self._publish_or_remove()
+            self.is_written = True
 
-    def _publish_or_remove(self) -> None:
-        if self.error is not None:
-            self._remove()
-        elif self.job.temporary is None:
-            self.finish()
-        else:
-            self._publish(self.job.temporary)
-
-    def _publish(self, temporary: str) -> None:
-        """This is where the temporary file becomes the destination."""
-        self._is_publishing = True
-        backup = self.job.backup
-        if backup is not None:
-            self._keep_old(temporary, backup)
-            return
-        self._then = self._after_rename
-        destination = encode_path(self.job.destination)
-        if POSIX_RENAME in self._engine.session.extensions:
-            self.ask(Type.EXTENDED, _POSIX_RENAME_START + self._written_path + destination, self._refuse_publishing)
-            self._engine.part(self)
-        elif self.job.is_new:
-            self.ask(Type.RENAME, self._written_path + destination, self._refuse_publishing)
-            self._engine.part(self)
-        else:
-            self._step_aside(temporary)
-
-    def _keep_old(self, temporary: str, backup: str) -> None:
-        """Give the old file a second name, so that there is one at every moment; where that cannot be, rename it."""
-        extensions = self._engine.session.extensions
-        if not {POSIX_RENAME, HARDLINK} <= extensions.keys():
-            self._keep_old_aside(temporary, backup)
-            return
-        old, kept = encode_path(self.job.destination), encode_path(backup)
-        refusals: list[int] = []
-
-        def replace() -> None:
-            if refusals:
-                self._keep_old_aside(temporary, backup)
-                return
-            self._then = tidy
-            self.ask(Type.EXTENDED, _POSIX_RENAME_START + self._written_path + old, self._refuse_publishing)
-
-        def tidy() -> None:
-            if self.error is None:
-                self.finish()
-                return
-            self._then = self._remove
-            self.ask(Type.REMOVE, kept, ignore)
-
-        self._then = replace
-        self.ask(Type.EXTENDED, HARDLINK_START + old + kept, lambda kind, body: refusals.append(kind))
-
-    def _keep_old_aside(self, temporary: str, backup: str) -> None:
-        """Rename the old file, unless its new name is taken: some servers would replace what has it."""
-        found: list[int] = []
-
-        def go_on() -> None:
-            if Type.ATTRS not in found:
-                self._step_aside(temporary, backup)
-            elif self.job.rename_backup():
-                self._keep_old(temporary, self.job.backup or "")
-            else:
-                hint = "The server says so of each of them, which is hardly true."
-                self.fail(FileRefused(f"no name is free under which the old {self.path!r} could be kept", hint=hint))
-                self._remove()
-
-        self._then = go_on
-        self.ask(Type.LSTAT, encode_path(backup), lambda kind, body: found.append(kind))
-
-    def _step_aside(self, temporary: str, backup: str | None = None) -> None:
-        """Without posix-rename nothing replaces a file in one step: the old one goes aside, and comes back on failure."""
-        aside = backup or f"{temporary}.old"
-        old, new = encode_path(self.job.destination), encode_path(aside)
-
-        def replace() -> None:
-            if self.error is not None:
-                self._remove()
-                return
-            self._then = tidy
-            self.ask(Type.RENAME, self._written_path + old, self._refuse_publishing)
-
-        def tidy() -> None:
-            if self.error is not None:
-                self._then = self._remove
-                self.ask(Type.RENAME, new + old, functools.partial(self._restored, aside))
-                return
-            if backup is not None:
-                self.finish()
-                return
-            self._then = self.finish
-            self.ask(Type.REMOVE, new, ignore)
-
-        self._then = replace
-        self.ask(Type.RENAME, old + new, functools.partial(self._refuse_rename, self.job.destination, aside))
-
-    def _refuse_publishing(self, kind: int, body: memoryview) -> None:
-        self._refuse_rename(self.job.temporary or "", self.job.destination, kind, body)
-
-    def _refuse_rename(self, source: str, destination: str, kind: int, body: memoryview) -> None:
-        try:
-            self._engine.session.check_status(kind, body)
-        except Refusal as refusal:
-            self.fail(rename_refused(refusal, source, destination, self._engine.session))
-
-    def _restored(self, aside: str, kind: int, body: memoryview) -> None:
-        try:
-            self._engine.session.check_status(kind, body)
-        except Refusal:
-            if isinstance(self.error, StepError):
-                self.error.add(f"The old file is kept as {aside!r}")
-
-    def _after_rename(self) -> None:
-        if self.error is not None:
-            self._remove()
-        else:
-            self.finish()
-
-    def _tidy_up(self) -> None:
-        """The handle is still open."""
-        self._then = self._remove
-        self.ask(Type.CLOSE, self._handle, ignore)
-
-    def _remove(self) -> None:
-        """The temporary file goes. What was written in place stays, and is named."""
-        temporary = self.job.temporary
-        if temporary is None:
-            if isinstance(self.error, StepError):
-                self.error.add(f"It was being written in place: {self.path!r} may be incomplete")
-            self.finish()
-            return
-        self._then = self.finish
-        self.ask(Type.REMOVE, self._written_path, functools.partial(self._removed, temporary))
-
-    def _removed(self, temporary: str, kind: int, body: memoryview) -> None:
-        try:
-            self._engine.session.check_status(kind, body)
-        except Refusal as refusal:
-            if refusal.code != StatusCode.NO_SUCH_FILE and isinstance(self.error, StepError):
-                self.error.add(f"The temporary file {temporary!r} on {self._engine.session.peer} could not be removed")
+    def _clean_up(self) -> Iterator[None]:
+        """The temporary file is removed. What was written in place stays, and is named."""
+        if self.job.temporary is not None:
+            yield from remove_temporary(self, self.job.temporary)
+        elif isinstance(self.error, StepError):
+            self.error.add(f"It was being written in place: {self.path!r} may be incomplete")
 
     def forget(self) -> None:
         with suppress(StepError):

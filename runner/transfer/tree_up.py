@@ -169,7 +169,10 @@ class TreeUp(TreeWalk):
                 self.tally.fail(path, error)
 
         temporary = self.names.path_beside(place)
-        self.batch.run(Errand("make link", place, made, target=target, temporary=temporary, backup=backup))
+        is_new = destination is None
+        self.batch.run(
+            Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)
+        )
 
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)
