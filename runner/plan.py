@@ -336,10 +336,14 @@ class PlayOptions:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """A whole playbook, valid, every template filled in, in the order of execution."""
+    """A whole playbook, valid, every template filled in, in the order of execution.
+
+    `files` are the local files that were read to load it.
+    """
 
     file: str
     name: str
     workdir: str
     steps: tuple[Step, ...]
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    files: frozenset[str] = frozenset()

@@ -16,12 +16,20 @@ from runner.events import Event, Observer, PlayStarted, StepStarted
 from runner.plan import Play, PlayOptions
 from runner.playbook.build import load_play
 from runner.results import PlayResult
+from runner.transfer.ledger import Ledger
 
 __all__ = ["load_play", "play", "select_steps"]
 
 
-def play(plan: Play, *, options: PlayOptions, observers: list[Observer], cancellation: Cancellation) -> PlayResult:
-    """Carry out a loaded play; every event goes to every observer."""
+def play(
+    plan: Play,
+    *,
+    options: PlayOptions,
+    observers: list[Observer],
+    cancellation: Cancellation,
+    ledger: Ledger | None = None,
+) -> PlayResult:
+    """Carry out a loaded play; every event goes to every observer. Plays of one command line share one `ledger`."""
     from runner.execution.run import run_play
 
     def tell_all(event: Event) -> None:
@@ -31,7 +39,7 @@ def play(plan: Play, *, options: PlayOptions, observers: list[Observer], cancell
         for observer in observers:
             observer(event)
 
-    return run_play(plan, options=options, observer=tell_all, cancellation=cancellation)
+    return run_play(plan, options=options, observer=tell_all, cancellation=cancellation, ledger=ledger or Ledger())
 
 
 def _begin_to_collect_garbage() -> None:

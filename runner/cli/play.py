@@ -23,6 +23,7 @@ from runner.cli.report_file import require_writable, write_report
 from runner.cli.signals import cancelling_on_signals
 from runner.cli.ssh_log import logging_ssh
 from runner.errors import PlaybookInvalid, RunnerError, UsageError
+from runner.execution.own_files import find_own_files
 from runner.plan import Play, PlayOptions
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
@@ -32,6 +33,7 @@ from runner.report.json_report import describe_failure, describe_play, describe_
 from runner.report.printer import ConsoleOptions, ProgressMode
 from runner.report.text import printable
 from runner.results import PlayResult
+from runner.transfer.ledger import Ledger
 
 
 @click.command("play", short_help="Carry out the steps of a playbook.")
@@ -120,13 +122,15 @@ def _play_all(
     redactor: Redactor,
 ) -> int:
     cancellation = Cancellation()
+    ledger = Ledger(own_files=find_own_files(plans))
     results: list[PlayResult] = []
     log = logging_ssh(redactor) if console_options.verbosity >= 3 else nullcontext()
     with log, cancelling_on_signals(cancellation):
         try:
             for plan in plans:
                 console = Console(console_options, redactor)
-                results.append(play(plan, options=options, observers=[console], cancellation=cancellation))
+                result = play(plan, options=options, observers=[console], cancellation=cancellation, ledger=ledger)
+                results.append(result)
                 if cancellation.is_requested:
                     break
         finally:

@@ -9,6 +9,7 @@ from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.ledger import Ledger
 from runner.transfer.read_only import read_only
 
 
@@ -19,8 +20,11 @@ def carry_out(
     on_progress: Callable[[int, int], None],
     on_change: Callable[[Change], None],
     cancellation: Cancellation,
+    ledger: Ledger,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
+
+    `ledger` is what earlier steps have left to be remembered, and is added to.
 
     Raises a `StepError`, or `Interrupted`.
     """
@@ -33,6 +37,8 @@ def carry_out(
         cancellation,
         on_change if options.tells_changes else None,
         options.is_diff,
+        ledger=ledger,
+        step=f"step {step.index} ({step.name}, {step.location})",
     )
     # Each step pays for the import of what it needs.
     if isinstance(mode, CopyDirectory):

@@ -24,6 +24,7 @@ from runner.events import (
 from runner.execution.sessions import Sessions
 from runner.plan import Play, PlayOptions, Step
 from runner.results import Change, Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
+from runner.transfer.ledger import Ledger
 
 if TYPE_CHECKING:
     from runner.ssh.connection import Connection
@@ -49,8 +50,12 @@ class _Clock:
         return time.monotonic() - self.started_seconds
 
 
-def run_play(play: Play, *, options: PlayOptions, observer: Observer, cancellation: Cancellation) -> PlayResult:
+def run_play(
+    play: Play, *, options: PlayOptions, observer: Observer, cancellation: Cancellation, ledger: Ledger
+) -> PlayResult:
     """Run every step, in order. A failed step ends the later steps of its host, not those of other hosts.
+
+    `ledger` is what the steps of earlier plays of the same command line have left to be remembered.
 
     Never raises for what a step does wrong, nor on a signal: the result tells. All connections are closed in the end.
     """
@@ -72,7 +77,7 @@ def run_play(play: Play, *, options: PlayOptions, observer: Observer, cancellati
                 result = _skipped(step, reason)
             else:
                 observer(StepStarted(step))
-                result, interruption = _run_step(step, sessions, options, observer, cancellation)
+                result, interruption = _run_step(step, sessions, options, observer, cancellation, ledger)
                 if result.failure is not None:
                     failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"
             results.append(result)
@@ -95,7 +100,12 @@ def run_play(play: Play, *, options: PlayOptions, observer: Observer, cancellati
 
 
 def _run_step(
-    step: Step, sessions: Sessions, options: PlayOptions, observer: Observer, cancellation: Cancellation
+    step: Step,
+    sessions: Sessions,
+    options: PlayOptions,
+    observer: Observer,
+    cancellation: Cancellation,
+    ledger: Ledger,
 ) -> tuple[StepResult, Interrupted | None]:
     """One step with its retries, and the signal that ended it if one did."""
     clock = _Clock.start()
@@ -129,7 +139,7 @@ def _run_step(
                     remote = sessions.open(step)
                     from runner.execution.modes import carry_out
 
-                    output = carry_out(step, remote, options, report, tell_change, cancellation)
+                    output = carry_out(step, remote, options, report, tell_change, cancellation, ledger)
                 status = _status_of(output)
                 break
             except StepError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -154,8 +154,9 @@ class _Builder:
         self._folder = Path(path).absolute().parent
         self._problems = validate_playbook(data)
         self._redactor = vault.redactor
-        templates = Templates(self._folder, vault, runs_commands=runs_commands)
-        self._rendering = Rendering(templates, vault.redactor, lambda problem: self._problems.append(problem))
+        self._password_file = vault.password_file
+        self._templates = Templates(self._folder, vault, runs_commands=runs_commands)
+        self._rendering = Rendering(self._templates, vault.redactor, lambda problem: self._problems.append(problem))
         self._start = Location(path, 1, 1)
         sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
         self._sections = sections
@@ -178,7 +179,16 @@ class _Builder:
         if self._problems:
             raise PlaybookInvalid(redact_problems(collect_problems(self._problems), self._redactor))
         shown_name = name if isinstance(name, str) else Path(self._path).name
-        return Play(self._path, shown_name, self._workdir, tuple(steps), self._redactor.secrets)
+        return Play(
+            self._path, shown_name, self._workdir, tuple(steps), self._redactor.secrets, frozenset(self._files_read())
+        )
+
+    def _files_read(self) -> Iterator[str]:
+        """The local files that have a say in what the play does."""
+        yield from (self._path, *self._templates.files_read)
+        yield from (path for path in self._ssh_configs if path is not None)
+        if self._password_file is not None:
+            yield self._password_file
 
     def check(self) -> int:
         """The number of steps, or `PlaybookInvalid` with everything that is wrong."""

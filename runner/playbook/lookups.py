@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Sources:
 
     folder: Path
     vault: Vault
+    files_read: set[str] = field(default_factory=set)
 
 
 def read_environment(name: str, default: object = None) -> str:
@@ -47,6 +48,7 @@ def read_environment(name: str, default: object = None) -> str:
 def read_file(name: str, sources: Sources, *, is_stripped: bool) -> str:
     """The text of a file, decrypted if it is a vault's. Raises `LookupFailed`."""
     path = sources.folder / os.path.expanduser(name)
+    sources.files_read.add(str(path))
     try:
         raw = read_bytes(path, MAX_RESULT_LENGTH + 1)
         if was_encrypted := is_encrypted(raw):

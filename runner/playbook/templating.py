@@ -86,6 +86,11 @@ class Templates:
         self._overrun: Problem | None = None
         self._lookups = Lookups()
 
+    @property
+    def files_read(self) -> set[str]:
+        """The files that `lookup('file')` has read so far."""
+        return self._sources.files_read
+
     @contextmanager
     def watching_lookups(self) -> Iterator[Lookups]:
         """What is looked up inside the block, for messages about it."""

@@ -33,22 +33,22 @@ class Vault:
     """
 
     def __init__(self, password_file: str | None, redactor: Redactor) -> None:
-        self._password_file = password_file
+        self.password_file = password_file
         self.redactor = redactor
         self._password: bytes | None = None
 
     @property
     def has_password_file(self) -> bool:
         """Whether somebody has named one."""
-        return self._password_file is not None
+        return self.password_file is not None
 
     @property
     def password(self) -> bytes:
         """The password. Raises `NoPassword`, or `UsageError` if the password file is of no use."""
         if self._password is None:
-            if self._password_file is None:
+            if self.password_file is None:
                 raise NoPassword
-            self._password = read_password(self._password_file)
+            self._password = read_password(self.password_file)
             self.redactor.add(self._password.decode("utf-8", "replace"))
         return self._password
 

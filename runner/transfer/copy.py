@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
 from runner.errors import (
@@ -44,6 +44,7 @@ from runner.transfer.changes import (
 )
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
+from runner.transfer.ledger import Ledger
 from runner.transfer.local_files import (
     LocalFolder,
     LocalSource,
@@ -81,7 +82,8 @@ NEW_REMOTE_FILE_PERMISSIONS = 0o644
 class Surroundings:
     """What a copy needs beside its own description. `on_progress` gets done and total bytes.
 
-    `open_local_folder` opens a folder that a download writes into; without it links on the way there are followed.
+    `open_local_folder` opens a folder that a download writes into; without it links on the way there are followed, but
+    for those that the `ledger` knows as received. `step` is what later messages call the step.
     """
 
     remote: RemoteFiles
@@ -93,6 +95,8 @@ class Surroundings:
     on_change: Callable[[Change], None] | None = None
     is_diff: bool = False
     open_local_folder: Callable[[str], LocalFolder] | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+    step: str = "an earlier step"
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""
@@ -109,6 +113,7 @@ def copy_file(copy: CopyFileFromEngine | CopyFileToEngine, around: Surroundings)
 
 def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     """Copy one file to the server. Raises as `copy_file` does."""
+    around.ledger.links.require_none_on(copy.source)
     with open_source(copy.source) as source:
         destination, is_known = _look_at_remote(copy.destination, around)
         if not is_known and (copy.if_exists != "replace" or copy.backup):
@@ -270,6 +275,8 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         )
     source = source or FileStatus(False, True, None, None, None)
     require_regular(source, copy.source, f"on {around.peer}")
+    # A link in the file's own place is replaced, or refused: it is those above it that would be followed.
+    around.ledger.links.require_none_on(os.path.dirname(copy.destination))
     destination = look_at(copy.destination)
     sha256 = None
     if only_hash_tells(copy, source, destination):

@@ -25,8 +25,9 @@ from runner.transfer.local_files import (
     permissions_by_umask,
     to_status,
 )
-from runner.transfer.tree_names import Entries
-from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out
+from runner.transfer.tree_links import check_target, find_way_out, leads_out, show_target
+from runner.transfer.tree_names import Entries, fold
+from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out_of_source
 from runner.transfer.tree_walk import Folder, TreeWalk
 
 
@@ -41,6 +42,8 @@ class TreeDown(TreeWalk):
         self.new_file_permissions = permissions_by_umask()
         self.new_folder_permissions = self.new_file_permissions | (self.new_file_permissions & 0o444) >> 2
         self._root: LocalFolder | None = None
+        # What the play itself rests on, relative to the root; folded, since the disk may take `A` for `a`.
+        self._own_files: frozenset[str] = frozenset()
         self._folders_open = LocalFolders(self._open_folder)
         common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
         self._downloads = Downloads(common, around.remote, self._folders_open)
@@ -80,6 +83,9 @@ class TreeDown(TreeWalk):
         self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
 
     def _look_at_root(self) -> FileStatus | None:
+        self.around.ledger.links.require_none_on(self.destination_root)
+        own_files = self.around.ledger.own_files_below(self.destination_root)
+        self._own_files = frozenset(map(fold, own_files))
         try:
             return to_status(os.stat(self.destination_root))
         except FileNotFoundError:
@@ -149,6 +155,16 @@ class TreeDown(TreeWalk):
         else:
             self.made(folder, None)
 
+    def may_be_written(self, path: str) -> bool:
+        if not self._own_files or fold(path) not in self._own_files:
+            return True
+        self.tally.fail(path, _own_file(self.destination_path(path)))
+        return False
+
+    def is_protected(self, path: str, *, is_folder: bool) -> bool:
+        is_own = bool(self._own_files) and fold(path) in self._own_files
+        return is_own or super().is_protected(path, is_folder=is_folder)
+
     def begin_copy(self, file: Pending) -> None:
         self._downloads.begin(file, self.batch)
 
@@ -160,31 +176,54 @@ class TreeDown(TreeWalk):
         path = folder.child(name)
 
         def compare(errand: Errand, error: StepError | None) -> None:
+            error = error or check_target(path, errand.answer)
             if error is not None:
                 self.tally.fail(path, error)
-            elif destination is not None and destination.is_link and self._target_of(path) == errand.answer:
+            elif way_out := self._find_way_out(path, errand.answer):
+                self.tally.links_left_out += 1
+                self.tally.warn(f"the link {path!r} was left out: {way_out}")
+            elif destination is not None and destination.is_link and self._is_same_link(path, errand.answer):
                 self.tally.files_right += 1
             elif destination is not None and destination.is_directory:
                 hint = "Remove or rename one of them."
                 self.tally.fail(
                     path, FileRefused(f"{path!r} is a folder on this machine, and a link in the source", hint=hint)
                 )
-            else:
+            elif self.may_be_written(path):
                 folder.is_touched = True
                 self.changes.tell("link", path, f"→ {errand.answer}")
                 self._make_link(path, errand.answer, self.backup_of_link(folder, path, destination))
 
         self.batch.run(Errand("read link", self.source_path(path), compare))
 
-    def _target_of(self, path: str) -> str | None:
+    def _find_way_out(self, path: str, target: str) -> str:
+        """How a link with that target may lead out of the tree; empty if it does not."""
+        if leads_out(path, target):
+            return f"it leads out of the tree, to {show_target(target)}"
+        through = find_way_out(self._root.fd, path, target) if self._root is not None else None
+        if through is None:
+            return ""
+        return (
+            f"its target {show_target(target)} leads through {through!r}, a link out of the tree that was there before"
+        )
+
+    def _is_same_link(self, path: str, target: str) -> bool:
+        """Whether the destination has that link already. Then it counts as received: an earlier play may have made it."""
         folder, name = self._split(path)
         opened = self._folders_open.enter(folder)
         try:
-            return os.readlink(name, dir_fd=opened.fd)
+            is_same = os.readlink(name, dir_fd=opened.fd) == target
+            if is_same:
+                self._note_received(name, opened.fd)
+            return is_same
         except OSError:
-            return None
+            return False
         finally:
             self._folders_open.leave(opened)
+
+    def _note_received(self, name: str, folder_fd: int) -> None:
+        """A link that the server has sent is at a name in an open folder. Raises `OSError`."""
+        self.around.ledger.links.note(os.stat(name, dir_fd=folder_fd, follow_symlinks=False), self.around.step)
 
     def _make_link(self, path: str, target: str, backup: str | None) -> None:
         self.tally.links_changed += 1
@@ -198,6 +237,7 @@ class TreeDown(TreeWalk):
             kept = Published(True)
             try:
                 os.symlink(target, temporary, dir_fd=opened.fd)
+                self._note_received(temporary, opened.fd)
                 if backup is not None:
                     kept = keep_old(opened.fd, self.destination_path(path))
                 os.replace(temporary, name, src_dir_fd=opened.fd, dst_dir_fd=opened.fd)
@@ -220,7 +260,7 @@ class TreeDown(TreeWalk):
             if error is not None:
                 self.tally.fail(path, error)
             elif not is_inside(errand.answer, self.root.real_path):
-                self.tally.fail(path, leads_out(path, errand.answer))
+                self.tally.fail(path, leads_out_of_source(path, errand.answer))
             else:
                 self.batch.run(Errand("look", errand.answer, looked, answer=errand.answer))
 
@@ -302,6 +342,14 @@ class TreeDown(TreeWalk):
             os.close(fd)
             raise explain_os_error(error, "cannot open the folder", path) from error
         return LocalFolder(path, fd)
+
+
+def _own_file(path: str) -> FileRefused:
+    return FileRefused(
+        f"{path!r} differs from the source, and is a file that this command itself rests on: a playbook, a file that one "
+        "looks up, a known_hosts file, or a key",
+        hint="No server may change what decides whom to trust. Give the copy a directory of its own, or exclude the file.",
+    )
 
 
 def _look_at_entries(fd: int) -> Entries:

@@ -28,6 +28,7 @@ class Tally:
     bytes_changed: int = 0
     folders_changed: int = 0
     links_changed: int = 0
+    links_left_out: int = 0
     left_alone: int = 0
     removed: int = 0
     verified: Verified | None = None
@@ -106,6 +107,7 @@ class Tally:
             (self.folders_changed, "changed", "change", _count(self.folders_changed, "folder")),
             (self.removed, "removed", "remove", f"{self.removed:,}"),
             (self.backups_total, "kept", "keep", _count(self.backups_total, "old file")),
+            (self.links_left_out, "left out", "leave out", _count(self.links_left_out, "link")),
             (self.left_alone, "left alone", "leave alone", f"{_count(self.left_alone, 'file')} (if_exists: skip)"),
         ]
         told = [f"{verb if self.is_check else done} {what}" for count, done, verb, what in parts if count]

@@ -37,6 +37,7 @@ class TreeUp(TreeWalk):
         pass
 
     def open_root(self) -> None:
+        self.around.ledger.links.require_none_on(self.source_root)
         try:
             source = to_status(os.stat(self.source_root))
             is_empty = not os.listdir(self.source_root) if source.is_directory else False
@@ -178,13 +179,17 @@ class TreeUp(TreeWalk):
         path = folder.child(name)
         place = self.source_path(path)
         try:
+            self.around.ledger.links.require_none_on(place)
             real_path = os.path.realpath(place, strict=True)
             status = to_status(os.stat(real_path))
         except OSError as error:
             self.tally.fail(path, explain_os_error(error, "cannot follow the link", place))
             return
+        except FileRefused as error:
+            self.tally.fail(path, error)
+            return
         if not is_inside(real_path, self.root.real_path):
-            self.tally.fail(path, leads_out(path, real_path))
+            self.tally.fail(path, leads_out_of_source(path, real_path))
             return
         see(status, real_path)
 
@@ -298,7 +303,7 @@ def is_inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def leads_out(path: str, real_path: str) -> FileRefused:
+def leads_out_of_source(path: str, real_path: str) -> FileRefused:
     """The error for a link that is not followed."""
     return FileRefused(
         f"the link {path!r} leads out of the tree, to {real_path!r}",
