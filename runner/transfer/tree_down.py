@@ -44,6 +44,10 @@ class TreeDown(TreeWalk):
         self._root: LocalFolder | None = None
         # What the play itself rests on, relative to the root; folded, since the disk may take `A` for `a`.
         self._own_files: frozenset[str] = frozenset()
+        # Links to be made: what they are in, path, target, and what is there.
+        self._links: list[tuple[Folder, str, str, FileStatus | None]] = []
+        # From links of the destination that are replaced to the target of what replaces them; None for a file.
+        self._coming: dict[str, str | None] = {}
         self._folders_open = LocalFolders(self._open_folder)
         common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
         self._downloads = Downloads(common, around.remote, self._folders_open)
@@ -155,7 +159,9 @@ class TreeDown(TreeWalk):
         else:
             self.made(folder, None)
 
-    def may_be_written(self, path: str) -> bool:
+    def may_be_written(self, path: str, destination: FileStatus | None) -> bool:
+        if destination is not None and destination.is_link:
+            self._coming[path] = None
         if not self._own_files or fold(path) not in self._own_files:
             return True
         self.tally.fail(path, _own_file(self.destination_path(path)))
@@ -170,42 +176,51 @@ class TreeDown(TreeWalk):
 
     def settle(self) -> bool:
         compared = super().settle()
-        return self._downloads.settle(self.batch) or compared
+        return self._downloads.settle(self.batch) or compared or self._settle_links()
 
     def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)
 
-        def compare(errand: Errand, error: StepError | None) -> None:
+        def take(errand: Errand, error: StepError | None) -> None:
             error = error or check_target(path, errand.answer)
             if error is not None:
                 self.tally.fail(path, error)
-            elif way_out := self._find_way_out(path, errand.answer):
-                self.tally.links_left_out += 1
-                self.tally.warn(f"the link {path!r} was left out: {way_out}")
-            elif destination is not None and destination.is_link and self._is_same_link(path, errand.answer):
-                self.tally.files_right += 1
-            elif destination is not None and destination.is_directory:
-                hint = "Remove or rename one of them."
-                self.tally.fail(
-                    path, FileRefused(f"{path!r} is a folder on this machine, and a link in the source", hint=hint)
-                )
-            elif self.may_be_written(path):
-                folder.is_touched = True
-                self.changes.tell("link", path, f"→ {errand.answer}")
-                self._make_link(path, errand.answer, self.backup_of_link(folder, path, destination))
+            elif leads_out(path, errand.answer):
+                self._leave_out_link(path, f"it leads out of the tree, to {show_target(errand.answer)}")
+            else:
+                self._links.append((folder, path, errand.answer, destination))
 
-        self.batch.run(Errand("read link", self.source_path(path), compare))
+        self.batch.run(Errand("read link", self.source_path(path), take))
 
-    def _find_way_out(self, path: str, target: str) -> str:
-        """How a link with that target may lead out of the tree; empty if it does not."""
-        if leads_out(path, target):
-            return f"it leads out of the tree, to {show_target(target)}"
-        through = find_way_out(self._root.fd, path, target) if self._root is not None else None
-        if through is None:
-            return ""
-        return (
-            f"its target {show_target(target)} leads through {through!r}, a link out of the tree that was there before"
-        )
+    def _settle_links(self) -> bool:
+        """Make the links whose targets have come, once everything is there that they may lead through."""
+        links, self._links = sorted(self._links, key=lambda link: link[1]), []
+        self._coming |= {path: target for _, path, target, found in links if found is not None and found.is_link}
+        for folder, path, target, destination in links:
+            through = find_way_out(self._root.fd, path, target, self._coming) if self._root is not None else None
+            if through is None:
+                self._settle_link(folder, path, target, destination)
+            else:
+                what = f"its target {show_target(target)} leads through {through!r}"
+                self._leave_out_link(path, f"{what}, a link out of the tree that was there before")
+        return bool(links)
+
+    def _settle_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
+        if destination is not None and destination.is_link and self._is_same_link(path, target):
+            self.tally.files_right += 1
+        elif destination is not None and destination.is_directory:
+            hint = "Remove or rename one of them."
+            self.tally.fail(
+                path, FileRefused(f"{path!r} is a folder on this machine, and a link in the source", hint=hint)
+            )
+        elif self.may_be_written(path, None):
+            folder.is_touched = True
+            self.changes.tell("link", path, f"→ {target}")
+            self._make_link(path, target, self.backup_of_link(folder, path, destination))
+
+    def _leave_out_link(self, path: str, why: str) -> None:
+        self.tally.links_left_out += 1
+        self.tally.warn(f"the link {path!r} was left out: {why}")
 
     def _is_same_link(self, path: str, target: str) -> bool:
         """Whether the destination has that link already. Then it counts as received: an earlier play may have made it."""

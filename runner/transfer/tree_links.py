@@ -10,6 +10,7 @@ destination already may be a link of the user's own that leads anywhere: no link
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from runner.errors import FileRefused
 from runner.transfer.ledger import MAX_LINKS_ON_THE_WAY
@@ -51,10 +52,11 @@ def leads_out(path: str, target: str) -> bool:
     return False
 
 
-def find_way_out(root_fd: int, path: str, target: str) -> str | None:
+def find_way_out(root_fd: int, path: str, target: str, coming: Mapping[str, str | None]) -> str | None:
     """A link in the tree, on the way from `path` to a target that does not lead out itself, that does; None if none is.
 
-    Looks at what is there now: a part that is missing will be made by a download, which keeps to the rule.
+    `coming` says which links are replaced by this copy, and by a link to where, or by None for a file: what is there at
+    the moment depends on how far the copy is. A part that is missing will be made by a download, which keeps to the rule.
     """
     here = path.split("/")[:-1]
     names = target.split("/")[::-1]
@@ -68,10 +70,12 @@ def find_way_out(root_fd: int, path: str, target: str) -> str | None:
             continue
         place = "/".join([*here, name])
         try:
-            found = os.readlink(place, dir_fd=root_fd)
+            found = coming[place] if place in coming else os.readlink(place, dir_fd=root_fd)
         except FileNotFoundError:
             return None
         except OSError:
+            found = None
+        if found is None:
             # Not a link, or nothing that could be followed.
             here.append(name)
             continue

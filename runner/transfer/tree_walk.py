@@ -133,8 +133,8 @@ class TreeWalk(ABC):
     def make_folder(self, folder: Folder) -> None:
         """Make a folder whose parent is there; `made` tells that it is."""
 
-    def may_be_written(self, path: str) -> bool:
-        """Whether a path of the destination may be written to; fails for it if not."""
+    def may_be_written(self, path: str, destination: FileStatus | None) -> bool:
+        """Whether a path of the destination, at which that is now, may be written to; fails for it if not."""
         return True
 
     @abstractmethod
@@ -442,7 +442,7 @@ class TreeWalk(ABC):
 
     def _change_permissions(self, path: str, found: FileStatus, wanted: WantedAttributes) -> None:
         permissions = wanted.permissions
-        if permissions is None or not self.may_be_written(path):
+        if permissions is None or not self.may_be_written(path, found):
             return
         self.changes.tell_attributes(path, found, WantedAttributes(permissions, None), is_folder=False)
         if self.around.is_check:
@@ -461,7 +461,7 @@ class TreeWalk(ABC):
             self.tally.fail(path, error)
 
     def _begin_copy(self, folder: Folder, path: str, source: FileStatus, destination: FileStatus | None) -> None:
-        if not self.may_be_written(path):
+        if not self.may_be_written(path, destination):
             return
         folder.is_touched = True
         self.tally.bytes_changed += source.size_bytes or 0

@@ -245,7 +245,7 @@ def test_no_sequence_of_trees_makes_a_link_that_leads_out(fast_site: Site, seed:
         source.mkdir()
         plant(source, chance)
         root = chance.choice(roots) if number else site.copy
-        options = {"delete": chance.random() < 0.5, "max_delete": 1000, "backup": chance.random() < 0.3}
+        options: dict[str, Any] = {"delete": chance.random() < 0.5, "max_delete": 1000, "backup": chance.random() < 0.3}
         # Each round a play of its own: what an earlier one has received is not remembered.
         site.runner.play(site.steps(tree_mode(source, root, **options)))
         for path in site.copy.rglob("*"):

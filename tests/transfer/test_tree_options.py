@@ -57,7 +57,7 @@ def test_what_comes_out_is_what_the_options_say(runner: Runner, server: Endpoint
         prepare(tree, seed)
 
         before = picture(tree.destination)
-        expected = Model(tree.source, before, options).expect()
+        expected = Model(tree.source, before, options, is_upload=is_upload).expect()
         foretold = tree.play("--check", **options)
         assert picture(tree.destination) == before, f"{seed}: {options}"
         outcome = tree.play("-v", **options)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tests.transfer.trees import Picture
+from tests.transfer.trees import Picture, stays_inside
 
 Entry = tuple[str, int, int, bytes]
 
@@ -27,7 +27,8 @@ class Expectation:
 class Model:
     """One copy of `source`, as it lies on the disk, over a destination that looks like `before`."""
 
-    def __init__(self, source: Path, before: Picture, options: dict[str, Any]) -> None:
+    def __init__(self, source: Path, before: Picture, options: dict[str, Any], *, is_upload: bool) -> None:
+        self._is_upload = is_upload
         self._root = source
         self._before = before
         self._links = options.get("links", "preserve")
@@ -77,6 +78,9 @@ class Model:
     def _copy_link(self, path: str, source: Path, chain: list[str]) -> bool:
         old = self._before.get(path)
         if self._links == "preserve":
+            if not self._is_upload and not self._stays_inside(path, os.readlink(source)):
+                # Left out, with a warning.
+                return False
             if old is not None and old[0] == "folder":
                 self._failures.add(path)
             else:
@@ -86,6 +90,34 @@ class Model:
         elif self._links == "follow":
             return self._follow(path, source, chain)
         return False
+
+    def _stays_inside(self, path: str, target: str) -> bool:
+        """Whether a link may be made here. One of the destination's own that leads out is no way for it, unless it goes."""
+        here, names, links_left = path.split("/")[:-1], target.split("/"), 40
+        if not stays_inside(path, target):
+            return False
+        while names and links_left:
+            name = names.pop(0)
+            if name in ("", ".", ".."):
+                here = here[:-1] if name == ".." else here
+                continue
+            place = "/".join([*here, name])
+            source, old = self._root / place, self._before.get(place)
+            if old is None or old[0] != "link":
+                here.append(name)
+                continue
+            links_left -= 1
+            found = os.fsdecode(old[3])
+            if os.path.lexists(source) and self._admits(place, is_folder=source.is_dir() and not source.is_symlink()):
+                if not source.is_symlink() and not source.is_dir():
+                    here.append(name)
+                    continue
+                if source.is_symlink() and stays_inside(place, os.readlink(source)):
+                    found = os.readlink(source)
+            if not stays_inside(place, found):
+                return False
+            names = [*found.split("/"), *names]
+        return True
 
     def _follow(self, path: str, source: Path, chain: list[str]) -> bool:
         try:

@@ -89,3 +89,17 @@ def picture(root: Path) -> Picture:
         else:
             found[name] = ("file", status.st_mode & 0o777, int(status.st_mtime), path.read_bytes())
     return found
+
+
+def stays_inside(path: str, target: str) -> bool:
+    """Whether a link at a path of a tree leads to somewhere in it, whatever the names in its target are links to."""
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    ups = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    return not target.startswith("/") and ".." not in parts[ups:] and ups <= path.count("/")
+
+
+def without_links_out(tree: Picture) -> Picture:
+    """What a download makes of a tree."""
+    return {
+        name: entry for name, entry in tree.items() if entry[0] != "link" or stays_inside(name, os.fsdecode(entry[3]))
+    }
