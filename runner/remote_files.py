@@ -262,6 +262,16 @@ class RemoteFiles(Protocol):
         ...
 
     @property
+    def can_create_folders(self) -> bool:
+        """Whether directories can be made."""
+        ...
+
+    @property
+    def can_set_permissions(self) -> bool:
+        """Whether the permissions of a file that is there can be set."""
+        ...
+
+    @property
     def tells_made_folders(self) -> bool:
         """Whether `create_parents` tells what it has made."""
         ...
@@ -324,6 +334,10 @@ class RemoteFiles(Protocol):
 
     def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
         """Read `path` from `offset` to its end into the same place of the local file. What was there before counts."""
+        ...
+
+    def require_readable(self, path: str) -> None:
+        """Raise what `read` would raise if the server does not let `path` be opened."""
         ...
 
     def sha256(self, path: str, count_bytes: int | None = None) -> Digest:

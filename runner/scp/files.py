@@ -59,6 +59,14 @@ class ScpFiles:
         return self._shell.exists
 
     @property
+    def can_create_folders(self) -> bool:
+        return self._shell.exists
+
+    @property
+    def can_set_permissions(self) -> bool:
+        return self._shell.exists
+
+    @property
     def tells_made_folders(self) -> bool:
         return False
 
@@ -130,17 +138,27 @@ class ScpFiles:
                 header = ask_for_file(stream)
                 received = receive_file(stream, header, functools.partial(_write_all, target_fd), progress)
         except Refusal as refusal:
-            if "no such file" in refusal.text.lower():
-                raise SourceMissing(
-                    f"the source {path!r} does not exist on {self._peer}",
-                    hint="Relative paths start at the login directory.",
-                ) from refusal
-            raise self._explain(refusal, "cannot read", path) from refusal
+            raise self._explain_reading(refusal, path) from refusal
         try:
             after = self.status(path)
         except StatusRefused:
             after = None
         return ReadFile(received, to_status(header), after)
+
+    def require_readable(self, path: str) -> None:
+        try:
+            with self._scp("-f", path) as stream:
+                ask_for_header(stream)
+        except Refusal as refusal:
+            raise self._explain_reading(refusal, path) from refusal
+
+    def _explain_reading(self, refusal: Refusal, path: str) -> StepError:
+        if "no such file" in refusal.text.lower():
+            return SourceMissing(
+                f"the source {path!r} does not exist on {self._peer}",
+                hint="Relative paths start at the login directory.",
+            )
+        return self._explain(refusal, "cannot read", path)
 
     def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
         digest = self._shell.sha256(path, count_bytes) if self._shell.exists else None

@@ -77,6 +77,14 @@ class SftpFiles:
         return POSIX_RENAME in self._session.extensions
 
     @property
+    def can_create_folders(self) -> bool:
+        return True
+
+    @property
+    def can_set_permissions(self) -> bool:
+        return True
+
+    @property
     def tells_made_folders(self) -> bool:
         return True
 
@@ -179,9 +187,18 @@ class SftpFiles:
             finally:
                 self._close_quietly(handle)
         except Refusal as refusal:
-            if refusal.code == StatusCode.NO_SUCH_FILE:
-                raise source_missing(path, self._session.peer) from refusal
-            raise explain_refusal(refusal, "cannot read", path, self._session) from refusal
+            raise self._explain_reading(refusal, path) from refusal
+
+    def require_readable(self, path: str) -> None:
+        try:
+            self._close_quietly(self._open(path, OpenFlag.READ, Attributes()))
+        except Refusal as refusal:
+            raise self._explain_reading(refusal, path) from refusal
+
+    def _explain_reading(self, refusal: Refusal, path: str) -> StepError:
+        if refusal.code == StatusCode.NO_SUCH_FILE:
+            return source_missing(path, self._session.peer)
+        return explain_refusal(refusal, "cannot read", path, self._session)
 
     def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
         digest = self._shell.sha256(path, count_bytes) if self._shell.exists else None

@@ -60,6 +60,13 @@ from runner.transfer.local_files import (
     set_permissions,
     writing_to,
 )
+from runner.transfer.requirements import (
+    explained_by,
+    require_backup,
+    require_local_place,
+    require_remote_folder,
+    require_settable_permissions,
+)
 from runner.transfer.resume import (
     RESUME_FROM_BYTES,
     Partial,
@@ -135,14 +142,22 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         )
         if not is_known:
             decision = replace(decision, warnings=(*decision.warnings, "the server does not tell what is there"))
+        is_copied = decision.action in ("create", "replace")
+        if is_copied:
+            require_backup(copy, around)
+        if is_copied and destination is None and around.is_check:
+            require_remote_folder(copy.destination, around, is_made=copy.create_parents)
         _tell_change(copy, decision, source.status, destination, around)
-        if around.is_check or decision.action in ("nothing", "leave"):
-            return _summarise(copy, decision, source.status, around, sha256)
         if decision.action == "chmod":
             return _change_remote_permissions(copy, decision, source.status, around)
-        if destination is not None or not copy.create_parents:
+        if around.is_check or not is_copied:
+            return _summarise(copy, decision, source.status, around, sha256)
+        if destination is not None:
             return _send(copy, decision, source, around, [])
-        return _send_with_parents(copy, decision, source, around)
+        with explained_by(lambda: require_remote_folder(copy.destination, around, is_made=copy.create_parents)):
+            if not copy.create_parents:
+                return _send(copy, decision, source, around, [])
+            return _send_with_parents(copy, decision, source, around)
 
 
 def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
@@ -179,11 +194,6 @@ def _send(
     is_atomic = copy.atomic and remote.can_rename
     backup: str | None = None
     if not is_atomic:
-        if copy.backup:
-            raise ServerLacksFeature(
-                f"{around.peer} offers no way to rename a file, so the old {copy.destination!r} cannot be kept",
-                hint="Remove 'backup', or use connector_type: SFTP.",
-            )
         if copy.atomic:
             warnings.append("written in place, not atomically: the server offers no way to rename a file")
         with _naming_what_is_left(copy.destination):
@@ -289,6 +299,11 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         new_file_permissions=permissions_by_umask(),
         has_same_hash=sha256 is not None,
     )
+    if decision.action in ("create", "replace"):
+        if around.open_local_folder is None:
+            require_local_place(copy, destination, around)
+        if around.is_check:
+            around.remote.require_readable(copy.source)
     _tell_change(copy, decision, source, destination, around)
     if around.is_check or decision.action in ("nothing", "leave"):
         return _summarise(copy, decision, source, around, sha256)
@@ -375,7 +390,9 @@ def _change_remote_permissions(
 ) -> CopyResult:
     """The content is right, the permissions are not."""
     try:
-        around.remote.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
+        require_settable_permissions(copy.destination, around)
+        if not around.is_check:
+            around.remote.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
     except (PermissionRefused, ServerLacksFeature):
         if copy.permissions is not None:
             raise

@@ -317,10 +317,7 @@ class LocalTarget:
                 self._open_in_place(flags | os.O_NONBLOCK)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise FileRefused(
-                    f"the destination {self._path!r} on this machine is a symbolic link, and is to be written in place",
-                    hint="Name the file that it leads to; or remove 'atomic: false', and the link is replaced.",
-                ) from error
+                raise explain_writing_in_place(self._path, is_link=True) from error
             raise explain_os_error(error, "cannot create", self._path) from error
 
     def _open_in_place(self, flags: int) -> None:
@@ -328,10 +325,7 @@ class LocalTarget:
         self.fd = os.open(self._written_name, flags, PRIVATE_MODE, dir_fd=self._folder.fd)
         found = os.fstat(self.fd)
         if not stat.S_ISREG(found.st_mode):
-            raise FileRefused(
-                f"the destination {self._path!r} on this machine is a device, pipe or socket",
-                hint="Only regular files can be written in place.",
-            )
+            raise explain_writing_in_place(self._path, is_link=False)
         mode = stat.S_IMODE(found.st_mode)
         if self._permissions is not None and mode & ~self._permissions:
             # Before the first byte: what was open to others may become a private file.
@@ -427,10 +421,7 @@ def open_folder(folder: str, path: str, *, create_parents: bool) -> LocalFolder:
     except OSError as error:
         remove_empty(made)
         if isinstance(error, FileNotFoundError) and not create_parents:
-            raise FileRefused(
-                f"cannot create {path!r}: the folder {folder!r} does not exist",
-                hint="'create_parents: true' makes it.",
-            ) from error
+            raise no_folder_above(path, folder) from error
         raise explain_os_error(error, "cannot create", path) from error
 
 
@@ -460,6 +451,27 @@ def permissions_by_umask() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def explain_writing_in_place(path: str, *, is_link: bool) -> FileRefused:
+    """The error for a destination that cannot be written in place: a link, or else a device, pipe or socket."""
+    if is_link:
+        return FileRefused(
+            f"the destination {path!r} on this machine is a symbolic link, and is to be written in place",
+            hint="Name the file that it leads to; or remove 'atomic: false', and the link is replaced.",
+        )
+    return FileRefused(
+        f"the destination {path!r} on this machine is a device, pipe or socket",
+        hint="Only regular files can be written in place.",
+    )
+
+
+def no_folder_above(path: str, folder: str) -> FileRefused:
+    """The error for a destination whose directory is missing."""
+    return FileRefused(
+        f"cannot create {path!r}: the directory {folder!r} does not exist",
+        hint="'create_parents: true' makes it.",
+    )
 
 
 def explain_os_error(error: OSError, doing: str, path: str) -> FileError:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-from dataclasses import replace
-
 from runner.errors import (
     DestinationExists,
     DestinationIsDirectory,
@@ -21,6 +18,7 @@ from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.removal import remove_path
+from runner.transfer.requirements import explained_by, foretell_folder, require_no_dangling_link, require_remote_folder
 
 
 def operate(mode: Operation, around: Surroundings) -> Output:
@@ -51,14 +49,16 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
                 hint="Relative remote paths start at the login directory; servers do not expand '~'.",
             )
         return Renaming(message="already renamed", source=mode.source, destination=mode.destination)
-    warnings: tuple[str, ...] = ()
     if destination is None:
-        warnings = _require_folder_above(mode.destination, around, "'mode_name: create_directory' makes it.")
+        hint = "'mode_name: create_directory' makes it."
+        require_remote_folder(mode.destination, around, is_made=False, hint=hint)
     else:
         _require_replaceable(mode, source, destination, around)
     around.tell(Change("rename", mode.source, f"→ {mode.destination}"))
     if around.is_check:
-        return replace(_renamed(mode, "would be renamed", destination, None), warnings=warnings)
+        if source.is_directory:
+            foretell_folder(mode.destination, around, is_local=False)
+        return _renamed(mode, "would be renamed", destination, None)
     with around.cancellation.deferred(CLEAN_UP_SECONDS):
         published = _rename(mode, destination, around)
     # Two names of the same file: POSIX then has nothing to do, and says that all went well.
@@ -151,21 +151,17 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
 
 
 def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreation:
-    if look(path, around, follow=False) is not None:
-        raise FileRefused(
-            f"{path!r} on {around.peer} is a symbolic link that leads nowhere",
-            hint="Remove it, or name another folder.",
-        )
-    warnings: tuple[str, ...] = ()
-    if not mode.parents:
-        warnings = _require_folder_above(path, around, "'parents: true' makes it as well.")
+    require_no_dangling_link(path, around)
+    if around.is_check or not mode.parents:
+        hint = "'parents: true' makes it as well."
+        missing = require_remote_folder(path, around, is_made=mode.parents, hint=hint)
     if around.is_check:
-        created = _missing_folders(path, around) if mode.parents else (path,)
+        created = (*missing, path)
         _tell_created(created, around)
-        return FolderCreation(
-            message="would be created", path=mode.path, created=created, is_change=True, warnings=warnings
-        )
-    made = around.remote.create_folder(path, mode.permissions)
+        foretell_folder(path, around, is_local=False)
+        return FolderCreation(message="would be created", path=mode.path, created=created, is_change=True)
+    with explained_by(lambda: require_remote_folder(path, around, is_made=mode.parents)):
+        made = around.remote.create_folder(path, mode.permissions)
     _tell_created(tuple(made), around)
     if mode.permissions is not None:
         try:
@@ -180,27 +176,3 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
 def _tell_created(folders: tuple[str, ...], around: Surroundings) -> None:
     for folder in folders:
         around.tell(Change("mkdir", f"{folder}/"))
-
-
-def _missing_folders(path: str, around: Surroundings) -> tuple[str, ...]:
-    """A folder that is not there, and those above it that are not there either, outermost first."""
-    folders = [path]
-    while (above := posixpath.dirname(folders[-1])) not in ("", "/") and look(above, around, follow=True) is None:
-        folders.append(above)
-    _require_folder_above(folders[-1], around, "Remove what is in the way, or name another path.")
-    return tuple(reversed(folders))
-
-
-def _require_folder_above(path: str, around: Surroundings, hint: str) -> tuple[str, ...]:
-    """Raise `FileRefused` unless the folder that `path` shall be in is there.
-
-    With --check, an earlier step may be the one that makes it: that it is missing is a warning then.
-    """
-    above = posixpath.dirname(path) or "."
-    found = look(above, around, follow=True)
-    if found is not None and found.is_directory:
-        return ()
-    what = f"{above!r}, where {path!r} shall be, {'does not exist' if found is None else 'is no folder'}"
-    if found is None and around.is_check:
-        return (f"{what} yet on {around.peer}: unless an earlier step makes it, this one will fail",)
-    raise FileRefused(f"{what} on {around.peer}", hint=hint)

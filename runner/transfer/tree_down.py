@@ -25,6 +25,7 @@ from runner.transfer.local_files import (
     permissions_by_umask,
     to_status,
 )
+from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder
 from runner.transfer.tree_links import check_target, find_way_out, leads_out, show_target
 from runner.transfer.tree_names import Entries, fold
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out_of_source
@@ -79,6 +80,10 @@ class TreeDown(TreeWalk):
                 hint="Name a folder, or remove the file that is there.",
             )
         self.root = Folder("", source, destination, is_there=destination is not None or not self.around.is_check)
+        if destination is None:
+            require_local_folder(
+                self.destination_root, "cannot create the folder", self.around, is_made=self.copy.create_parents
+            )
         if destination is None and self.around.is_check:
             return
         if destination is None:
@@ -92,7 +97,12 @@ class TreeDown(TreeWalk):
         self._own_files = frozenset(map(fold, own_files))
         try:
             return to_status(os.stat(self.destination_root))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if os.path.lexists(self.destination_root):
+                raise FileRefused(
+                    f"the destination {self.destination_root!r} on this machine is a symbolic link that leads nowhere",
+                    hint="Remove it, or name another directory.",
+                ) from error
             return None
         except OSError as error:
             raise explain_os_error(error, "cannot look at", self.destination_root) from error
@@ -166,6 +176,23 @@ class TreeDown(TreeWalk):
             return True
         self.tally.fail(path, _own_file(self.destination_path(path)))
         return False
+
+    def find_refusal(self, folder: Folder, path: str, destination: FileStatus | None) -> StepError | None:
+        if folder.destination is None:
+            return None
+        place = self.destination_path(path)
+        try:
+            opened = self._folders_open.enter(self.destination_path(folder.path))
+            try:
+                if destination is not None and not self.copy.atomic:
+                    require_in_place(place, destination, opened.fd)
+                elif (refusal := find_write_refusal(opened.fd)) is not None:
+                    raise explain_os_error(refusal, "cannot create", place)
+            finally:
+                self._folders_open.leave(opened)
+        except StepError as error:
+            return error
+        return None
 
     def is_protected(self, path: str, *, is_folder: bool) -> bool:
         is_own = bool(self._own_files) and fold(path) in self._own_files

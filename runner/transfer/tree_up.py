@@ -12,6 +12,7 @@ from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttribu
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.local_files import explain_os_error, to_status
+from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
 
@@ -70,18 +71,21 @@ class TreeUp(TreeWalk):
 
     def _claim_root(self) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
-        remote = self.around.remote
+        remote, path = self.around.remote, self.destination_root
         if self.copy.create_parents and not self.around.is_check:
-            return remote.claim_folder(self.destination_root)
-        destination = remote.status(self.destination_root)
-        if destination is None and not self.around.is_check:
-            if remote.status(os.path.dirname(self.destination_root) or ".") is None:
-                raise FileRefused(
-                    f"the folder above {self.destination_root!r} does not exist {self.where}",
-                    hint="'create_parents: true' makes it.",
-                )
-            remote.create_folder(self.destination_root)
+            with explained_by(self._require_place):
+                return remote.claim_folder(path)
+        destination = remote.status(path)
+        if destination is None:
+            self._require_place()
+            if not self.around.is_check:
+                remote.create_folder(path)
         return destination
+
+    def _require_place(self) -> None:
+        """Raise `FileRefused` unless the destination can be made."""
+        require_no_dangling_link(self.destination_root, self.around)
+        require_remote_folder(self.destination_root, self.around, is_made=self.copy.create_parents)
 
     def enter(self, folder: Folder) -> None:
         if folder.destination is None:

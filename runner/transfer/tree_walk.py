@@ -16,6 +16,7 @@ from runner.transfer.batch import Outcome, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.filters import Filter
+from runner.transfer.requirements import foretell_folder
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import TreeNames
 from runner.transfer.tree_changes import TreeChanges
@@ -136,6 +137,10 @@ class TreeWalk(ABC):
     def may_be_written(self, path: str, destination: FileStatus | None) -> bool:
         """Whether a path of the destination, at which that is now, may be written to; fails for it if not."""
         return True
+
+    def find_refusal(self, folder: Folder, path: str, destination: FileStatus | None) -> StepError | None:
+        """With --check: why a file could not be written to a path of the destination, at which that is now."""
+        return None
 
     @abstractmethod
     def begin_copy(self, file: Pending) -> None:
@@ -282,6 +287,7 @@ class TreeWalk(ABC):
             self._enlist(here)
             self.tally.folders_changed += 1
             self.changes.tell_folder("mkdir", here.path)
+            foretell_folder(self.destination_path(here.path), self.around, is_local=not self.is_upload)
             if here.parent is not None:
                 here.parent.is_touched = True
             here = here.parent
@@ -473,7 +479,10 @@ class TreeWalk(ABC):
 
     def _copy_now(self, folder: Folder, path: str, source: FileStatus, destination: FileStatus | None) -> None:
         backup = self.backup_path(folder, path, destination)
-        if self.around.is_check:
+        refusal = self.find_refusal(folder, path, destination) if self.around.is_check else None
+        if refusal is not None:
+            self.tally.fail(path, refusal)
+        elif self.around.is_check:
             self.tally.files_changed += 1
             self.tally.keep(backup)
         elif source.size_bytes is None or source.size_bytes >= RESUME_FROM_BYTES:
