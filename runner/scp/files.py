@@ -85,7 +85,8 @@ class ScpFiles:
         except Refusal as refusal:
             text = refusal.text.lower()
             if "no such file" in text or "not found" in text:
-                return None
+                is_link = not follow and self._shell.exists and self._shell.is_link(path)
+                return FileStatus(False, False, None, None, None, True) if is_link else None
             if "not a regular file" in text or "is a directory" in text:
                 return FileStatus(True, False, None, None, None)
             raise StatusRefused(refusal.text) from refusal

@@ -102,6 +102,10 @@ class Shell:
         name = quote(path)
         self._do(f"test ! -e {name} || chmod {permissions:04o} {name}", "cannot set the permissions of", path)
 
+    def is_link(self, path: str) -> bool:
+        """Whether a symbolic link is at a path, wherever it leads."""
+        return self._run(f"test -L {quote(path)}".encode("utf-8", "surrogateescape"))[0] == 0
+
     def create_folder(self, path: str) -> None:
         """Create a folder and those above it. Raises `StepError`."""
         self._do(f"mkdir -p -- {quote(path)}", "cannot create the folder", path)

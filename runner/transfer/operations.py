@@ -18,7 +18,13 @@ from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.removal import remove_path
-from runner.transfer.requirements import explained_by, foretell_folder, require_no_dangling_link, require_remote_folder
+from runner.transfer.requirements import (
+    explained_by,
+    foretell_folder,
+    require_no_dangling_link,
+    require_outside,
+    require_remote_folder,
+)
 
 
 def operate(mode: Operation, around: Surroundings) -> Output:
@@ -54,6 +60,8 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
         require_remote_folder(mode.destination, around, is_made=False, hint=hint)
     else:
         _require_replaceable(mode, source, destination, around)
+    if source.is_directory:
+        require_outside(mode.source, mode.destination, around)
     around.tell(Change("rename", mode.source, f"→ {mode.destination}"))
     if around.is_check:
         if source.is_directory:

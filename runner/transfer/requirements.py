@@ -102,6 +102,21 @@ def require_no_dangling_link(path: str, context: Context) -> None:
     )
 
 
+def require_outside(source: str, destination: str, context: Context) -> None:
+    """Raise `FileRefused` if a directory of the server would be moved into itself, by way of a link."""
+    try:
+        inner = context.remote.real_path(posixpath.dirname(destination) or ".")
+        outer = context.remote.real_path(source)
+    except FileError:
+        # The rename itself will be refused if anything is wrong with them.
+        return
+    if f"{inner}/".startswith(f"{outer}/"):
+        raise FileRefused(
+            f"{destination!r} on {context.peer} lies inside of {source!r}, which cannot be moved into itself",
+            hint=f"The directory above it is {inner!r}. Give another path.",
+        )
+
+
 def require_backup(copy: CopyFile, context: Context) -> None:
     """Raise `ServerLacksFeature` if what an upload replaces is to be kept, and the server cannot do that."""
     if copy.backup and not context.remote.can_rename:
