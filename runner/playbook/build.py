@@ -186,7 +186,8 @@ class _Builder:
     def _files_read(self) -> Iterator[str]:
         """The local files that have a say in what the play does."""
         yield from (self._path, *self._templates.files_read)
-        yield from (path for path in self._ssh_configs if path is not None)
+        # Without a path it is the user's own.
+        yield from (os.path.expanduser(path or "~/.ssh/config") for path in self._ssh_configs)
         if self._password_file is not None:
             yield self._password_file
 

@@ -334,9 +334,20 @@ def test_another_playbook_of_the_same_command_line_knows_them_too(site: Site) ->
     first, second = site.runner.folder / "a.yaml", site.runner.folder / "b.yaml"
     first.write_text(json.dumps(site.steps(tree_mode(site.source, site.copy))))
     second.write_text(json.dumps(site.steps(upload("copy/ack.txt", site.remote / "stolen"))))
-    outcome = site.runner("play", str(first), str(second))
+    outcome = site.runner("play", str(first), str(second), "--json", str(site.runner.folder / "report.json"))
     assert outcome.exit_code == 2, outcome.output
     assert "copy/ack.txt" in outcome.output and "a.yaml:1:2" in outcome.output
+    assert not (site.remote / "stolen").exists()
+
+
+def test_a_workdir_behind_a_received_link_is_no_way_around(fast_site: Site) -> None:
+    site = fast_site
+    make_inside(site)
+    assert site.fetch().exit_code == 0
+    workdir = ("--workdir", str(site.copy / "out"))
+    outcome = site.fetch(upload("key", site.remote / "stolen"), arguments=workdir)
+    assert outcome.statuses == ["ok", "failed"], outcome.output
+    assert "leads through the symbolic link" in outcome.report["steps"][1]["error"]["message"]
     assert not (site.remote / "stolen").exists()
 
 
