@@ -170,12 +170,12 @@ class TreeDown(TreeWalk):
             self.made(folder, None)
 
     def may_be_written(self, path: str, destination: FileStatus | None) -> bool:
+        if self._own_files and fold(path) in self._own_files:
+            self.tally.fail(path, _own_file(self.destination_path(path)))
+            return False
         if destination is not None and destination.is_link:
             self._coming[path] = None
-        if not self._own_files or fold(path) not in self._own_files:
-            return True
-        self.tally.fail(path, _own_file(self.destination_path(path)))
-        return False
+        return True
 
     def find_refusal(self, folder: Folder, path: str, destination: FileStatus | None) -> StepError | None:
         if folder.destination is None:
@@ -224,9 +224,13 @@ class TreeDown(TreeWalk):
         links, self._links = sorted(self._links, key=lambda link: link[1]), []
         self._coming |= {path: target for _, path, target, found in links if found is not None and found.is_link}
         for folder, path, target, destination in links:
+            self.around.cancellation.check()
             through = find_way_out(self._root.fd, path, target, self._coming) if self._root is not None else None
             if through is None:
-                self._settle_link(folder, path, target, destination)
+                try:
+                    self._settle_link(folder, path, target, destination)
+                except StepError as error:
+                    self.tally.fail(path, error)
             else:
                 what = f"its target {show_target(target)} leads through {through!r}"
                 self._leave_out_link(path, f"{what}, a link out of the tree that was there before")
