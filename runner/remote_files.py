@@ -252,6 +252,24 @@ class RemoteFiles(Protocol):
     """One server's files. Every method raises a `StepError` that names the path, or `Interrupted`."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether more can be asked, as far as is known: the server has not closed the session."""
+        ...
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether since `begin_step` the server has answered nothing, and has been asked for nothing that changes it."""
+        ...
+
+    def begin_step(self) -> None:
+        """The first request of another step follows, on a session that has been idle."""
+        ...
+
+    def close(self) -> None:
+        """Close what these files hold open on the connection; never raises."""
+        ...
+
+    @property
     def can_rename(self) -> bool:
         """Whether a file can be published by renaming it."""
         ...

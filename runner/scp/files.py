@@ -36,10 +36,12 @@ from runner.remote_files import (
 )
 from runner.scp.protocol import Header, Refusal, ask_for_file, ask_for_header, receive_file, send_file
 from runner.shell.shell import Shell, StartCommand, quote
-from runner.shell.stream import Stream
+from runner.shell.stream import CommandChannel, Stream
 
 PRIVATE_MODE = 0o600
 DEFAULT_MODE = 0o644
+# Begins what only reads.
+_LOOKING = b"scp -p -f "
 
 
 class ScpFiles:
@@ -48,7 +50,30 @@ class ScpFiles:
     def __init__(self, start_command: StartCommand, peer: str) -> None:
         self._start_command = start_command
         self._peer = peer
-        self._shell = Shell(start_command, peer)
+        self._shell = Shell(self._start, peer)
+        # Since a step began on a connection that had been idle; None where that does not matter.
+        self._command_count: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        # Each command has a channel of its own.
+        return True
+
+    @property
+    def is_untouched(self) -> bool:
+        # The first one only looks, and the second is not begun before it has been answered.
+        return self._command_count is not None and self._command_count <= 1
+
+    def begin_step(self) -> None:
+        self._command_count = 0
+
+    def close(self) -> None:
+        pass
+
+    def _start(self, command: bytes, prepare: Callable[[CommandChannel], None]) -> CommandChannel:
+        if self._command_count is not None:
+            self._command_count += 1 if command.startswith(_LOOKING) else 2
+        return self._start_command(command, prepare)
 
     @property
     def can_rename(self) -> bool:
@@ -206,7 +231,7 @@ class ScpFiles:
         """A running `scp -p -t PATH` or `scp -p -f PATH` on the server."""
         command = f"scp -p {direction} {quote(path)}".encode("utf-8", "surrogateescape")
         streams: list[Stream] = []
-        channel = self._start_command(command, lambda channel: streams.append(Stream(channel)))
+        channel = self._start(command, lambda channel: streams.append(Stream(channel)))
         try:
             yield streams[0]
         finally:

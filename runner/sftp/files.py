@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from runner.errors import SourceMissing, StepError
+from runner.errors import ConnectionLost, SourceMissing, StepError
 from runner.remote_files import (
     Batch,
     Digest,
@@ -69,6 +69,22 @@ class SftpFiles:
         self._lanes: list[SftpSession] = []
 
     @property
+    def is_open(self) -> bool:
+        return self._session.is_open
+
+    @property
+    def is_untouched(self) -> bool:
+        return self._session.is_untouched
+
+    def begin_step(self) -> None:
+        self._session.is_untouched = True
+
+    def close(self) -> None:
+        for session in (self._session, *self._lanes):
+            session.close()
+        self._lanes = []
+
+    @property
     def can_rename(self) -> bool:
         return True
 
@@ -108,6 +124,9 @@ class SftpFiles:
         return self.create_folder(parent)
 
     def claim_folder(self, path: str) -> FileStatus | None:
+        if self._session.is_untouched:
+            # That the session was closed while it was idle must come out before anything is changed.
+            self.status(path)
         # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
         look = self._session.submit(Type.STAT, encode_path(path))
         made = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
@@ -418,9 +437,11 @@ class SftpFiles:
         try:
             # All are asked before the first answer is waited for: one round trip, not one for each.
             sessions = self._more_sessions(source.size_bytes)
-            openings = [ask_to_open(session, path, OpenFlag.WRITE, Attributes()) for session in sessions]
+            openings = [_ask_idle_to_open(session, path) for session in sessions]
             for session, opening in zip(sessions, openings, strict=True):
-                lanes.append(Lane(session, take(session, opening, Type.HANDLE, take_handle)))
+                further = _take_from_idle(session, opening)
+                if further is not None:
+                    lanes.append(Lane(session, further))
             write_whole(lanes, source, progress)
             closings = [lane.session.submit(Type.CLOSE, encode_string(lane.handle)) for lane in lanes[1:]]
             for lane, closing in zip(lanes[1:], closings, strict=True):
@@ -434,6 +455,8 @@ class SftpFiles:
         wanted = min(MAX_LANES - 1, int(self._session.round_trip_seconds / ROUND_TRIP_PER_LANE_SECONDS))
         if size_bytes < MANY_LANES_BYTES or wanted < 1 or self._open_session is None:
             return []
+        # The server may have closed some since they were used.
+        self._lanes = [session for session in self._lanes if session.is_open]
         missing = wanted - len(self._lanes)
         if missing > 0:
             # Each takes several round trips to open: they are opened side by side.
@@ -516,6 +539,24 @@ class SftpFiles:
 def ask_to_open(session: SftpSession, path: str, flags: int, attributes: Attributes) -> Reply:
     """Ask for a handle of a file, without waiting for it."""
     return session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
+
+
+def _ask_idle_to_open(session: SftpSession, path: str) -> Reply | None:
+    """Ask for a further handle of a file, on a channel that may have been closed while it was idle: None if it was."""
+    try:
+        return ask_to_open(session, path, OpenFlag.WRITE, Attributes())
+    except ConnectionLost:
+        return None
+
+
+def _take_from_idle(session: SftpSession, opening: Reply | None) -> bytes | None:
+    """The handle. None if the channel is closed: nothing has gone through it, and the others will do."""
+    try:
+        return None if opening is None else take(session, opening, Type.HANDLE, take_handle)
+    except ConnectionLost:
+        if session.channel.is_cut_off:
+            raise
+        return None
 
 
 def take(session: SftpSession, reply: Reply, kind: int, take_out: Callable[[Reader], T]) -> T:
