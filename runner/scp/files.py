@@ -124,16 +124,20 @@ class ScpFiles:
     def remove_folders(self, folders: list[str]) -> None:
         pass
 
-    def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_new(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         self._send(path, source, PRIVATE_MODE, wanted.modified_at_seconds, progress)
         if wanted.permissions not in (None, PRIVATE_MODE):
             self.set_attributes(path, wanted)
-        return Written(size_bytes=None)
+        return Written(None, is_synced=self._sync(path) if is_durable else None)
 
     def real_path(self, path: str) -> str:
         raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
 
-    def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_on(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         raise ServerLacksFeature(
             "SCP cannot go on with a file", hint="Set 'resume: false' or use connector_type: SFTP."
         )
@@ -141,13 +145,15 @@ class ScpFiles:
     def names_in(self, folder: str) -> Iterator[str]:
         raise ServerLacksFeature("SCP cannot list a folder", hint="Use connector_type: SFTP.")
 
-    def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_in_place(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
         if wanted.permissions is not None and self._shell.exists:
             # scp leaves the permissions of the file that it writes over as they are until the end.
             self._shell.close_off(path, wanted.permissions)
         self._send(path, source, mode, wanted.modified_at_seconds, progress)
-        return Written(size_bytes=None)
+        return Written(None, is_synced=self._sync(path) if is_durable else None)
 
     def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
         try:
@@ -198,6 +204,12 @@ class ScpFiles:
             return Published(True)
         is_kept = self._shell.replace_keeping(temporary, path, backup)
         return Published(True, backup if is_kept else None)
+
+    def sync_folder(self, folder: str) -> bool:
+        return self._sync(folder or ".")
+
+    def _sync(self, path: str) -> bool:
+        return self._shell.exists and self._shell.sync(path)
 
     def rename(self, source: str, destination: str) -> None:
         raise ServerLacksFeature("SCP renames nothing", hint="Use connector_type: SFTP.")

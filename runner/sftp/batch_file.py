@@ -33,6 +33,10 @@ class Engine(Protocol):
         """The file waits until it is released."""
         ...
 
+    def run_aside(self, work: Callable[[], None], then: Callable[[StepError | None], None]) -> None:
+        """Have something done that waits for the disk, and the file go on behind it; the network does not wait."""
+        ...
+
     def part(self, file: BatchFile) -> None:
         """The file has sent its last request, if that goes well."""
         ...

@@ -199,6 +199,10 @@ class Channel:
         if self._window.is_low:
             self._replenish_window()
 
+    def note_progress(self) -> None:
+        """Something other than the server is waited for just now: its silence does not count."""
+        self._last_progress = time.monotonic()
+
     def wake(self) -> None:
         """Have whoever stands in `wait_until` look again."""
         with self._arrival:

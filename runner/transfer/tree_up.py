@@ -14,6 +14,7 @@ from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
 # Until it has its own, a folder is its owner's alone.
@@ -207,6 +208,13 @@ class TreeUp(TreeWalk):
                 wanted,
             )
         )
+
+    def sync_folder(self, path: str, *, is_above: bool) -> None:
+        def synced(errand: Errand, error: StepError | None) -> None:
+            if error is not None and not is_above:
+                self.tally.warn(FOLDER_NOT_SYNCED)
+
+        self.batch.run(Errand("sync folder", path, synced))
 
     def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
         self.batch.list(_ExtraListing(self, path, see))
