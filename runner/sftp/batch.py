@@ -228,7 +228,10 @@ class SftpBatch:
             self._failure = self._failure or error
         with self._lock:
             self._aside_count -= 1
-            then(failure)
+            try:
+                then(failure)
+            except Exception as error:
+                self._failure = self._failure or error
         self._after_replies()
 
     def hold(self, file: BatchFile) -> None:

@@ -8,6 +8,7 @@ import posixpath
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from runner.errors import ConnectionLost, SourceMissing, StepError
@@ -133,7 +134,10 @@ class SftpFiles:
     def claim_folder(self, path: str) -> FileStatus | None:
         if self._session.is_untouched:
             # That the session was closed while it was idle must come out before anything is changed.
-            self.status(path)
+            with suppress(StatusRefused):
+                found = self.status(path)
+                if found is not None:
+                    return found
         # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
         look = self._session.submit(Type.STAT, encode_path(path))
         made = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
