@@ -6,7 +6,7 @@ waits until all of that is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from runner.errors import StepError
