@@ -152,6 +152,7 @@ class CopyFile:
     resume: bool = True
     create_parents: bool = True
     backup: bool = False
+    durable: bool = False
 
     @property
     def subject(self) -> str:

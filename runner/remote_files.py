@@ -48,11 +48,13 @@ class Written(NamedTuple):
     """A file written whole, every byte acknowledged.
 
     `size_bytes` is what the server says is there now, None if it does not tell. `refused_attributes` says in words
-    which wanted attributes it did not take, empty if it took all.
+    which wanted attributes it did not take, empty if it took all. `is_synced` says whether it is on the server's disk, and
+    not only in its memory; None if nobody has asked for that.
     """
 
     size_bytes: int | None
     refused_attributes: str = ""
+    is_synced: bool | None = None
 
 
 class Published(NamedTuple):
@@ -96,6 +98,8 @@ class Sending(Protocol):
     destination: str
     is_new: bool
     is_held: bool
+    # Whether it shall be synced to disk before it is published, where the server can do that.
+    is_durable: bool
     # The name that the old file shall be kept under.
     backup: str | None
 
@@ -129,6 +133,8 @@ class Fetching(Protocol):
 
     source: str
     size_bytes: int
+    # Whether `publish` syncs the file to disk. Then it is called in a thread of its own, so that nothing waits for the disk.
+    is_durable: bool
 
     def open(self) -> int:
         """The descriptor of a new local file to write to. Raises a `StepError`."""
@@ -175,6 +181,7 @@ ErrandKind = Literal[
     "resolve",
     "look",
     "look closely",
+    "sync folder",
 ]
 
 
@@ -252,6 +259,24 @@ class RemoteFiles(Protocol):
     """One server's files. Every method raises a `StepError` that names the path, or `Interrupted`."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether more can be asked, as far as is known: the server has not closed the session."""
+        ...
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether since `begin_step` the server has answered nothing, and has been asked for nothing that changes it."""
+        ...
+
+    def begin_step(self) -> None:
+        """The first request of another step follows, on a session that has been idle."""
+        ...
+
+    def close(self) -> None:
+        """Close what these files hold open on the connection; never raises."""
+        ...
+
+    @property
     def can_rename(self) -> bool:
         """Whether a file can be published by renaming it."""
         ...
@@ -320,15 +345,24 @@ class RemoteFiles(Protocol):
         """A path with all links resolved."""
         ...
 
-    def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
-        """Create `path`, which must not exist, readable by its owner alone; write the source to it; then set attributes."""
+    def write_new(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
+        """Create `path`, which must not exist, readable by its owner alone; write the source to it; then set attributes.
+
+        With `is_durable`, and where the server can, the file is synced to disk: the result tells.
+        """
         ...
 
-    def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_on(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         """Write the source from its offset on to `path`, which is there already; then set attributes."""
         ...
 
-    def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_in_place(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         """Write the source over what is at `path`, or create it."""
         ...
 
@@ -357,6 +391,10 @@ class RemoteFiles(Protocol):
 
         If it fails, the old file is where it was, or the error says where it is.
         """
+        ...
+
+    def sync_folder(self, folder: str) -> bool:
+        """Sync a folder to disk, and so the names that were given in it. False where the server does not do that."""
         ...
 
     def rename(self, source: str, destination: str) -> None:

@@ -116,6 +116,9 @@ class CopyResult:
     verified: Verified | None = None
     sha256: str | None = None
     atomic: bool | None = None
+    # Whether what was copied was synced to disk before it was published. Told only where the step asks for it.
+    asks_durable: bool = False
+    durable: bool | None = None
     skipped: bool = False
     # Of a folder: what else was made, changed or removed.
     folders_changed: int = 0
@@ -141,7 +144,7 @@ class CopyResult:
 
     def facts(self) -> dict[str, Any]:
         """The connector's output."""
-        return {
+        facts = {
             "source": self.source,
             "destination": self.destination,
             "size_bytes": self.size_bytes,
@@ -160,6 +163,7 @@ class CopyResult:
             "backups_total": self.backups_total,
             "warnings": list(self.warnings),
         }
+        return {**facts, "durable": self.durable} if self.asks_durable else facts
 
 
 class StepFailure(NamedTuple):

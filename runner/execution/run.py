@@ -23,6 +23,7 @@ from runner.events import (
 )
 from runner.execution.sessions import Sessions
 from runner.plan import Play, PlayOptions, Step
+from runner.remote_files import RemoteFiles
 from runner.results import Change, Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
 from runner.transfer.ledger import Ledger
 
@@ -65,21 +66,25 @@ def run_play(
         jump_host = "" if connection.endpoint is step.endpoint else connection.name
         observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings, jump_host))
 
-    sessions = Sessions(cancellation, tell_connected)
+    sessions = Sessions(cancellation, tell_connected, play.steps)
     results: list[StepResult] = []
     failed_hosts: dict[str, str] = {}
     interruption: Interrupted | None = None
     observer(PlayStarted(play, options.is_check))
     try:
-        for step in play.steps:
+        for position, step in enumerate(play.steps):
             reason = "the play was interrupted" if interruption else failed_hosts.get(step.host_label, "")
             if reason:
                 result = _skipped(step, reason)
             else:
                 observer(StepStarted(step))
                 result, interruption = _run_step(step, sessions, options, observer, cancellation, ledger)
+                sessions.finish(step)
                 if result.failure is not None:
                     failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"
+                    for other in play.steps[position + 1 :]:
+                        if other.host_label == step.host_label:
+                            sessions.finish(other)
             results.append(result)
             observer(StepFinished(result))
     finally:
@@ -129,6 +134,12 @@ def _run_step(
         cancellation.check()
         observer(TransferProgress(step, done_bytes, total_bytes))
 
+    def work(remote: RemoteFiles) -> Output:
+        # Loaded while the login waited for the server.
+        from runner.execution.modes import carry_out
+
+        return carry_out(step, remote, options, report, tell_change, cancellation, ledger)
+
     try:
         while True:
             attempts += 1
@@ -136,10 +147,7 @@ def _run_step(
             try:
                 with cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
                     cancellation.check()
-                    remote = sessions.open(step)
-                    from runner.execution.modes import carry_out
-
-                    output = carry_out(step, remote, options, report, tell_change, cancellation, ledger)
+                    output = sessions.use(step, work)
                 status = _status_of(output)
                 break
             except StepError as error:

@@ -1,16 +1,23 @@
-"""Opens what a step needs on its host, once, and closes everything in the end."""
+"""Opens what a step needs on its host, once, and closes it when the last step there is done.
+
+What a server closed while other hosts were served is replaced, and no step is the worse for it: see `Sessions.use`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from runner.cancellation import Cancellation, Deadline
+from runner.errors import ServerLacksFeature, StepTimedOut, UnreachableError
 from runner.plan import CopyDirectory, Endpoint, Step
 from runner.remote_files import RemoteFiles
+from runner.ssh.dial import WorkingAddresses
 from runner.ssh.jump_hosts import open_hops
 from runner.ssh.loading import wait_until_loaded
 from runner.ssh.opening import open_connection
@@ -21,6 +28,11 @@ if TYPE_CHECKING:
 # None of these is needed before the login is over.
 NEEDED_NEXT = ("runner.execution.protocols", "runner.execution.modes")
 NEEDED_FOR_TREES = ("runner.transfer.tree", "runner.sftp.batch")
+
+# How long the play waits in the end for connections that are still being closed.
+CLOSING_SECONDS = 2.0
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -34,6 +46,13 @@ class _Session:
     limit: Callable[[], AbstractContextManager[None]] = nullcontext
     files: dict[tuple[str, int, int], RemoteFiles] = field(default_factory=dict)
 
+    def close(self) -> None:
+        """Close the connection first, so that nothing is said on a line that may hang; never raises."""
+        self.connection.close()
+        for files in self.files.values():
+            files.close()
+        self.files.clear()
+
 
 class Sessions:
     """All connections of a play. Steps with equal endpoints share one; a dead one is replaced.
@@ -41,10 +60,42 @@ class Sessions:
     Connections to jump hosts are not shared: each belongs to the connection that goes through it.
     """
 
-    def __init__(self, cancellation: Cancellation, tell_connected: Callable[[Step, Connection], None]) -> None:
+    def __init__(
+        self,
+        cancellation: Cancellation,
+        tell_connected: Callable[[Step, Connection], None],
+        steps: Iterable[Step] = (),
+    ) -> None:
+        """`steps` are all that will run: each is reported with `finish`, and its connection closed with the last one."""
         self._cancellation = cancellation
         self._tell_connected = tell_connected
         self._sessions: dict[Endpoint, _Session] = {}
+        self._steps_to_come = Counter(step.endpoint for step in steps)
+        self._working = WorkingAddresses()
+        self._closing: list[threading.Thread] = []
+
+    def use(self, step: Step, work: Callable[[RemoteFiles], T]) -> T:
+        """What `work` makes of the files of the step's host. Raises what it raises, and what `open` raises.
+
+        A connection that has been idle may have been closed by the server, or by something on the way; often that comes out
+        only with the first request. Where nothing has been answered yet, and nothing can have been changed, `work` begins
+        once more, on a fresh connection.
+        """
+        session = self._find_kept(step.endpoint)
+        if session is not None:
+            remote: RemoteFiles | None = None
+            try:
+                remote = self._open_files(session, step, Deadline.after(step.connect_timeout_seconds))
+                remote.begin_step()
+                return work(remote)
+            except StepTimedOut:
+                raise
+            except (UnreachableError, ServerLacksFeature) as error:
+                # What one connection has granted once, a fresh one grants again, whatever the old one still holds.
+                is_untouched = remote is None or (isinstance(error, UnreachableError) and remote.is_untouched)
+                if not is_untouched:
+                    raise
+        return work(self._open_files(*self._connect(step)))
 
     def open(self, step: Step) -> RemoteFiles:
         """The files of the step's host, over the step's protocol.
@@ -52,36 +103,73 @@ class Sessions:
         Everything up to a session that answers happens within the step's `connect_timeout`, which begins when the last
         jump host has let us in. Raises a `StepError`.
         """
+        session = self._find_kept(step.endpoint)
+        if session is not None:
+            return self._open_files(session, step, Deadline.after(step.connect_timeout_seconds))
+        return self._open_files(*self._connect(step))
+
+    def _find_kept(self, endpoint: Endpoint) -> _Session | None:
+        """The session of an earlier step, unless its connection is known to have ended."""
+        session = self._sessions.get(endpoint)
+        return session if session is not None and session.connection.is_alive else None
+
+    def _connect(self, step: Step) -> tuple[_Session, Step, Deadline]:
+        """A fresh connection, in the place of what may be left of an old one."""
+        self.drop(step.endpoint)
+        tell = partial(self._tell_connected, step)
+        last_hop = open_hops(step.endpoint.proxy_jump, self._cancellation, tell, self._working)
         deadline = Deadline.after(step.connect_timeout_seconds)
-        session = self._sessions.get(step.endpoint)
-        if session is None or not session.connection.is_alive:
-            self.drop(step.endpoint)
-            last_hop = open_hops(step.endpoint.proxy_jump, self._cancellation, partial(self._tell_connected, step))
-            deadline = Deadline.after(step.connect_timeout_seconds)
-            needed = NEEDED_NEXT + (NEEDED_FOR_TREES if isinstance(step.mode, CopyDirectory) else ())
-            connection = open_connection(step.endpoint, deadline, self._cancellation, last_hop, needed_next=needed)
-            session = _Session(connection)
-            self._sessions[step.endpoint] = session
-            self._tell_connected(step, session.connection)
+        needed = NEEDED_NEXT + (NEEDED_FOR_TREES if isinstance(step.mode, CopyDirectory) else ())
+        connection = open_connection(
+            step.endpoint, deadline, self._cancellation, last_hop, needed_next=needed, working=self._working
+        )
+        session = self._sessions[step.endpoint] = _Session(connection)
+        self._tell_connected(step, connection)
+        return session, step, deadline
+
+    def _open_files(self, session: _Session, step: Step, deadline: Deadline) -> RemoteFiles:
+        """The files over the step's protocol: those of an earlier step, unless the server has closed their channel."""
         session.limit = self._cancellation.lend_limit()
         session.connection.end_with(self._cancellation.make_alarm())
         key = (step.connector_type, step.stall_timeout_seconds, step.transfers)
-        if key not in session.files:
+        found = session.files.get(key)
+        if found is not None and not found.is_open:
+            session.files.pop(key).close()
+            found = None
+        if found is None:
             from runner.execution.protocols import open_files
 
-            session.files[key] = open_files(
+            found = session.files[key] = open_files(
                 step, session.connection, deadline, self._cancellation, lambda: session.limit()
             )
-        return session.files[key]
+        return found
+
+    def finish(self, step: Step) -> None:
+        """A step is done with, or will not run. Behind the last one of an endpoint its connection is closed.
+
+        Nobody waits for that: the next host's step begins meanwhile.
+        """
+        self._steps_to_come[step.endpoint] -= 1
+        if self._steps_to_come[step.endpoint] > 0:
+            return
+        session = self._sessions.pop(step.endpoint, None)
+        if session is not None:
+            self._closing = [thread for thread in self._closing if thread.is_alive()]
+            thread = threading.Thread(target=session.close, name="close connection", daemon=True)
+            thread.start()
+            self._closing.append(thread)
 
     def drop(self, endpoint: Endpoint) -> None:
         """Close the connection to an endpoint: whatever state it was in, the next step starts afresh."""
         session = self._sessions.pop(endpoint, None)
         if session is not None:
-            session.connection.close()
+            session.close()
 
     def close(self) -> None:
         """Close every connection, when nothing is being loaded for it any more; never raises."""
         wait_until_loaded()
         for endpoint in list(self._sessions):
             self.drop(endpoint)
+        end = Deadline.after(CLOSING_SECONDS)
+        for thread in self._closing:
+            thread.join(end.remaining_seconds)

@@ -30,7 +30,7 @@ _COPIES: dict[str, type[Copy]] = {
 }
 _LIST_OPTIONS = ("include", "exclude")
 _PLAIN_OPTIONS = (
-    *("compare", "if_exists", "verify", "atomic", "resume", "create_parents", "backup"),
+    *("compare", "if_exists", "verify", "atomic", "resume", "create_parents", "backup", "durable"),
     *("links", "delete", "max_delete"),
     *("recursive", "missing_ok", "overwrite", "parents"),
 )

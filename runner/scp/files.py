@@ -36,10 +36,12 @@ from runner.remote_files import (
 )
 from runner.scp.protocol import Header, Refusal, ask_for_file, ask_for_header, receive_file, send_file
 from runner.shell.shell import Shell, StartCommand, quote
-from runner.shell.stream import Stream
+from runner.shell.stream import CommandChannel, Stream
 
 PRIVATE_MODE = 0o600
 DEFAULT_MODE = 0o644
+# Begins what only reads.
+_LOOKING = b"scp -p -f "
 
 
 class ScpFiles:
@@ -48,7 +50,30 @@ class ScpFiles:
     def __init__(self, start_command: StartCommand, peer: str) -> None:
         self._start_command = start_command
         self._peer = peer
-        self._shell = Shell(start_command, peer)
+        self._shell = Shell(self._start, peer)
+        # Since a step began on a connection that had been idle; None where that does not matter.
+        self._command_count: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        # Each command has a channel of its own.
+        return True
+
+    @property
+    def is_untouched(self) -> bool:
+        # The first one only looks, and the second is not begun before it has been answered.
+        return self._command_count is not None and self._command_count <= 1
+
+    def begin_step(self) -> None:
+        self._command_count = 0
+
+    def close(self) -> None:
+        pass
+
+    def _start(self, command: bytes, prepare: Callable[[CommandChannel], None]) -> CommandChannel:
+        if self._command_count is not None:
+            self._command_count += 1 if command.startswith(_LOOKING) else 2
+        return self._start_command(command, prepare)
 
     @property
     def can_rename(self) -> bool:
@@ -108,16 +133,20 @@ class ScpFiles:
     def remove_folders(self, folders: list[str]) -> None:
         pass
 
-    def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_new(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         self._send(path, source, PRIVATE_MODE, wanted.modified_at_seconds, progress)
         if wanted.permissions not in (None, PRIVATE_MODE):
             self.set_attributes(path, wanted)
-        return Written(size_bytes=None)
+        return Written(None, is_synced=self._sync(path) if is_durable else None)
 
     def real_path(self, path: str) -> str:
         raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
 
-    def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_on(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         raise ServerLacksFeature(
             "SCP cannot go on with a file", hint="Set 'resume: false' or use connector_type: SFTP."
         )
@@ -125,13 +154,15 @@ class ScpFiles:
     def names_in(self, folder: str) -> Iterator[str]:
         raise ServerLacksFeature("SCP cannot list a folder", hint="Use connector_type: SFTP.")
 
-    def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_in_place(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
         if wanted.permissions is not None and self._shell.exists:
             # scp leaves the permissions of the file that it writes over as they are until the end.
             self._shell.close_off(path, wanted.permissions)
         self._send(path, source, mode, wanted.modified_at_seconds, progress)
-        return Written(size_bytes=None)
+        return Written(None, is_synced=self._sync(path) if is_durable else None)
 
     def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
         try:
@@ -193,6 +224,12 @@ class ScpFiles:
         is_kept = self._shell.replace_keeping(temporary, path, backup)
         return Published(True, backup if is_kept else None)
 
+    def sync_folder(self, folder: str) -> bool:
+        return self._sync(folder or ".")
+
+    def _sync(self, path: str) -> bool:
+        return self._shell.exists and self._shell.sync(path)
+
     def rename(self, source: str, destination: str) -> None:
         raise ServerLacksFeature("SCP renames nothing", hint="Use connector_type: SFTP.")
 
@@ -225,7 +262,7 @@ class ScpFiles:
         """A running `scp -p -t PATH` or `scp -p -f PATH` on the server."""
         command = f"scp -p {direction} {quote(path)}".encode("utf-8", "surrogateescape")
         streams: list[Stream] = []
-        channel = self._start_command(command, lambda channel: streams.append(Stream(channel)))
+        channel = self._start(command, lambda channel: streams.append(Stream(channel)))
         try:
             yield streams[0]
         finally:

@@ -11,6 +11,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from runner.errors import StepError
 from runner.remote_files import Errand, Fetching, Listing, Sending
@@ -18,6 +19,7 @@ from runner.sftp.batch_download import Download
 from runner.sftp.batch_errand import SingleRequest
 from runner.sftp.batch_file import BatchFile
 from runner.sftp.batch_listing import FolderListing
+from runner.sftp.batch_sync import FolderSync
 from runner.sftp.batch_upload import Upload
 from runner.sftp.refusals import explain_refusal
 from runner.sftp.session import Refusal, SftpSession, TakeAnswer
@@ -27,6 +29,8 @@ MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024
 GATHERED_BYTES = 256 * 1024
 # How many files may wait for their turn, so that whoever finds them is not held up, nor runs far ahead.
 MAX_QUEUED_FILES = 1024
+# How many local files are synced side by side: a journal takes what comes at the same time in one go.
+SYNCING_THREADS = 16
 
 _REQUEST_START = struct.Struct(">IBI").pack
 
@@ -57,6 +61,8 @@ class SftpBatch:
         # What is told of its end may begin something new.
         self._is_handing_over = False
         self._failure: Exception | None = None
+        self._aside: ThreadPoolExecutor | None = None
+        self._aside_count = 0
         self.bytes_in_flight = 0
         self.done_bytes = 0
         session.channel.on_pause = self._after_replies
@@ -91,7 +97,7 @@ class SftpBatch:
         self._add(FolderListing(self, folder))
 
     def run(self, errand: Errand) -> None:
-        self._add(SingleRequest(self, errand))
+        self._add((FolderSync if errand.what == "sync folder" else SingleRequest)(self, errand))
 
     def complete(self) -> None:
         while self.wait() or self._active:
@@ -122,6 +128,9 @@ class SftpBatch:
             self._fill()
             self._wait_until(lambda: not (self._active or self._queue))
         finally:
+            # Nobody else may be at work on what is given up.
+            if self._aside is not None:
+                self._aside.shutdown(cancel_futures=True)
             for file in self._active:
                 file.forget()
             self._finished.clear()
@@ -143,6 +152,8 @@ class SftpBatch:
 
         def tick() -> None:
             self._hand_over()
+            if self._aside_count:
+                self.session.channel.note_progress()
             # While keys were exchanged nothing could be sent, and no reply may come that sets it going again.
             self._fill()
 
@@ -185,6 +196,8 @@ class SftpBatch:
             self._unsent, self._gathered = memoryview(b""), bytearray()
         self.session.channel.on_pause = None
         self.session.take_back()
+        if self._aside is not None:
+            self._aside.shutdown()
         if rest:
             self.session.channel.send(rest, is_rest=True)
 
@@ -198,6 +211,28 @@ class SftpBatch:
     def move(self, file: BatchFile) -> None:
         """A file has bytes to send or to ask for, in its turn."""
         self._moving.append(file)
+
+    def run_aside(self, work: Callable[[], None], then: Callable[[StepError | None], None]) -> None:
+        """Have something done that waits for the disk, in another thread, and then the file go on."""
+        self._aside = self._aside or ThreadPoolExecutor(SYNCING_THREADS, "sync")
+        self._aside_count += 1
+        self._aside.submit(self._do_aside, work, then)
+
+    def _do_aside(self, work: Callable[[], None], then: Callable[[StepError | None], None]) -> None:
+        failure: StepError | None = None
+        try:
+            work()
+        except StepError as error:
+            failure = error
+        except Exception as error:
+            self._failure = self._failure or error
+        with self._lock:
+            self._aside_count -= 1
+            try:
+                then(failure)
+            except Exception as error:
+                self._failure = self._failure or error
+        self._after_replies()
 
     def hold(self, file: BatchFile) -> None:
         """A file waits until it is released."""

@@ -53,10 +53,20 @@ class Download(BatchFile):
         try:
             if self.error is None:
                 self.job.prove(self._received, self._after)
-                self.job.publish()
+                if not self.job.is_durable:
+                    self.job.publish()
         except StepError as error:
             self.fail(error)
+        if self.error is None and self.job.is_durable:
+            self._engine.run_aside(self.job.publish, self._after_publishing)
+            yield
         self.job.discard()
+
+    def _after_publishing(self, error: StepError | None) -> None:
+        """What had to wait for the disk is done."""
+        if error is not None:
+            self.fail(error)
+        self.proceed()
 
     @property
     def _has_more(self) -> bool:

@@ -6,7 +6,7 @@ waits until all of that is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from runner.errors import StepError
@@ -31,6 +31,10 @@ class Engine(Protocol):
 
     def hold(self, file: BatchFile) -> None:
         """The file waits until it is released."""
+        ...
+
+    def run_aside(self, work: Callable[[], None], then: Callable[[StepError | None], None]) -> None:
+        """Have something done that waits for the disk, and the file go on behind it; the network does not wait."""
         ...
 
     def part(self, file: BatchFile) -> None:

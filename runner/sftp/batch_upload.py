@@ -13,8 +13,8 @@ from runner.remote_files import NOTHING_WANTED, Sending, Source, WantedAttribute
 from runner.sftp.attributes import encode_wanted
 from runner.sftp.batch_file import BatchFile, Engine, ignore
 from runner.sftp.batch_publish import Publication, ask_to_replace, publish, remove_temporary
-from runner.sftp.packets import POSIX_RENAME, Attributes, OpenFlag, Type, encode_path, size_of
-from runner.sftp.refusals import describe_refusal
+from runner.sftp.packets import FSYNC, POSIX_RENAME, Attributes, OpenFlag, Type, encode_path, encode_string, size_of
+from runner.sftp.refusals import describe_refusal, knows_no_sync
 
 PRIVATE_MODE = 0o600
 
@@ -22,6 +22,7 @@ _NEW_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUS
 _ANY_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE)
 _PRIVATE = Attributes(mode=PRIVATE_MODE).encode()
 _WRITE_START = struct.Struct(">QI").pack
+FSYNC_START = encode_string(FSYNC.encode())
 
 
 class Upload(BatchFile):
@@ -29,6 +30,7 @@ class Upload(BatchFile):
 
     __slots__ = (
         "_is_publishing",
+        "_is_synced",
         "_offset",
         "_refused",
         "_size",
@@ -49,6 +51,7 @@ class Upload(BatchFile):
         self._offset = 0
         self._size: int | None = None
         self._refused: list[str] = []
+        self._is_synced: bool | None = None
         self._is_publishing = self.is_written = False
 
     @property
@@ -162,8 +165,19 @@ class Upload(BatchFile):
         if self._wanted.permissions is not None or self._wanted.modified_at_seconds is not None:
             self.ask(Type.FSETSTAT, self._handle + encode_wanted(self._wanted), self._set)
         self.ask(Type.FSTAT, self._handle, self._looked)
+        if self.job.is_durable:
+            self._is_synced = FSYNC in self.session.extensions
+            if self._is_synced:
+                self.ask(Type.EXTENDED, FSYNC_START + self._handle, self._refuse_sync)
         # Servers with a quota or a write-behind cache report a lost write only at CLOSE.
         self.ask(Type.CLOSE, self._handle, self._refuse_close)
+
+    def _refuse_sync(self, kind: int, body: memoryview) -> None:
+        refusal = self.find_refusal(kind, body)
+        if refusal is not None:
+            self._is_synced = False
+            if not knows_no_sync(refusal):
+                self.fail(refusal, "cannot sync to disk")
 
     def _refuse_close(self, kind: int, body: memoryview) -> None:
         self.take_status("cannot finish", kind, body)
@@ -199,7 +213,7 @@ class Upload(BatchFile):
         """Decide whether what is written may be published."""
         if not self.has_failed:
             try:
-                self.job.prove(Written(self._size, refused))
+                self.job.prove(Written(self._size, refused, self._is_synced))
             except StepError as error:
                 self.fail(error)
             self.is_written = True

@@ -8,9 +8,10 @@ import posixpath
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
-from runner.errors import SourceMissing, StepError
+from runner.errors import ConnectionLost, SourceMissing, StepError
 from runner.remote_files import (
     Batch,
     Digest,
@@ -25,6 +26,7 @@ from runner.remote_files import (
 )
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.packets import (
+    FSYNC,
     HARDLINK,
     POSIX_RENAME,
     Attributes,
@@ -38,7 +40,13 @@ from runner.sftp.packets import (
     take_handle,
 )
 from runner.sftp.pipelines import InOrder, Lane, read_piece, read_whole, write_at, write_whole
-from runner.sftp.refusals import describe_refusal, explain_refusal, explain_renaming, rename_refused
+from runner.sftp.refusals import (
+    describe_refusal,
+    explain_refusal,
+    explain_renaming,
+    knows_no_sync,
+    rename_refused,
+)
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
 
@@ -67,6 +75,22 @@ class SftpFiles:
         self._shell = shell
         self._open_session = open_session
         self._lanes: list[SftpSession] = []
+
+    @property
+    def is_open(self) -> bool:
+        return self._session.is_open
+
+    @property
+    def is_untouched(self) -> bool:
+        return self._session.is_untouched
+
+    def begin_step(self) -> None:
+        self._session.is_untouched = True
+
+    def close(self) -> None:
+        for session in (self._session, *self._lanes):
+            session.close()
+        self._lanes = []
 
     @property
     def can_rename(self) -> bool:
@@ -116,6 +140,12 @@ class SftpFiles:
         return self.create_folder(parent)
 
     def claim_folder(self, path: str) -> FileStatus | None:
+        if self._session.is_untouched:
+            # That the session was closed while it was idle must come out before anything is changed.
+            with suppress(StatusRefused):
+                found = self.status(path)
+                if found is not None:
+                    return found
         # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
         look = self._session.submit(Type.STAT, encode_path(path))
         made = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
@@ -164,17 +194,23 @@ class SftpFiles:
                 # Somebody else has put something into it.
                 return
 
-    def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_new(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE
-        return self._write(path, flags, PRIVATE_MODE, source, wanted, progress)
+        return self._write(path, flags, PRIVATE_MODE, source, wanted, progress, is_durable)
 
-    def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
-        return self._write(path, OpenFlag.WRITE, None, source, wanted, progress)
+    def write_on(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
+        return self._write(path, OpenFlag.WRITE, None, source, wanted, progress, is_durable)
 
-    def write_in_place(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
+    def write_in_place(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
+    ) -> Written:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE
         mode = PRIVATE_MODE if wanted.permissions is None else wanted.permissions
-        return self._write(path, flags, mode, source, wanted, progress)
+        return self._write(path, flags, mode, source, wanted, progress, is_durable)
 
     def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
         try:
@@ -300,6 +336,20 @@ class SftpFiles:
         except StepError:
             error.add(f"The old file has a second name now, {name!r}")
 
+    def sync_folder(self, folder: str) -> bool:
+        # OpenSSH's server opens a folder like a file, and syncs what is behind any handle of OPEN.
+        try:
+            handle = self._open(folder or ".", OpenFlag.READ, Attributes())
+        except Refusal:
+            return False
+        syncing = self._ask_to_sync(handle)
+        closing = self._session.submit(Type.CLOSE, encode_string(handle))
+        try:
+            self._session.expect_status(closing)
+            return self._was_synced(syncing)
+        except Refusal as refusal:
+            raise explain_refusal(refusal, "cannot sync to disk", folder or ".", self._session) from refusal
+
     def rename(self, source: str, destination: str) -> None:
         try:
             self._session.call(Type.RENAME, encode_path(source), encode_path(destination))
@@ -362,6 +412,7 @@ class SftpFiles:
         source: Source,
         wanted: WantedAttributes,
         progress: Progress,
+        is_durable: bool,
     ) -> Written:
         try:
             handle = self._open(path, flags, Attributes(mode=mode))
@@ -371,16 +422,20 @@ class SftpFiles:
             self._close_off(handle, wanted)
         self._session.settle_limits()
         if source.size_bytes - source.offset <= self._session.write_bytes:
-            return self._write_at_once(path, handle, source, wanted, progress)
+            return self._write_at_once(path, handle, source, wanted, progress, is_durable)
+        doing = "cannot write to"
         try:
             self._write_on_lanes(path, handle, source, progress)
             setting = self._ask_to_set(handle, wanted)
             look = self._session.submit(Type.FSTAT, encode_string(handle))
+            syncing = self._ask_to_sync(handle) if is_durable else None
             refused = self._see_what_was_refused(Type.FSETSTAT, encode_string(handle), wanted, setting)
             written_bytes = self._size_in(look)
+            doing = "cannot sync to disk"
+            is_synced = self._was_synced(syncing) if is_durable else None
         except Refusal as refusal:
             self._close_quietly(handle)
-            raise explain_refusal(refusal, "cannot write to", path, self._session) from refusal
+            raise explain_refusal(refusal, doing, path, self._session) from refusal
         except BaseException:
             self._close_quietly(handle)
             raise
@@ -389,10 +444,16 @@ class SftpFiles:
             self._session.call(Type.CLOSE, encode_string(handle))
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot finish", path, self._session) from refusal
-        return Written(written_bytes, refused)
+        return Written(written_bytes, refused, is_synced)
 
     def _write_at_once(
-        self, path: str, handle: bytes, source: Source, wanted: WantedAttributes, progress: Progress
+        self,
+        path: str,
+        handle: bytes,
+        source: Source,
+        wanted: WantedAttributes,
+        progress: Progress,
+        is_durable: bool,
     ) -> Written:
         """What fits into one request, and everything that follows it, in one round trip."""
         try:
@@ -405,11 +466,14 @@ class SftpFiles:
         writing = self._session.submit(Type.WRITE, prefix, start, piece) if piece else None
         setting = self._ask_to_set(handle, wanted)
         look = self._session.submit(Type.FSTAT, prefix)
+        syncing = self._ask_to_sync(handle) if is_durable else None
         closing = self._session.submit(Type.CLOSE, prefix)
         try:
             doing = "cannot write to"
             if writing is not None:
                 self._session.expect_status(writing)
+            doing = "cannot sync to disk"
+            is_synced = self._was_synced(syncing) if is_durable else None
             # Servers with a quota or a write-behind cache tell of a lost write only here.
             doing = "cannot finish"
             self._session.expect_status(closing)
@@ -417,7 +481,25 @@ class SftpFiles:
             raise explain_refusal(refusal, doing, path, self._session) from refusal
         progress(source.size_bytes)
         refused = self._see_what_was_refused(Type.SETSTAT, encode_path(path), wanted, setting)
-        return Written(self._size_in(look), refused)
+        return Written(self._size_in(look), refused, is_synced)
+
+    def _ask_to_sync(self, handle: bytes) -> Reply | None:
+        """Ask for what is behind a handle to be put to disk, behind all that was asked for before. None if none can ask."""
+        if FSYNC not in self._session.extensions:
+            return None
+        return self._session.submit(Type.EXTENDED, encode_string(FSYNC.encode()), encode_string(handle))
+
+    def _was_synced(self, syncing: Reply | None) -> bool:
+        """Whether it is on the disk; False where the server cannot do that. Raises `Refusal` if the disk failed."""
+        if syncing is None:
+            return False
+        try:
+            self._session.expect_status(syncing)
+        except Refusal as refusal:
+            if knows_no_sync(refusal):
+                return False
+            raise
+        return True
 
     def _close_off(self, handle: bytes, wanted: WantedAttributes) -> None:
         """Before the first byte: the file that is written over may have been open to those who must not read the new one."""
@@ -435,9 +517,11 @@ class SftpFiles:
         try:
             # All are asked before the first answer is waited for: one round trip, not one for each.
             sessions = self._more_sessions(source.size_bytes)
-            openings = [ask_to_open(session, path, OpenFlag.WRITE, Attributes()) for session in sessions]
+            openings = [_ask_idle_to_open(session, path) for session in sessions]
             for session, opening in zip(sessions, openings, strict=True):
-                lanes.append(Lane(session, take(session, opening, Type.HANDLE, take_handle)))
+                further = _take_from_idle(session, opening)
+                if further is not None:
+                    lanes.append(Lane(session, further))
             write_whole(lanes, source, progress)
             closings = [lane.session.submit(Type.CLOSE, encode_string(lane.handle)) for lane in lanes[1:]]
             for lane, closing in zip(lanes[1:], closings, strict=True):
@@ -451,6 +535,8 @@ class SftpFiles:
         wanted = min(MAX_LANES - 1, int(self._session.round_trip_seconds / ROUND_TRIP_PER_LANE_SECONDS))
         if size_bytes < MANY_LANES_BYTES or wanted < 1 or self._open_session is None:
             return []
+        # The server may have closed some since they were used.
+        self._lanes = [session for session in self._lanes if session.is_open]
         missing = wanted - len(self._lanes)
         if missing > 0:
             # Each takes several round trips to open: they are opened side by side.
@@ -533,6 +619,24 @@ class SftpFiles:
 def ask_to_open(session: SftpSession, path: str, flags: int, attributes: Attributes) -> Reply:
     """Ask for a handle of a file, without waiting for it."""
     return session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
+
+
+def _ask_idle_to_open(session: SftpSession, path: str) -> Reply | None:
+    """Ask for a further handle of a file, on a channel that may have been closed while it was idle: None if it was."""
+    try:
+        return ask_to_open(session, path, OpenFlag.WRITE, Attributes())
+    except ConnectionLost:
+        return None
+
+
+def _take_from_idle(session: SftpSession, opening: Reply | None) -> bytes | None:
+    """The handle. None if the channel is closed: nothing has gone through it, and the others will do."""
+    try:
+        return None if opening is None else take(session, opening, Type.HANDLE, take_handle)
+    except ConnectionLost:
+        if session.channel.is_cut_off:
+            raise
+        return None
 
 
 def take(session: SftpSession, reply: Reply, kind: int, take_out: Callable[[Reader], T]) -> T:

@@ -14,6 +14,7 @@ MAX_HANDLE_BYTES = 256
 LIMITS = "limits@openssh.com"
 POSIX_RENAME = "posix-rename@openssh.com"
 HARDLINK = "hardlink@openssh.com"
+FSYNC = "fsync@openssh.com"
 
 
 class _Numbers:

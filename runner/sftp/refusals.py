@@ -29,6 +29,11 @@ def explain_refusal(refusal: Refusal, doing: str, path: str, session: SftpSessio
     return _explain_bare_failure(refusal, doing, path, session)
 
 
+def knows_no_sync(refusal: Refusal) -> bool:
+    """Whether a refusal to sync only says that this cannot be had here. Any other is a disk that did not take the file."""
+    return refusal.code in (StatusCode.OP_UNSUPPORTED, StatusCode.PERMISSION_DENIED, StatusCode.BAD_MESSAGE)
+
+
 def describe_refusal(refusal: Refusal) -> str:
     """A refusal in the protocol's words and the server's."""
     name = StatusCode.name_of(refusal.code) or f"status {refusal.code}"

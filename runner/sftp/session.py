@@ -37,6 +37,8 @@ _BODY_AT = 9
 _STATUS, _OK = Type.STATUS, StatusCode.OK
 _OK_BYTES = struct.pack(">I", StatusCode.OK)
 
+_READING = frozenset((Type.STAT, Type.LSTAT, Type.FSTAT, Type.REALPATH, Type.READLINK, Type.OPENDIR, Type.READDIR))
+
 # Takes a reply's type and body in the transport's thread; the view is valid during the call only. It may send nothing
 # but what can go at once, and returns whether somebody should be woken.
 OnReply = Callable[[int, memoryview], bool]
@@ -59,6 +61,7 @@ class ByteChannel(Protocol):
         self, is_ready: Callable[[], bool], deadline: Deadline | None = None, on_tick: Callable[[], None] = ...
     ) -> None: ...
     def open_window(self, width_bytes: int) -> None: ...
+    def note_progress(self) -> None: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
     def lost(self) -> ConnectionLost: ...
@@ -118,6 +121,8 @@ class SftpSession:
         # The shortest time that an answer has taken.
         self.round_trip_seconds = math.inf
         self.is_sequential = False
+        # Whether, since somebody has set this, nothing was answered and nothing but looked at.
+        self.is_untouched = False
         self._answer_is_due: Deadline | None = None
         self._is_negotiated = False
         self._extensions: dict[str, bytes] = {}
@@ -211,6 +216,8 @@ class SftpSession:
     def submit(self, kind: int, *parts: bytes) -> Reply:
         """Send a request without waiting. Collect the reply with one of the `expect_` methods."""
         reply = Reply()
+        if kind not in _READING:
+            self.is_untouched = False
         with self._send_lock, self._giving_up_on_failure():
             self._send(encode_packet(kind, self.expect_later(reply), *parts))
         return reply
@@ -279,6 +286,11 @@ class SftpSession:
     def malformed_field(self, error: MalformedPacket) -> ConnectionLost:
         """The error for a reply whose fields do not add up."""
         return self._malformed(str(error))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used on, as far as is known."""
+        return self._failure is None and not self.channel.has_ended
 
     def close(self) -> None:
         """End the session; never raises."""
@@ -409,6 +421,7 @@ class SftpSession:
             return False
         if not isinstance(taker, Reply):
             return taker(kind, body)
+        self.is_untouched = False
         # The kind is set last: whoever waits takes it as the sign that the body is there.
         taker.body, taker.kind = bytes(body), kind
         waited_seconds = time.monotonic() - taker.sent_at_seconds

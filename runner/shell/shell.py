@@ -110,6 +110,16 @@ class Shell:
         """Create a folder and those above it. Raises `StepError`."""
         self._do(f"mkdir -p -- {quote(path)}", "cannot create the folder", path)
 
+    def sync(self, path: str) -> bool:
+        """Put a file or folder to disk; False where no utility is installed that can. Raises `StepError` if that fails."""
+        # Other programs of this name take no notice of the path, and not all of them wait.
+        output = self._do(
+            f"if sync --version 2>/dev/null | grep -q coreutils; then sync {quote(path)} && echo synced; fi",
+            "cannot sync to disk",
+            path,
+        )
+        return output.strip() == b"synced"
+
     def sha256(self, path: str, count_bytes: int | None = None) -> str | None:
         """The SHA-256 of a file or of its first bytes, in hexadecimal.
 

@@ -199,6 +199,10 @@ class Channel:
         if self._window.is_low:
             self._replenish_window()
 
+    def note_progress(self) -> None:
+        """Something other than the server is waited for just now: its silence does not count."""
+        self._last_progress = time.monotonic()
+
     def wake(self) -> None:
         """Have whoever stands in `wait_until` look again."""
         with self._arrival:
@@ -370,7 +374,8 @@ class Channel:
         return not self._raw.transport.is_active()
 
     def close(self) -> None:
-        """Close the channel; never raises."""
+        """Close the channel; never raises. Whoever listened is let go of."""
+        self._on_data, self._unread_bytes = lambda data: False, None
         self._raw.transport.packetizer.divert(self._raw.chanid, None)
         if self._pace is not None:
             self._pace.leave(self._replenish_window)

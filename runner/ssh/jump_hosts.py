@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import StepError
 from runner.plan import Hop
+from runner.ssh.dial import WorkingAddresses
 from runner.ssh.opening import open_connection
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def open_hops(
-    hops: Sequence[Hop], cancellation: Cancellation, tell_connected: Callable[[Connection], None]
+    hops: Sequence[Hop],
+    cancellation: Cancellation,
+    tell_connected: Callable[[Connection], None],
+    working: WorkingAddresses | None = None,
 ) -> Connection | None:
     """The connection to the last of the jump hosts, through all the others; None if there are none.
 
@@ -27,7 +31,7 @@ def open_hops(
         name = f"jump host {number} of {len(hops)} ({hop})"
         deadline = Deadline.after(hop.connect_timeout_seconds)
         try:
-            last = open_connection(hop.endpoint, deadline, cancellation, last, name)
+            last = open_connection(hop.endpoint, deadline, cancellation, last, name, working=working)
         except StepError as error:
             error.place(name)
             raise

@@ -10,7 +10,7 @@ from runner.cancellation import Cancellation, Deadline
 from runner.errors import HostKeyRefused, UnreachableError
 from runner.plan import Endpoint, Fingerprints
 from runner.ssh.credentials import find_credentials, let_go
-from runner.ssh.dial import dial
+from runner.ssh.dial import WorkingAddresses, dial
 from runner.ssh.host_certificates import ALGORITHMS
 from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
 from runner.ssh.loading import load_meanwhile, wait_until_loaded
@@ -27,11 +27,12 @@ def open_connection(
     via: Connection | None = None,
     name: str = "",
     needed_next: Sequence[str] = (),
+    working: WorkingAddresses | None = None,
 ) -> Connection:
     """A connection to `endpoint` under its strict host key policy, through the jump host `via` if there is one.
 
     `via` is closed with the new connection, and if there will be none. While the server is waited for, the modules
-    `needed_next` are loaded.
+    `needed_next` are loaded. `working` is what is known of the addresses of host names.
 
     A host of which no key is known is refused before it is dialled. A fingerprint does not tell the key's type: when the
     server's first key does not fit, its keys of other types are looked at, each on a connection of its own, before the
@@ -42,7 +43,7 @@ def open_connection(
     `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
     """
     try:
-        opening = _Opening(endpoint, deadline, cancellation, via, name)
+        opening = _Opening(endpoint, deadline, cancellation, via, name, working or WorkingAddresses())
         load_meanwhile(("runner.ssh.handshake", *needed_next))
         try:
             return opening.open()
@@ -60,13 +61,20 @@ class _Opening:
     """The attempts to open one connection; most need one."""
 
     def __init__(
-        self, endpoint: Endpoint, deadline: Deadline, cancellation: Cancellation, via: Connection | None, name: str
+        self,
+        endpoint: Endpoint,
+        deadline: Deadline,
+        cancellation: Cancellation,
+        via: Connection | None,
+        name: str,
+        working: WorkingAddresses,
     ) -> None:
         self._endpoint = endpoint
         self._deadline = deadline
         self._cancellation = cancellation
         self._via = via
         self._name = name
+        self._working = working
         self._check = HostKeyCheck(endpoint, via.name if via is not None else "")
         # A host that is not known is refused before a credential is looked for, and both before anything is contacted.
         self._algorithms = self._check.algorithms
@@ -103,22 +111,26 @@ class _Opening:
         sock = self._reach()
         from runner.ssh.handshake import shake_hands
 
-        return shake_hands(
-            self._endpoint,
-            sock,
-            self._check,
-            self._credentials,
-            algorithms,
-            self._deadline,
-            self._cancellation,
-            self._via,
-            self._name,
-        )
+        try:
+            return shake_hands(
+                self._endpoint,
+                sock,
+                self._check,
+                self._credentials,
+                algorithms,
+                self._deadline,
+                self._cancellation,
+                self._via,
+                self._name,
+            )
+        except UnreachableError:
+            self._working.forget(self._endpoint.host)
+            raise
 
     def _reach(self) -> socket.socket | Tunnel:
         host, port = self._endpoint.host, self._endpoint.port
         if self._via is None:
-            return dial(host, port, self._deadline, self._cancellation)
+            return dial(host, port, self._deadline, self._cancellation, self._working)
         return self._via.open_tunnel(host, port, self._deadline, self._cancellation)
 
     def close(self) -> None:

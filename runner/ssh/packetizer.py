@@ -118,6 +118,11 @@ class BulkPacketizer:
     def close(self) -> None:
         self.closed = True
         self._socket.close()
+        # What is left of a connection refers to itself, and may wait for long until it is collected. Whoever is reading or
+        # sending just now has a view of its own.
+        self._buffer = bytearray()
+        self._view = self._send_buffer = memoryview(self._buffer)
+        self._inbound = PlainInbound()
 
     def set_log(self, log: logging.Logger) -> None:
         self._log = log
@@ -319,18 +324,20 @@ class BulkPacketizer:
             self._send_payloads([(head, len(piece).to_bytes(4, "big"), piece) for piece in pieces])
 
     def _send_payloads(self, payloads: Sequence[Payload]) -> None:
-        end = 0
+        end, space = 0, self._send_buffer
+        if self.closed:
+            raise EOFError
         for payload in payloads:
             needed = sum(map(len, payload)) + PACKET_OVERHEAD_BYTES
             if end + needed > SEND_BUFFER_BYTES:
-                self._write(self._send_buffer[:end])
+                self._write(space[:end])
                 end = 0
             if needed > SEND_BUFFER_BYTES:
                 raise SSHException(f"a packet of {needed:,} bytes is too large to be sent")
-            end += self._outbound.seal_into(self._send_buffer[end:], payload, self._sequence_out)
+            end += self._outbound.seal_into(space[end:], payload, self._sequence_out)
             self._sequence_out = self._next_sequence(self._sequence_out)
             self._sent_bytes += needed
-        self._write(self._send_buffer[:end])
+        self._write(space[:end])
         self._sent_packets += len(payloads)
         if self._sent_bytes >= REKEY_BYTES or self._sent_packets >= REKEY_PACKETS:
             self._needs_rekey = True

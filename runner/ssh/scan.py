@@ -9,7 +9,7 @@ import paramiko
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import ConnectFailed, ConnectTimedOut
 from runner.public_keys import KEY_TYPES, PublicKey
-from runner.ssh.dial import dial
+from runner.ssh.dial import WorkingAddresses, dial
 from runner.ssh.host_certificates import ALGORITHMS, parse_certificate
 from runner.ssh.host_keys import CERTIFICATE_ALGORITHMS
 from runner.ssh.transport import StrictTransport
@@ -29,22 +29,28 @@ def scan_host_keys(host: str, port: int, timeout_seconds: float) -> ShownKeys:
     Raises `ConnectFailed` or `ConnectTimedOut` when the server cannot be asked.
     """
     deadline = Deadline.after(timeout_seconds)
+    working = WorkingAddresses()
     keys: list[PublicKey] = []
     for type_name in KEY_TYPES:
-        shown = _ask(host, port, ALGORITHMS[type_name], deadline, timeout_seconds)
+        shown = _ask(host, port, ALGORITHMS[type_name], deadline, timeout_seconds, working)
         if shown is not None:
             keys.append(PublicKey(shown.get_name(), shown.asbytes()))
     if not keys:
         raise ConnectFailed(f"{host}:{port} has no host key of a type the runner supports: {', '.join(KEY_TYPES)}")
-    certified = _ask(host, port, CERTIFICATE_ALGORITHMS, deadline, timeout_seconds)
+    certified = _ask(host, port, CERTIFICATE_ALGORITHMS, deadline, timeout_seconds, working)
     return ShownKeys(tuple(keys), _find_authority(certified) if certified is not None else None)
 
 
 def _ask(
-    host: str, port: int, algorithms: tuple[str, ...], deadline: Deadline, timeout_seconds: float
+    host: str,
+    port: int,
+    algorithms: tuple[str, ...],
+    deadline: Deadline,
+    timeout_seconds: float,
+    working: WorkingAddresses,
 ) -> paramiko.PKey | None:
     """The key that the server shows when it is asked for these types, None if it has none of them."""
-    sock = dial(host, port, deadline, Cancellation())
+    sock = dial(host, port, deadline, Cancellation(), working)
     transport = StrictTransport(sock, algorithms, is_greeted=True)
     transport.banner_timeout = transport.handshake_timeout = max(1.0, deadline.remaining_seconds)
     failure: Exception | None = None

@@ -32,9 +32,10 @@ from runner.transfer.local_files import (
     open_local_source,
     permissions_by_umask,
     set_attributes,
+    sync_file,
 )
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import prove_kept, prove_received, prove_same_hash, prove_sent
+from runner.transfer.verification import NOT_SYNCED_HERE, prove_kept, prove_received, prove_same_hash, prove_sent
 
 
 class Pending(NamedTuple):
@@ -57,6 +58,8 @@ class Outcome(NamedTuple):
     warnings: list[str]
     error: StepError | None
     backup: str | None = None
+    # Whether it was synced to disk before it was published; None if that was not asked for.
+    is_synced: bool | None = None
 
 
 OnOutcome = Callable[[Outcome], None]
@@ -191,12 +194,14 @@ class Upload:
         "_common",
         "_file",
         "_hasher",
+        "_is_synced",
         "_keep",
         "_source",
         "_verified",
         "_warnings",
         "backup",
         "destination",
+        "is_durable",
         "is_held",
         "is_new",
         "temporary",
@@ -215,6 +220,8 @@ class Upload:
         self.is_new = file.destination is None
         self.backup = file.backup_path
         self.is_held = common.options.verify == "checksum"
+        self.is_durable = common.options.durable
+        self._is_synced: bool | None = None
         self._hasher = hashlib.sha256() if self.is_held else None
 
     def rename_backup(self) -> bool:
@@ -248,6 +255,7 @@ class Upload:
 
     def prove(self, written: Written) -> None:
         options, peer = self._common.options, self._common.peer
+        self._is_synced = written.is_synced
         self._verified = prove_sent(options, self.destination, self.size_bytes, written, peer, self._warnings)
 
     def hold(self) -> None:
@@ -266,7 +274,7 @@ class Upload:
 
     def finish(self, error: StepError | None) -> None:
         self._common.on_outcome(
-            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self.backup)
+            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self.backup, self._is_synced)
         )
 
     @property
@@ -285,9 +293,11 @@ class Download:
         "_file",
         "_folder",
         "_folders",
+        "_is_synced",
         "_target",
         "_verified",
         "_warnings",
+        "is_durable",
         "size_bytes",
         "source",
     )
@@ -303,6 +313,8 @@ class Download:
         self._verified: Verified | None = None
         self._warnings: list[str] = []
         self._backup: str | None = None
+        self._is_synced: bool | None = None
+        self.is_durable = common.options.durable
         self.source = file.source_path
         self.size_bytes = file.source.size_bytes or 0
 
@@ -332,6 +344,9 @@ class Download:
         self._warnings += warnings
         try:
             set_attributes(target.fd, wanted)
+            if self.is_durable:
+                self._is_synced = sync_file(target.fd)
+                self._warnings += () if self._is_synced else (NOT_SYNCED_HERE,)
         except OSError as error:
             raise explain_os_error(error, "cannot write", file.destination_path) from error
         self._backup = target.publish(keeps_old=self._common.options.backup).backup
@@ -350,5 +365,5 @@ class Download:
 
     def finish(self, error: StepError | None) -> None:
         self._common.on_outcome(
-            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self._backup)
+            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self._backup, self._is_synced)
         )

@@ -87,6 +87,8 @@ class Readback:
 
     __slots__ = ("_done", "_file", "_look", "_seen", "size_bytes", "source")
 
+    is_durable = False
+
     def __init__(
         self,
         path: str,

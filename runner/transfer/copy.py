@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,7 @@ from runner.transfer.local_files import (
     require_regular,
     set_attributes,
     set_permissions,
+    sync_file,
     writing_to,
 )
 from runner.transfer.requirements import (
@@ -77,7 +79,14 @@ from runner.transfer.resume import (
     remove_stale_local,
 )
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import prove_kept, prove_received, prove_same_hash, prove_sent
+from runner.transfer.verification import (
+    FOLDER_NOT_SYNCED,
+    NOT_SYNCED_HERE,
+    prove_kept,
+    prove_received,
+    prove_same_hash,
+    prove_sent,
+)
 
 # How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
 # Together well below the ten seconds that containers have between SIGTERM and SIGKILL.
@@ -197,7 +206,7 @@ def _send(
         if copy.atomic:
             warnings.append("written in place, not atomically: the server offers no way to rename a file")
         with _naming_what_is_left(copy.destination):
-            written = remote.write_in_place(copy.destination, given, decision.wanted, report)
+            written = remote.write_in_place(copy.destination, given, decision.wanted, report, is_durable=copy.durable)
             verified = verify(copy.destination, written)
     else:
         partial = partial_of_upload(copy, source, around.peer) if remote.can_resume else None
@@ -206,7 +215,7 @@ def _send(
             if partial is not None:
                 given = _go_on(temporary, partial, source, given, around)
             write = remote.write_on if given.offset else remote.write_new
-            written = write(temporary, given, decision.wanted, report)
+            written = write(temporary, given, decision.wanted, report, is_durable=copy.durable)
             verified = verify(temporary, written)
             # This is where the temporary file becomes the destination. A signal between two renames would lose both.
             kept_as = free_remote_path(copy.destination, remote) if copy.backup else None
@@ -215,6 +224,8 @@ def _send(
         if not is_atomic:
             why = "gives no file two names" if backup else "cannot replace a file in one (no posix-rename)"
             warnings.append(f"replaced in two steps: the server {why}")
+    if written.is_synced and not _sync_folders([copy.destination, *made_folders], remote):
+        warnings.append(FOLDER_NOT_SYNCED)
     return CopyResult(
         source=copy.source,
         destination=copy.destination,
@@ -227,8 +238,15 @@ def _send(
         verified=verified,
         sha256=given.hasher.hexdigest() if given.hasher else None,
         atomic=is_atomic,
+        asks_durable=copy.durable,
+        durable=written.is_synced,
         warnings=tuple(warnings),
     )
+
+
+def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:
+    """Sync the folders that these are in, in which they have got their names; whether the server does that."""
+    return all(remote.sync_folder(folder) for folder in dict.fromkeys(map(posixpath.dirname, paths)))
 
 
 def _temporary_path(destination: str, partial: Partial | None) -> str:
@@ -321,6 +339,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
 
     verified: Verified | None = None
     sha256: str | None = None
+    is_synced: bool | None = None
     in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
     partial = partial_of_download(copy, source, around.peer) if around.remote.can_resume else None
     target_of_copy = writing_to(
@@ -345,10 +364,19 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
             elif read.before.size_bytes is not None:
                 verified = "size"
             set_attributes(target.fd, decision.wanted)
+            if copy.durable:
+                is_synced = sync_file(target.fd)
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
         is_atomic, backup = target.publish(keeps_old=copy.backup)
+        if is_synced:
+            try:
+                target.folder.sync()
+            except OSError as error:
+                raise explain_os_error(error, "cannot sync the folder of", copy.destination) from error
     warnings = decision.warnings
+    if is_synced is False:
+        warnings = (*warnings, NOT_SYNCED_HERE)
     if copy.atomic and not is_atomic:
         warnings = (*warnings, "replaced in two steps: the file system here gives no file two names")
     return CopyResult(
@@ -363,6 +391,8 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         verified=verified,
         sha256=sha256,
         atomic=is_atomic,
+        asks_durable=copy.durable,
+        durable=is_synced,
         warnings=warnings,
     )
 
@@ -468,6 +498,7 @@ def _summarise(
         message=message,
         backup=backup,
         sha256=sha256,
+        asks_durable=copy.durable,
         skipped=decision.action == "leave",
         warnings=decision.warnings,
     )

@@ -160,6 +160,30 @@ def set_permissions(folder: LocalFolder, name: str, permissions: int) -> None:
         os.close(fd)
 
 
+def sync_file(fd: int) -> bool:
+    """Put an open file, or folder, to disk. False if its file system does not do that. Raises `OSError`."""
+    try:
+        if hasattr(fcntl, "F_FULLFSYNC"):
+            # On macOS fsync leaves it in the drive's cache.
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(fd)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            return False
+        raise
+    return True
+
+
+def sync_folder(path: str) -> None:
+    """Put a folder to disk, and so the names that were given in it. Raises `OSError`."""
+    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_file(fd)
+    finally:
+        os.close(fd)
+
+
 def hash_file(fd: int) -> str:
     """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`."""
     return hash_prefix(fd, None).hexdigest()
@@ -191,6 +215,12 @@ class LocalFolder:
     def remove_made(self) -> None:
         """Remove it, and the folders above, as far as they were made for it and are still empty."""
         remove_empty(self._made)
+
+    def sync(self) -> None:
+        """Put it to disk, and the folders above that were made for it. Raises `OSError`."""
+        sync_file(self.fd)
+        for folder in self._made:
+            sync_folder(os.path.dirname(folder))
 
     def open_partial(self, name: str) -> int:
         """An earlier attempt's file, or a new one, which nobody else writes to. Raises `OSError` if there is another."""

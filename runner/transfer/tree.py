@@ -20,6 +20,7 @@ from runner.transfer.tree_down import TreeDown
 from runner.transfer.tree_extras import remove_extras, spare_twins
 from runner.transfer.tree_folders import finish_folders, is_all_done, restore_folders
 from runner.transfer.tree_large import copy_large_files
+from runner.transfer.tree_sync import sync_folders
 from runner.transfer.tree_up import TreeUp
 from runner.transfer.tree_walk import TreeWalk
 
@@ -40,6 +41,7 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
                 # A round trip less than behind the answers to the last renames.
                 finish_folders(walk, batch)
         if is_finished and not walk.tally.failure_count:
+            sync_folders(walk)
             return walk.tally.conclude(None)
         if walk.settle_doubts():
             with running_batch(around) as batch:
@@ -52,4 +54,5 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
                 finish_folders(walk, batch)
             elif not around.is_check:
                 restore_folders(walk, batch)
+        sync_folders(walk)
         return walk.tally.conclude(refusal)

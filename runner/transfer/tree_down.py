@@ -23,6 +23,8 @@ from runner.transfer.local_files import (
     explain_os_error,
     open_folder,
     permissions_by_umask,
+    sync_file,
+    sync_folder,
     to_status,
 )
 from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder
@@ -344,6 +346,21 @@ class TreeDown(TreeWalk):
         except (OSError, StepError) as error:
             return self._explain(error, "cannot set permissions or times of", path)
         return None
+
+    def sync_folder(self, path: str, *, is_above: bool) -> None:
+        try:
+            if is_above:
+                sync_folder(path)
+                return
+            opened = self._folders_open.enter(path)
+            try:
+                sync_file(opened.fd)
+            finally:
+                self._folders_open.leave(opened)
+        except (OSError, StepError) as error:
+            if not is_above:
+                relative = path[len(self.destination_root) :].strip("/")
+                self.tally.fail(relative or ".", self._explain(error, "cannot sync to disk", relative))
 
     def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
         try:

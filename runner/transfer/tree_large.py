@@ -41,6 +41,7 @@ def _describe(walk: TreeWalk, path: str) -> CopyFileFromEngine | CopyFileToEngin
         resume=copy.resume,
         create_parents=False,
         backup=copy.backup,
+        durable=copy.durable,
     )
 
 
@@ -63,6 +64,7 @@ def _note(walk: TreeWalk, folder: Folder, source: FileStatus, result: CopyResult
     tally = walk.tally
     tally.files_changed += result.files_changed
     tally.note_verified(result.verified)
+    tally.note_synced(result.durable)
     tally.keep(result.backup)
     if is_unsure and result.skipped:
         tally.left_alone += 1

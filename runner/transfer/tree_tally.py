@@ -32,6 +32,7 @@ class Tally:
     left_alone: int = 0
     removed: int = 0
     verified: Verified | None = None
+    is_synced: bool | None = None
     backups_total: int = 0
     backups: list[str] = field(default_factory=list)
     failures: list[tuple[str, StepError]] = field(default_factory=list)
@@ -50,6 +51,11 @@ class Tally:
             return
         if self.verified is None or _STRENGTH.index(verified) < _STRENGTH.index(self.verified):
             self.verified = verified
+
+    def note_synced(self, is_synced: bool | None) -> None:
+        """Note whether one file was synced before it was published: all are, or not all."""
+        if is_synced is not None:
+            self.is_synced = is_synced and self.is_synced is not False
 
     def warn(self, warning: str) -> None:
         """Note something, once."""
@@ -80,6 +86,8 @@ class Tally:
             files_total=self.files,
             verified=self.verified,
             atomic=self.copy.atomic if self.files_changed else None,
+            asks_durable=self.copy.durable,
+            durable=self.is_synced,
             folders_changed=self.folders_changed,
             links_changed=self.links_changed,
             removed=self.removed,

@@ -15,6 +15,7 @@ from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
 # Until it has its own, a folder is its owner's alone.
@@ -216,6 +217,13 @@ class TreeUp(TreeWalk):
                 wanted,
             )
         )
+
+    def sync_folder(self, path: str, *, is_above: bool) -> None:
+        def synced(errand: Errand, error: StepError | None) -> None:
+            if error is not None and not is_above:
+                self.tally.warn(FOLDER_NOT_SYNCED)
+
+        self.batch.run(Errand("sync folder", path, synced))
 
     def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
         self.batch.list(_ExtraListing(self, path, see))

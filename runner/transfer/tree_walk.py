@@ -163,6 +163,10 @@ class TreeWalk(ABC):
         """Give a folder its modes and times; `folder_set` tells that it has them."""
 
     @abstractmethod
+    def sync_folder(self, path: str, *, is_above: bool) -> None:
+        """Sync a folder of the destination to disk, or one above it, by its path there. That it cannot be is warned of."""
+
+    @abstractmethod
     def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
         """Tell `see` what is in a folder that the source lacks."""
 
@@ -509,6 +513,7 @@ class TreeWalk(ABC):
             return
         self.tally.files_changed += 1
         self.tally.note_verified(outcome.verified)
+        self.tally.note_synced(outcome.is_synced)
         self.tally.keep(outcome.backup)
         for warning in outcome.warnings:
             self.tally.warn(warning)

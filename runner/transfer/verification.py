@@ -7,6 +7,13 @@ from runner.plan import CopyFile
 from runner.remote_files import Digest, ReadFile, Written
 from runner.results import Verified
 
+NOT_SYNCED = "not synced to disk before it was published: the server cannot be asked for that"
+FOLDER_NOT_SYNCED = (
+    "synced to disk, but not the folder it is in: after a power cut the old file, or none, may be there; "
+    "the server syncs no folders"
+)
+NOT_SYNCED_HERE = "not synced to disk before it was published: the file system here does not do that"
+
 
 def prove_sent(
     copy: CopyFile, destination: str, expected_bytes: int, written: Written, peer: str, warnings: list[str]
@@ -24,6 +31,8 @@ def prove_sent(
                 hint="Remove 'permissions' from the mode if the server's own choice will do.",
             )
         warnings.append(f"the server refused to preserve {written.refused_attributes}")
+    if written.is_synced is False:
+        warnings.append(NOT_SYNCED)
     if written.size_bytes is not None:
         if written.size_bytes != expected_bytes:
             raise VerificationFailed(

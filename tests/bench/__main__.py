@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 64
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that everything is removed
     try:
-        with open_setting(options.memory_folder, options.runner, _find_ansible()) as setting:
+        with open_setting(options.memory_folder, options.runner, _find_ansible(), options.disk_folder) as setting:
             if options.list:
                 _list(cases, setting)
                 return 0
@@ -57,6 +57,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--into", type=Path, metavar="FOLDER", help="for page and chart; default: docs, for a trial build/bench"
     )
     parser.add_argument("--memory-folder", type=Path, default=Path("/dev/shm"), metavar="FOLDER")
+    parser.add_argument(
+        "--disk-folder", type=Path, default=Path("/var/tmp"), metavar="FOLDER", help="where copies are synced to disk"
+    )
     parser.add_argument("--runner", type=Path, default=Path(sys.executable).with_name("runner"), metavar="COMMAND")
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.scale <= 0:

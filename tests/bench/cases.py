@@ -30,7 +30,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to copy. `is_again` measures the second copy, when nothing has changed, or only `changed_files` have."""
+    """One thing to copy. `is_again` measures the second copy, when nothing has changed, or only `changed_files` have.
+
+    `is_on_disk` puts the copy on a disk instead of into memory, where to sync it costs nothing.
+    """
 
     name: str
     title: str
@@ -43,6 +46,7 @@ class Case:
     kind: Kind = "time"
     is_again: bool = False
     changed_files: int = 0
+    is_on_disk: bool = False
     rounds_at_most: int = 1000
 
     @property
@@ -94,10 +98,13 @@ _VERY_MANY = _entries("runner rsync scp-gcm sftp lftp")
 _MANY_FAR = _entries("runner rsync", **{"scp-gcm": 2, "rclone": 2})
 _MANY_AND_ANSIBLE = _entries("runner rsync scp-gcm sftp lftp", rclone=2, ansible=1)
 _AGAIN = _entries("runner rsync")
+_DURABLE = _entries("runner runner-durable rsync rsync-fsync")
 
 CASES = (
     Case("1gib-up", "1 GiB up", "up", "file", _BULK, GIB),
     Case("1gib-down", "1 GiB down", "down", "file", _BULK, GIB),
+    Case("1gib-up-durable", "1 GiB up, synced to disk", "up", "file", _DURABLE, GIB, is_on_disk=True),
+    Case("1gib-down-durable", "1 GiB down, synced to disk", "down", "file", _DURABLE, GIB, is_on_disk=True),
     Case("256mib-up-50ms", "256 MiB up, 50 ms round trip", "up", "file", _FAR, 256 * MIB, round_trip_ms=50),
     Case("256mib-down-50ms", "256 MiB down, 50 ms round trip", "down", "file", _FAR, 256 * MIB, round_trip_ms=50),
     Case("tiny", "One tiny file up: the start-up", "up", "file", _TINY, KIB),
@@ -116,6 +123,15 @@ CASES = (
     ),
     _small("1000-files-up", "1,000 small files up, one folder", "up", "folder", 1000, _MANY),
     _small("1000-files-down", "1,000 small files down, one folder", "down", "folder", 1000, _MANY),
+    *(
+        replace(
+            _small(
+                f"1000-files-{way}-durable", f"1,000 small files {way}, synced to disk", way, "folder", 1000, _DURABLE
+            ),
+            is_on_disk=True,
+        )
+        for way in ("up", "down")
+    ),
     _small("10000-files-up", "10,000 small files up, one folder", "up", "folder", 10_000, _VERY_MANY),
     _small("10000-files-down", "10,000 small files down, one folder", "down", "folder", 10_000, _VERY_MANY),
     replace(

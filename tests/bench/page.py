@@ -26,7 +26,8 @@ peak of the largest process that belongs to it, and below the size of the proces
 smaller. lftp does not wait for its ssh, whose share is missing in its row. A small file has 4 KiB. *One step each* is a
 playbook with a step for every file; the other tools copy the folder that holds them. The 50 ms are added by a proxy that
 delays every byte by 25 ms in each direction and limits no rate. *Bare TCP pipe* is the floor: a file read, sent over
-loopback and written, with no SSH and no check.
+loopback and written, with no SSH and no check. *Synced to disk*: these copies alone are on a disk, and their row *durable*
+against the one above it is what `durable: true` costs there.
 
 ![The same numbers as a chart](performance.svg)
 """

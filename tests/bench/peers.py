@@ -37,9 +37,18 @@ def sftp_command(setting: Setting, job: Job) -> Command:
 
 def rsync_command(setting: Setting, job: Job) -> Command:
     """`rsync -a`, over ssh."""
+    return _rsync(setting, job)
+
+
+def rsync_fsync_command(setting: Setting, job: Job) -> Command:
+    """The same, with every file synced to disk."""
+    return _rsync(setting, job, "--fsync")
+
+
+def _rsync(setting: Setting, job: Job, *options: str) -> Command:
     slash = "/" if job.is_folder else ""
     source, destination = f"{job.source}{slash}", f"{job.destination}{slash}"
-    return Command(("rsync", "-a", "-e", _ssh(setting, job), *_ends(setting, job, source, destination)))
+    return Command(("rsync", "-a", *options, "-e", _ssh(setting, job), *_ends(setting, job, source, destination)))
 
 
 def rclone_command(setting: Setting, job: Job) -> Command:

@@ -33,6 +33,7 @@ class Variant:
 VARIANTS = (
     Variant("runner", "runner"),
     Variant("runner-checksum", "runner, verify: checksum", options={"verify": "checksum"}),
+    Variant("runner-durable", "runner, durable: true", options={"durable": True}),
     Variant("runner-scp", "runner, connector_type: SCP", inputs={"connector_type": "SCP"}),
 )
 

@@ -33,8 +33,9 @@ def run_case(case: Case, setting: Setting, *, rounds: int, tell: Tell) -> CaseRe
                 run = _run_once(case, entry.tool, number, setting)
                 tell(_describe(case, run))
                 runs += [run] if number != REHEARSAL else []
-    for landing in setting.folder.glob("landing*"):
-        remove_content(landing)
+    for place in (setting.folder, setting.disk_folder):
+        for landing in place.glob("landing*"):
+            remove_content(landing)
     return CaseResult(case, tuple(runs), absences)
 
 
@@ -61,7 +62,8 @@ def _takes_part(case: Case, entry: Entry, number: int) -> bool:
 
 
 def _run_once(case: Case, tool: str, number: int, setting: Setting) -> Run:
-    landing = setting.folder / (f"landing-{tool}" if case.is_again else "landing")
+    place = setting.disk_folder if case.is_on_disk else setting.folder
+    landing = place / (f"landing-{tool}" if case.is_again else "landing")
     destination = landing / "copy"
     is_first = not destination.exists()
     if not case.is_again or is_first:

@@ -38,6 +38,8 @@ class Setting:
     runner: Path
     ansible_playbook: str | None
     connector_schema: Mapping[str, Any]
+    # On a disk, for copies that are synced; everything else is in memory.
+    disk_folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,14 +73,20 @@ class NotPossible(Exception):
 
 
 @contextmanager
-def open_setting(memory_folder: Path, runner: Path, ansible_playbook: str | None) -> Iterator[Setting]:
+def open_setting(
+    memory_folder: Path, runner: Path, ansible_playbook: str | None, disk_folder: Path
+) -> Iterator[Setting]:
     """Start the server and the latency proxy, with everything in a new folder below `memory_folder`; remove it after.
+
+    Copies that are synced go into one below `disk_folder`.
 
     Raises:
         NotPossible: there is no such folder, or no `runner` command at the path given.
     """
-    if not memory_folder.is_dir():
-        raise NotPossible(f"{memory_folder} is no folder")
+    for place in (memory_folder, disk_folder):
+        if not place.is_dir():
+            raise NotPossible(f"{place} is no folder")
+    on_disk = Path(tempfile.mkdtemp(prefix="runner-bench-", dir=disk_folder))
     folder = Path(tempfile.mkdtemp(prefix="runner-bench-", dir=memory_folder))
     try:
         with (
@@ -101,9 +109,11 @@ def open_setting(memory_folder: Path, runner: Path, ansible_playbook: str | None
                 runner,
                 ansible_playbook,
                 read_connector_schema(runner),
+                on_disk,
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(on_disk, ignore_errors=True)
 
 
 def read_connector_schema(runner: Path) -> dict[str, Any]:

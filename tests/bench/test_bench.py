@@ -266,11 +266,12 @@ def test_only_a_thorough_look_reads_all_of_a_big_file(tmp_path: Path) -> None:
 
 
 def test_what_the_schema_lacks_is_refused() -> None:
-    plain, checksum, scp = product.VARIANTS
+    plain, checksum, durable, scp = product.VARIANTS
 
     assert product.find_refusal(plain, UP_SCHEMA, SMALL) == ""
     assert product.find_refusal(scp, UP_SCHEMA, SMALL) == ""
     assert product.find_refusal(checksum, UP_SCHEMA, SMALL) == "this version has no verify: checksum"
+    assert product.find_refusal(durable, UP_SCHEMA, SMALL) == "this version has no durable: True"
     folder = Case("folder", "", "down", "folder", (), KIB, 5)
     assert product.find_refusal(plain, UP_SCHEMA, folder) == "this version has no mode copy_directory_to_engine"
 
@@ -282,7 +283,7 @@ def test_its_playbooks_are_valid(tmp_path: Path, runner_command: Path, direction
     source = ensure_payload(tmp_path / "source", case)
     job = Job(direction, shape, source, tmp_path / "copy", 2022, tmp_path)
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILe5Sj+eX9C1wOBNrq78dC7sHzcg2lZVclyZ+8uR42c"
-    setting = Setting(tmp_path, tmp_path, "me", tmp_path / "key", key, tmp_path, {}, runner_command, None, {})
+    setting = Setting(tmp_path, tmp_path, "me", tmp_path / "key", key, tmp_path, {}, runner_command, None, {}, tmp_path)
     schema = read_connector_schema(runner_command)
     for variant in product.VARIANTS:
         if not product.find_refusal(variant, schema, case):
@@ -306,6 +307,24 @@ def test_the_whole_benchmark_in_small(tmp_path: Path, runner_command: Path, caps
     assert "### 1 GiB down (scaled to 1.02 MiB)" in page
     assert "A trial, not a result" in page
     assert os.listdir(tmp_path) == ["docs"]
+
+
+def test_what_is_synced_is_copied_to_a_disk(
+    tmp_path: Path, runner_command: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_sshd()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["--rounds", "1", "--scale", "0.01", "--tool", "runner-durable", "--into", str(tmp_path / "docs")]
+    options += ["--memory-folder", str(tmp_path), "--disk-folder", str(disk), "--runner", str(runner_command)]
+
+    assert main([*options, "--case", "1000-files-up-durable"]) == 0
+
+    assert "does not count" not in capsys.readouterr().out
+    page = (tmp_path / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert "| runner, durable: true |" in page
+    assert sorted(os.listdir(tmp_path)) == ["disk", "docs"]
+    assert os.listdir(disk) == []
 
 
 def test_a_wrong_choice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

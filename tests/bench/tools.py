@@ -70,6 +70,18 @@ def _ansible_version(setting: Setting) -> str | None:
     return first_number(setting.ansible_playbook, "--version") if setting.ansible_playbook else None
 
 
+def _rsync_fsync_version(setting: Setting) -> str | None:
+    """rsync's, if it knows the option: 3.2.4 and later do."""
+    found = first_number("rsync", "--version")
+    return found if found is not None and _knows_fsync() else None
+
+
+@functools.cache
+def _knows_fsync() -> bool:
+    done = subprocess.run(["rsync", "--help"], capture_output=True, text=True, timeout=60, check=False)
+    return "--fsync" in done.stdout
+
+
 def _pipe_command(setting: Setting, job: Job) -> Command:
     return Command((sys.executable, "-I", "-S", str(_PIPE), str(job.source), str(job.destination)))
 
@@ -91,6 +103,7 @@ TOOLS = {
         Tool("scp", "scp, default cipher", _SSH_VERSION, peers.scp_command),
         Tool("sftp", "sftp -b, AES-GCM", _SSH_VERSION, peers.sftp_command),
         Tool("rsync", "rsync -a, AES-GCM", _program("rsync", "--version"), peers.rsync_command),
+        Tool("rsync-fsync", "rsync -a --fsync, AES-GCM", _rsync_fsync_version, peers.rsync_fsync_command),
         Tool("rclone", "rclone", _program("rclone", "version"), peers.rclone_command),
         Tool("lftp", "lftp, AES-GCM", _program("lftp", "--version"), peers.lftp_command),
         Tool("ansible", "Ansible copy", _ansible_version, ansible.ansible_command),

@@ -89,15 +89,25 @@ class FullBacklog:
 
     connection_count = 0
 
-    def __init__(self) -> None:
-        self.port = 0
+    def __init__(self, host: str = LOOPBACK, port: int = 0) -> None:
+        self.host = host
+        self.port = port
         self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Listen, and fill the queue."""
-        server = socket.create_server((LOOPBACK, 0), backlog=0)
+        server = socket.create_server((self.host, self.port), backlog=0)
         self.port = int(server.getsockname()[1])
-        self._sockets = [server, *(_begin_connect(self.port) for _ in range(4))]
+        self._sockets = [server, *(_begin_connect(self.host, self.port) for _ in range(4))]
 
     def stop(self) -> None:
         """Close everything."""
@@ -105,10 +115,10 @@ class FullBacklog:
             item.close()
 
 
-def _begin_connect(port: int) -> socket.socket:
+def _begin_connect(host: str, port: int) -> socket.socket:
     connection = socket.socket()
     connection.setblocking(False)
-    connection.connect_ex((LOOPBACK, port))
+    connection.connect_ex((host, port))
     return connection
 
 
