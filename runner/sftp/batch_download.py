@@ -56,7 +56,9 @@ class Download(BatchFile):
                 self.job.publish()
         except StepError as error:
             self.fail(error)
-        self.job.discard()
+        except OSError as error:
+            self.fail(self.job.explain(error))
+        self._discard()
 
     @property
     def _has_more(self) -> bool:
@@ -71,6 +73,8 @@ class Download(BatchFile):
                 self._fd = self.job.open()
             except StepError as error:
                 self.fail(error)
+            except OSError as error:
+                self.fail(self.job.explain(error))
         return self.error is None and self._ask_for_some()
 
     def _ask_for_some(self) -> bool:
@@ -108,7 +112,7 @@ class Download(BatchFile):
             try:
                 write_at(self._fd, data, offset)
             except OSError as error:
-                self.fail(error)
+                self.fail(self.job.explain(error))
 
     def _take_end(self, kind: int, body: memoryview) -> None:
         """An end of file that comes too early shows in the count of what was received."""
@@ -122,5 +126,11 @@ class Download(BatchFile):
         if kind == Type.ATTRS:
             self._after = to_status(Reader(body).take_attributes())
 
+    def _discard(self) -> None:
+        try:
+            self.job.discard()
+        except OSError as error:
+            self.fail(self.job.explain(error))
+
     def forget(self) -> None:
-        self.job.discard()
+        self._discard()

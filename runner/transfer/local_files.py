@@ -31,6 +31,9 @@ from runner.transfer.temporary import TemporaryNames
 PRIVATE_MODE = 0o600
 HASHED_AT_ONCE_BYTES = 1024 * 1024
 
+# Raises what ends the work at hand: `Cancellation.check`, or for another thread what `Cancellation.make_check` gives.
+Check = Callable[[], None]
+
 
 @dataclass(slots=True)
 class LocalSource:
@@ -160,17 +163,21 @@ def set_permissions(folder: LocalFolder, name: str, permissions: int) -> None:
         os.close(fd)
 
 
-def hash_file(fd: int) -> str:
-    """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`."""
-    return hash_prefix(fd, None).hexdigest()
+def hash_file(fd: int, check: Check) -> str:
+    """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`, and whatever `check` raises."""
+    return hash_prefix(fd, None, check).hexdigest()
 
 
-def hash_prefix(fd: int, count_bytes: int | None) -> Hasher:
-    """The SHA-256 of the first bytes of an open local file, or of all of them, to be gone on with. Raises `OSError`."""
+def hash_prefix(fd: int, count_bytes: int | None, check: Check) -> Hasher:
+    """The SHA-256 of the first bytes of an open local file, or of all of them, which may be continued.
+
+    `check` is called for each MiB, and raises if the work must end: a large file takes minutes. Raises `OSError`.
+    """
     hasher = hashlib.sha256()
     space = memoryview(bytearray(HASHED_AT_ONCE_BYTES))
     offset = 0
     while wanted := min(len(space), sys.maxsize if count_bytes is None else count_bytes - offset):
+        check()
         count = os.preadv(fd, [space[:wanted]], offset)
         if count == 0:
             break

@@ -25,9 +25,15 @@ from runner.transfer.local_files import (
     permissions_by_umask,
     to_status,
 )
+from runner.transfer.remote_status import look
 from runner.transfer.tree_names import Entries
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out
 from runner.transfer.tree_walk import Folder, TreeWalk
+
+HINT_WITHOUT_STATUS = (
+    "A directory is looked at (STAT) before it is copied. Check the permissions of the directories above it; a server that "
+    "lets nobody look gives single files with 'copy_file_to_engine'."
+)
 
 
 class TreeDown(TreeWalk):
@@ -42,7 +48,7 @@ class TreeDown(TreeWalk):
         self.new_folder_permissions = self.new_file_permissions | (self.new_file_permissions & 0o444) >> 2
         self._root: LocalFolder | None = None
         self._folders_open = LocalFolders(self._open_folder)
-        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
         self._downloads = Downloads(common, around.remote, self._folders_open)
 
     def close(self) -> None:
@@ -52,7 +58,7 @@ class TreeDown(TreeWalk):
             self._root = None
 
     def open_root(self) -> None:
-        source = self.around.remote.status(self.source_root)
+        source = look(self.around.remote, self.source_root, self.around.peer, hint=HINT_WITHOUT_STATUS)
         if source is None:
             raise SourceMissing(
                 f"the source folder {self.source_root!r} does not exist on {self.around.peer}",
