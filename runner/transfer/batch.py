@@ -334,7 +334,7 @@ class Download:
             self._verified = prove_kept(self.source, kept, self._expected, self._common.peer)
 
     def publish(self) -> None:
-        file, target = self._file, self._target
+        target = self._target
         if target is None:
             return
         wanted, warnings = self._wanted()

@@ -18,8 +18,8 @@ from runner.transfer.tree_walk import Folder, TreeWalk
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
 HINT_WITHOUT_STATUS = (
-    "A directory is compared with its copy, and for that the server must let it be looked at (STAT). Check the permissions of "
-    "the directories above it; a server that lets nobody look takes single files with 'copy_file_from_engine'."
+    "A directory is compared with its copy, and for that the server must let it be looked at (STAT). Check the permissions "
+    "of the directories above it; a server that lets nobody look takes single files with 'copy_file_from_engine'."
 )
 # Until it has its own, a folder is its owner's alone.
 PRIVATE_FOLDER_PERMISSIONS = 0o700
