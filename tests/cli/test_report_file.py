@@ -72,6 +72,19 @@ def test_a_report_that_cannot_be_written_there_is_refused_before_anything_is_don
     assert list(closed_folder.iterdir()) == []
 
 
+@pytest.fixture
+def null_device(tmp_path: Path) -> Path:
+    """A device of the test's own: were it replaced, and the user root, /dev/null would be gone for the whole machine."""
+    path = tmp_path / "devices" / "null"
+    path.parent.mkdir()
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        path.write_bytes(b"")
+    except OSError:
+        pytest.skip("only root can make devices, and not everywhere")
+    return path
+
+
 def play(runner: Runner, report: object) -> Outcome:
     return runner("play", str(write_unreachable(runner.folder)), "--json", str(report))
 
@@ -134,9 +147,10 @@ class TestWhatIsThereAlready:
         assert json.loads(received[0])["exit_code"] == 4
         assert stat.S_ISFIFO(pipe.lstat().st_mode)
 
-    def test_a_device_is_written_to_and_stays(self, runner: Runner) -> None:
-        assert play(runner, "/dev/null").exit_code == 4
-        assert stat.S_ISCHR(os.lstat("/dev/null").st_mode)
+    def test_a_device_is_written_to_and_stays(self, runner: Runner, null_device: Path) -> None:
+        assert play(runner, null_device).exit_code == 4
+        assert stat.S_ISCHR(null_device.lstat().st_mode)
+        assert [path.name for path in null_device.parent.iterdir()] == [null_device.name]
 
     @pytest.mark.parametrize("report", ["folder", "file/report.json", "no/report.json", "circle"])
     def test_what_cannot_be_a_report_is_known_beforehand(self, runner: Runner, report: str) -> None:
@@ -178,10 +192,14 @@ def test_a_temporary_name_that_somebody_has_foreseen_is_not_followed(
 def test_descriptors_are_written_to_where_they_are(tmp_path: Path) -> None:
     """A file that is open is neither replaced nor written over from its beginning."""
     playbook = write_unreachable(tmp_path)
-    output = tmp_path / "output"
-    script = 'echo first >>"$OUT"; "$@" --json /dev/stdout -q >>"$OUT"; echo $? >>"$OUT"'
+    output, link = tmp_path / "output", tmp_path / "link"
+    # Not /dev/stdout itself: what would replace it replaces it for the whole machine.
+    link.symlink_to("/dev/stdout")
+    script = 'echo first >>"$OUT"; "$@" -q >>"$OUT"; echo $? >>"$OUT"'
 
-    run_in_shell(script, ["play", playbook], env={**os.environ, "OUT": str(output)})
+    run_in_shell(script, ["play", playbook, "--json", link], env={**os.environ, "OUT": str(output)})
+
+    assert os.readlink(link) == "/dev/stdout"
 
     text = output.read_text()
     assert text.startswith("first\n")

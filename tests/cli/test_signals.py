@@ -12,7 +12,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,13 @@ class TestWhileAPlaybookLoads:
     def wait_for_command(self, pids: Path) -> list[int]:
         wait_for(pids.exists)
         return [int(word) for word in pids.read_text().split()]
+
+    @pytest.fixture(autouse=True)
+    def _leave_nothing_running(self, pids: Path) -> Iterator[None]:
+        yield
+        for word in pids.read_text().split() if pids.exists() else ():
+            with suppress(ProcessLookupError):
+                os.kill(int(word), signal.SIGKILL)
 
     @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
     def test_a_command_that_a_template_runs_ends_with_it(

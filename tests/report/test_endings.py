@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from runner.play import load_play, play
 from runner.report.console import Console
 from runner.resources import schema_text
 from runner.results import combine_codes
-from tests.cli.processes import write_playbook, write_unreachable
-from tests.conftest import Outcome, Runner, connection, download, snapshot, upload
+from tests.cli.processes import run_in_shell, write_playbook, write_unreachable
+from tests.conftest import Runner, connection, download, snapshot, upload
 from tests.servers.asyncssh_server import AsyncsshServer
 
 
@@ -222,30 +221,27 @@ def test_doctor_tells_of_every_server_in_spite_of_a_bug(
     assert "Traceback" in outcome.stderr
 
 
-class TestASignalWhileThePlaybookIsRead:
-    @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-    @pytest.mark.parametrize("command", ["play", "doctor"])
-    def test_there_is_a_report(self, runner: Runner, number: int, exit_code: int, command: str) -> None:
-        outcome = self._interrupt(runner, number, command)
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("command", ["play", "doctor"])
+def test_a_signal_while_the_playbook_is_read_leaves_a_report(
+    tmp_path: Path, number: int, exit_code: int, command: str
+) -> None:
+    """It comes from a command that a template runs, so that it comes at this moment for certain."""
+    playbook = json.loads(write_unreachable(tmp_path).read_text())
+    playbook[0]["mode"]["destination_file_name"] = f"{{{{ lookup('pipe', 'kill -{int(number)} $PPID; sleep 20') }}}}"
+    path = tmp_path / "report.json"
 
-        assert outcome.exit_code == outcome.report["exit_code"] == exit_code
-        assert outcome.report["status"] == "interrupted"
-        assert outcome.report["error"]["type"] == "Interrupted"
-        assert outcome.stderr == f"error: {outcome.report['error']['message']}\n"
-        assert "before anything was contacted" in outcome.stderr
-        if command == "play":
-            assert_valid(outcome.report)
+    done = run_in_shell('"$@"; echo $?', [command, write_playbook(tmp_path, playbook), "--json", path])
 
-    def _interrupt(self, runner: Runner, number: int, command: str) -> Outcome:
-        playbook = json.loads(write_unreachable(runner.folder).read_text())
-        playbook[0]["mode"]["destination_file_name"] = (
-            f"{{{{ lookup('pipe', 'kill -{number} {os.getpid()}; sleep 60') }}}}"
-        )
-        report_path = runner.folder / "report.json"
-        path = write_playbook(runner.folder, playbook)
-        outcome = runner(command, str(path), "--json", str(report_path))
-        report = json.loads(report_path.read_text()) if report_path.exists() else {}
-        return Outcome(outcome.exit_code, outcome.stdout, outcome.stderr, report)
+    assert done.stdout == f"{exit_code}\n", done.stderr
+    report = json.loads(path.read_text())
+    assert report["exit_code"] == exit_code
+    assert report["status"] == "interrupted"
+    assert report["error"]["type"] == "Interrupted"
+    assert done.stderr == f"error: {report['error']['message']}\n"
+    assert "before anything was contacted" in done.stderr
+    if command == "play":
+        assert_valid(report)
 
 
 def test_a_failed_download_is_reported_beside_what_was_done(
