@@ -20,6 +20,7 @@ from runner.results import combine_codes
 from tests.cli.processes import run_in_shell, write_playbook, write_unreachable
 from tests.conftest import Runner, connection, download, snapshot, upload
 from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.listeners import closed_port
 
 
 def assert_valid(report: dict[str, Any]) -> None:
@@ -205,8 +206,8 @@ def test_a_bug_while_connections_are_closed_loses_nothing(
 def test_doctor_tells_of_every_server_in_spite_of_a_bug(
     runner: Runner, playbook: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Otherwise the two are one server, and looked at once.
-    playbook["connections"]["two"]["connect_timeout"] = 7
+    # Another server, where nothing listens.
+    playbook["connections"]["two"]["port"] = closed_port()
 
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
