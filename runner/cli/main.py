@@ -11,13 +11,13 @@ import click
 from runner._version import VERSION
 from runner.cli.groups import CommandGroup, HelpWanted
 from runner.cli.standard_streams import cannot_write, protect_standard_streams, take_loss
-from runner.errors import PlaybookInvalid, RunnerError
+from runner.errors import InternalError, PlaybookInvalid, RunnerError
 from runner.problems import Problem
 from runner.redaction import Redactor
 from runner.report.bugs import print_bug
 from runner.report.console import format_problem, print_error
-from runner.results import EXIT_BUG
 
+EXIT_BUG = InternalError.exit_code
 EXIT_USAGE = 64
 EXIT_SIGINT = 130
 

@@ -12,38 +12,18 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.playbook.vault import encrypt
-from tests.cli.processes import ROOT, RUNNER, SECONDS, write_playbook, write_unreachable
+from tests.cli.processes import ROOT, RUNNER, SECONDS, started, wait_for, write_playbook, write_unreachable
 from tests.servers.mute import MuteServer
 
 # Time enough for a signal to be obeyed on a busy machine, and much less than what is waited for.
 PROMPT_SECONDS = 8
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
-    return value
-
-
-@contextmanager
-def started(*command: object, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process, which is gone in the end."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([*map(str, command)], cwd=ROOT, text=True, **{**streams, **options})
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def has_ended(pid: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runner.errors import StepError
 from runner.results import moment
 from tests.cli.processes import ROOT, RUNNER, SECONDS, write_playbook
 from tests.conftest import Outcome, Runner, download, snapshot, step, upload
@@ -91,9 +92,12 @@ class TestADiskThatIsFullHere:
 
         told: list[str] = []
         fail = Tally.fail
-        monkeypatch.setattr(
-            Tally, "fail", lambda self, path, error: (told.append(type(error).__name__), fail(self, path, error))[1]
-        )
+
+        def note(self: Tally, path: str, error: StepError) -> None:
+            told.append(type(error).__name__)
+            fail(self, path, error)
+
+        monkeypatch.setattr(Tally, "fail", note)
         try:
             with small_filesystem(1_000_000) as disk:
                 runner.play([step(sshd, tree(source, disk / "copy", is_upload=False))])

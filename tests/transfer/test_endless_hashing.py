@@ -21,8 +21,7 @@ from runner.remote_files import Digest
 from runner.transfer import local_files, resume
 from runner.transfer.checksums import hash_local
 from runner.transfer.local_files import HASHED_AT_ONCE_BYTES, hash_file, hash_prefix
-from tests.cli.processes import write_playbook
-from tests.cli.test_signals import RUNNER, started, wait_for
+from tests.cli.processes import RUNNER, started, wait_for, write_playbook
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers.openssh import OpenSSHServer
 
