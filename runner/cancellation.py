@@ -82,6 +82,11 @@ class Cancellation:
             self._is_urgent = True
 
     @property
+    def exit_code(self) -> int:
+        """The exit code of what a signal has ended; 0 as long as none has come."""
+        return Interrupted(self._signal_number).exit_code if self._signal_number is not None else 0
+
+    @property
     def is_urgent(self) -> bool:
         """Whether a second signal has come: whoever sent it does not want to wait for clean-up."""
         return self._is_urgent

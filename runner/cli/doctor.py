@@ -70,7 +70,7 @@ def command(
     with cancelling_on_signals(cancellation):
         try:
             warn = ignore_warning if quiet else print_warning
-            with interrupting_at_once():
+            with interrupting_at_once(cancellation):
                 survey = load_survey(playbook, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=warn)
             survey = _select(survey, limit)
         except RunnerError as error:

@@ -98,7 +98,7 @@ def command(
     cancellation = Cancellation()
     with cancelling_on_signals(cancellation):
         try:
-            with interrupting_at_once():
+            with interrupting_at_once(cancellation):
                 if syntax_check and not (list_steps or list_hosts):
                     check_all(playbooks, extra_vars, workdir, vault)
                     return 0
@@ -138,7 +138,9 @@ def _play_all(
                 if cancellation.is_requested:
                     break
         finally:
-            exit_code = reporter.report_plays(results, _combine(results))
+            # A signal that came when a play was just over has ended only those that were to follow.
+            is_cut_short = cancellation.is_requested and len(results) < len(plans)
+            exit_code = reporter.report_plays(results, cancellation.exit_code if is_cut_short else _combine(results))
     return exit_code
 
 

@@ -42,14 +42,14 @@ def cancelling_on_signals(cancellation: Cancellation) -> Iterator[None]:
 
 
 @contextmanager
-def interrupting_at_once() -> Iterator[None]:
+def interrupting_at_once(cancellation: Cancellation) -> Iterator[None]:
     """Inside the block the first signal raises `Interrupted` wherever the main thread is: there is nothing to clean up."""
-    numbers: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        numbers.append(number)
-        # Not again while that is on its way out.
-        if len(numbers) == 1:
+        is_first = not cancellation.is_requested
+        # Should what is raised be swallowed where it comes up, in a finalizer say, then the play ends before its first step.
+        cancellation.cancel(number)
+        if is_first:
             raise Interrupted(number)
 
     with _handling(interrupt):

@@ -476,6 +476,10 @@ def explain_os_error(error: OSError, doing: str, path: str) -> FileError:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return DiskFull(message, hint="Make room, then play again; the old destination is untouched.")
+        case errno.EFBIG:
+            return FileRefused(
+                message, hint="The file system, or this process (`ulimit -f`), allows no file of that size."
+            )
         case errno.EACCES | errno.EPERM:
             return PermissionRefused(
                 message, hint="Check owner and permissions of the file and of the folders above it."

@@ -245,6 +245,28 @@ def test_a_signal_while_the_playbook_is_read_leaves_a_report(
         assert_valid(report)
 
 
+def test_a_signal_between_two_playbooks_is_no_success(
+    runner: Runner, playbook: dict[str, Any], remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first was over, the second is not played."""
+
+    def play_and_signal(*arguments: Any, **options: Any) -> Any:
+        result = play(*arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr("runner.cli.play.play", play_and_signal)
+    path = str(write_playbook(runner.folder, playbook))
+    report_path = runner.folder / "report.json"
+
+    both = runner("play", path, path, "--json", str(report_path))
+
+    assert both.exit_code == 143
+    assert [one["exit_code"] for one in json.loads(report_path.read_text())] == [0]
+    # Of one alone nothing is missing.
+    assert runner("play", path).exit_code == 0
+
+
 def test_a_failed_download_is_reported_beside_what_was_done(
     runner: Runner, playbook: dict[str, Any], asyncssh_server: AsyncsshServer
 ) -> None:

@@ -126,6 +126,7 @@ class TestADiskThatIsFullHere:
         assert done.stderr == ""
         assert "sub/large: cannot write" in done.stdout
         assert "File too large" in done.stdout
+        assert "ulimit -f" in done.stdout
         assert snapshot(runner.folder / "copy") == {"small": b"small", "sub": None, "sub/other": b"other"}
 
     def test_where_files_are_read_back_to_it_only_the_comparison_is_lost(
