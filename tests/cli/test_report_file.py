@@ -35,7 +35,8 @@ def play_in(folder: Path, playbook: Path, *arguments: str) -> subprocess.Complet
     return subprocess.run(
         [*RUNNER, "play", str(playbook), *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # It is not found in the working directory.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
         preexec_fn=drop_special_powers,
         capture_output=True,
         text=True,
