@@ -236,7 +236,9 @@ class TestAReportThatCannotBeWrittenInTheEnd:
     """It could be when the play began."""
 
     @pytest.fixture(autouse=True)
-    def _full_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _full_disk(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(runner.folder)
+
         def fail(*arguments: object, **options: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import signal
-import subprocess
 import sys
 import termios
 import threading
@@ -49,29 +48,21 @@ class TestWhileConnecting:
     def playbook(self, tmp_path: Path) -> Iterator[Path]:
         """A play that waits for a server's first word."""
         with MuteServer("banner", tmp_path / "server") as server:
+            self.server = server
             only = json.loads(write_unreachable(tmp_path).read_text())[0]
             yield write_playbook(tmp_path, [{**only, "port": server.port, "connect_timeout": 60}])
 
     def play(self, playbook: Path, **options: Any) -> Any:
         return started(*RUNNER, "play", playbook, "--json", playbook.parent / "report.json", **options)
 
-    @staticmethod
-    def wait_until_connected(process: subprocess.Popen[str]) -> None:
-        """It has a socket; the handlers are in their place long before."""
-        folder = Path(f"/proc/{process.pid}/fd")
-
-        def is_connected() -> bool:
-            try:
-                return any(os.readlink(one).startswith("socket:") for one in folder.iterdir())
-            except OSError:
-                return False
-
-        wait_for(is_connected)
+    def wait_until_connected(self) -> None:
+        """The handlers are in their place long before."""
+        wait_for(lambda: self.server.connection_count)
 
     @pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT])
     def test_an_ignored_signal_stays_ignored(self, playbook: Path, ignored: int) -> None:
         with self.play(playbook, preexec_fn=ignoring(ignored)) as process:
-            self.wait_until_connected(process)
+            self.wait_until_connected()
             process.send_signal(ignored)
             time.sleep(0.7)
             assert process.poll() is None
@@ -83,7 +74,7 @@ class TestWhileConnecting:
 
     def test_one_that_is_not_ends_it_with_its_number(self, playbook: Path) -> None:
         with self.play(playbook) as process:
-            self.wait_until_connected(process)
+            self.wait_until_connected()
             process.send_signal(signal.SIGHUP)
             process.communicate(timeout=PROMPT_SECONDS)
 
