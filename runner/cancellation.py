@@ -71,12 +71,25 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._signal_number: int | None = None
+        self._is_urgent = False
         self._local = threading.local()
 
     def cancel(self, signal_number: int) -> None:
-        """Ask the play to end. Only the first call counts. Safe in a signal handler."""
+        """Ask the play to end; called again, to wait for no clean-up any more. Safe in a signal handler."""
         if self._signal_number is None:
             self._signal_number = signal_number
+        else:
+            self._is_urgent = True
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of what a signal has ended; 0 as long as none has come."""
+        return Interrupted(self._signal_number).exit_code if self._signal_number is not None else 0
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a second signal has come: whoever sent it does not want to wait for clean-up."""
+        return self._is_urgent
 
     @property
     def is_requested(self) -> bool:
@@ -91,7 +104,7 @@ class Cancellation:
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come, the limit's error if its time is up.
 
-        Inside `shield` it raises only `CleanUpAbandoned`, once the shield's own time is over.
+        Inside `shield` it raises only `CleanUpAbandoned`, once the shield's own time is over or a second signal has come.
         """
         shield, limit = self._shield, self._limit
         if not self._is_over(shield, limit):
@@ -102,6 +115,19 @@ class Cancellation:
             raise Interrupted(self._signal_number)
         if limit is not None:
             raise limit.make_error()
+
+    def make_check(self) -> Callable[[], None]:
+        """A `check` for a thread that works for the calling one.
+
+        There a signal raises a `StepError` too: the calling thread raises `Interrupted` itself, as soon as it looks.
+        """
+        alarm, limit = self.make_alarm(), self._limit
+
+        def check() -> None:
+            if alarm():
+                raise StepError("the play is over") if limit is None or self.is_requested else limit.make_error()
+
+        return check
 
     def make_alarm(self) -> Callable[[], bool]:
         """A question that another thread may ask: must what the calling thread is doing be cut short by now?"""
@@ -125,6 +151,9 @@ class Cancellation:
             return is_due
         if shield.is_deferral and not is_due:
             return False
+        # What must not be torn apart keeps its time.
+        if self._is_urgent and not shield.is_deferral:
+            return True
         if shield.deadline is None:
             shield.deadline = Deadline.after(shield.seconds)
         return shield.deadline.has_passed
@@ -156,7 +185,10 @@ class Cancellation:
 
     @contextmanager
     def shield(self, seconds: float) -> Iterator[None]:
-        """Let this thread's waits go on when they should end, but no longer than `seconds` in all: for clean-up."""
+        """Let this thread's waits go on when they should end, but no longer than `seconds` in all: for clean-up.
+
+        A second signal ends them at once.
+        """
         with self._hold_off(_Shield(seconds, False, Deadline.after(seconds))):
             yield
 

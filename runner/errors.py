@@ -19,10 +19,11 @@
         ├── TreeIncomplete             some of a folder could not be copied, listed or removed; the rest was
         ├── CredentialUnusable         a private key that cannot be read or decrypted
         ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
+        ├── InternalError ......... 1  a bug in the runner
         └── FileError                  one path on one side
             ├── SourceMissing, NotARegularFile, DestinationIsDirectory, DestinationExists
             └── PermissionRefused, DiskFull, FileRefused
-    Interrupted ............... 130, 143  SIGINT or SIGTERM asked the play to end
+    Interrupted .......... 129, 130, 143  SIGHUP, SIGINT or SIGTERM asked the play to end
 
 A message says what failed, on what, what was expected and what was found; `hint` says what to do next. Whoever
 catches a library's exception translates it here, once, with `raise … from`. Only `runner.cli` turns errors into
@@ -161,6 +162,18 @@ class ServerLacksFeature(StepError):
     """The server has no SFTP subsystem or scp program, or refuses a request the step needs."""
 
 
+class InternalError(StepError):
+    """A bug in the runner: an exception that nobody has foreseen. Whatever else failed, the play's exit code is this one."""
+
+    exit_code = 1
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"an error in the runner itself, {type(error).__name__}: {error}",
+            hint="This is a bug. Please report it with the lines on standard error and the playbook, secrets removed.",
+        )
+
+
 class FileError(StepError):
     """One file on one side cannot be read or written as the step asks."""
 
@@ -204,5 +217,5 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """128 plus the signal's number, as shells report it: 130 for SIGINT, 143 for SIGTERM."""
+        """128 plus the signal's number, as shells report it: 129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signal_number

@@ -59,6 +59,19 @@ class StepRetried(NamedTuple):
     pause_seconds: float
 
 
+class StepCrashed(NamedTuple):
+    """Carrying out a step has met an error in the runner itself; without a step, something else of the play has."""
+
+    step: Step | None
+    error: Exception
+
+
+class ObserverFailed(NamedTuple):
+    """An observer has met an error in itself. It is told nothing more, the others are."""
+
+    error: Exception
+
+
 class StepFinished(NamedTuple):
     """A step has ended, well or not."""
 
@@ -78,6 +91,8 @@ Event = (
     | TransferProgress
     | ChangeBegun
     | StepRetried
+    | StepCrashed
+    | ObserverFailed
     | StepFinished
     | PlayFinished
 )

@@ -11,11 +11,11 @@ import gc
 from dataclasses import replace
 
 from runner.cancellation import Cancellation
-from runner.errors import UsageError
-from runner.events import Event, Observer, PlayStarted, StepStarted
+from runner.errors import InternalError, UsageError
+from runner.events import Event, Observer, ObserverFailed, PlayStarted, StepStarted
 from runner.plan import Play, PlayOptions
 from runner.playbook.build import load_play
-from runner.results import PlayResult
+from runner.results import EXIT_BUG, PlayResult, StepFailure
 from runner.transfer.ledger import Ledger
 
 __all__ = ["load_play", "play", "select_steps"]
@@ -29,17 +29,37 @@ def play(
     cancellation: Cancellation,
     ledger: Ledger | None = None,
 ) -> PlayResult:
-    """Carry out a loaded play; every event goes to every observer. Plays of one command line share one `ledger`."""
+    """Carry out a loaded play; every event goes to every observer. Plays of one command line share one `ledger`.
+
+    One that fails is told nothing more; neither the play nor the others end by it, but the exit code is that of a bug.
+    """
     from runner.execution.run import run_play
+
+    listening = list(observers)
+    failures: list[Exception] = []
 
     def tell_all(event: Event) -> None:
         # The first connection is there, or could not be opened.
         if not gc.isenabled() and not isinstance(event, PlayStarted | StepStarted):
             _begin_to_collect_garbage()
-        for observer in observers:
-            observer(event)
+        for observer in tuple(listening):
+            try:
+                observer(event)
+            except Exception as error:
+                listening.remove(observer)
+                failures.append(error)
+                tell_all(ObserverFailed(error))
 
-    return run_play(plan, options=options, observer=tell_all, cancellation=cancellation, ledger=ledger or Ledger())
+    result = run_play(plan, options=options, observer=tell_all, cancellation=cancellation, ledger=ledger or Ledger())
+    return _blame_observers(result, failures) if failures else result
+
+
+def _blame_observers(result: PlayResult, failures: list[Exception]) -> PlayResult:
+    """The result of a play whose steps were carried out, and not all of it shown."""
+    error = InternalError(failures[0])
+    failure = StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+    exit_code = result.exit_code if result.interrupted_by is not None else EXIT_BUG
+    return result._replace(exit_code=exit_code, failure=result.failure or failure)
 
 
 def _begin_to_collect_garbage() -> None:

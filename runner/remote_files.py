@@ -148,6 +148,10 @@ class Fetching(Protocol):
         """Give the file its attributes and its final name. Raises a `StepError`."""
         ...
 
+    def explain(self, error: OSError) -> StepError:
+        """What an error of the local file means, met while it was written, read again or given its name."""
+        ...
+
     def discard(self) -> None:
         """Close the local file, and remove it unless it was published."""
         ...

@@ -13,6 +13,7 @@ Status = Literal["ok", "changed", "skipped", "failed", "unreachable"]
 STATUSES: tuple[Status, ...] = ("ok", "changed", "skipped", "failed", "unreachable")
 Verified = Literal["size", "sha256", "readback"]
 EntryType = Literal["file", "directory", "link", "other"]
+EXIT_BUG = 1
 # Of the old files that a tree's copy has kept, so many are named.
 MAX_BACKUPS_TOLD = 100
 
@@ -61,8 +62,13 @@ class Change(NamedTuple):
 
 
 def moment(seconds: int | None) -> datetime | None:
-    """Seconds since 1970 on the calendar."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    """Seconds since 1970 on the calendar; None for a moment that is not on it: before the year 1, or after 9999."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 class Output(Protocol):
@@ -203,6 +209,8 @@ class PlayResult(NamedTuple):
     exit_code: int
     interrupted_by: int | None = None
     steps: tuple[StepResult, ...] = ()
+    # What went wrong outside of the steps, an observer's bug; they may all have ended well.
+    failure: StepFailure | None = None
 
     @property
     def status(self) -> Literal["ok", "failed", "interrupted"]:
@@ -221,8 +229,15 @@ class PlayResult(NamedTuple):
 
 
 def combine_exit_codes(failures: Iterable[StepFailure | None]) -> int:
-    """0 without a failure; the failures' common exit code; 2 for failures of several kinds."""
-    codes = {failure.exit_code for failure in failures if failure is not None}
-    if not codes:
+    """The exit code of several steps: 0 if none of them failed, else as `combine_codes` says."""
+    return combine_codes(failure.exit_code for failure in failures if failure is not None)
+
+
+def combine_codes(codes: Iterable[int]) -> int:
+    """0 if all are; 1 if a bug is among them; the one that all failures share; 2 for failures of several kinds."""
+    failures = set(codes) - {0}
+    if not failures:
         return 0
-    return codes.pop() if len(codes) == 1 else 2
+    if EXIT_BUG in failures:
+        return EXIT_BUG
+    return failures.pop() if len(failures) == 1 else 2

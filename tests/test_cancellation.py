@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
-from runner.errors import Interrupted, StepTimedOut
+from runner.errors import Interrupted, StepError, StepTimedOut
 
 LIMIT_SECONDS = 0.05
 
@@ -122,3 +122,39 @@ def test_a_signal_comes_before_a_limit() -> None:
             cancellation.check()
         with pytest.raises(Interrupted), cancellation.deferred(1):
             cancellation.check()
+
+
+def test_a_second_signal_waits_for_no_clean_up() -> None:
+    cancellation = Cancellation()
+    cancellation.cancel(signal.SIGTERM)
+    with cancellation.shield(60):
+        cancellation.check()
+        assert not cancellation.is_urgent
+        cancellation.cancel(signal.SIGINT)
+        with pytest.raises(CleanUpAbandoned):
+            cancellation.check()
+    with pytest.raises(Interrupted) as raised:
+        cancellation.check()
+    assert raised.value.exit_code == 143
+
+
+def test_nor_does_it_tear_apart_what_must_not_be() -> None:
+    cancellation = Cancellation()
+    with pytest.raises(Interrupted), cancellation.deferred(60):
+        cancellation.cancel(signal.SIGTERM)
+        cancellation.cancel(signal.SIGTERM)
+        cancellation.check()
+
+
+def test_a_check_for_another_thread_knows_the_limit_and_the_signal_of_this_one() -> None:
+    cancellation = Cancellation()
+    with pytest.raises(StepTimedOut), cancellation.limited(LIMIT_SECONDS, time_is_up):
+        check = cancellation.make_check()
+        assert in_another_thread(check) is None
+        time.sleep(LIMIT_SECONDS)
+        assert isinstance(in_another_thread(check), StepTimedOut)
+        cancellation.check()
+    check = cancellation.make_check()
+    assert in_another_thread(check) is None
+    cancellation.cancel(signal.SIGTERM)
+    assert type(in_another_thread(check)) is StepError

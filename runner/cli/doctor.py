@@ -13,14 +13,15 @@ import click
 
 from runner.cancellation import Cancellation
 from runner.cli.options import extra_vars_option, vault_option, workdir_option
-from runner.cli.report_file import require_writable, write_report
-from runner.cli.signals import cancelling_on_signals
+from runner.cli.report_file import deliver_report, require_report_writable
+from runner.cli.signals import cancelling_on_signals, interrupting_at_once
 from runner.cli.ssh_log import logging_ssh
 from runner.errors import Interrupted, RunnerError, UsageError
 from runner.findings import Findings, Survey, Visit
 from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
-from runner.report.console import print_warning
+from runner.report.bugs import print_bug
+from runner.report.console import print_error, print_warning
 from runner.report.findings import FindingsConsole
 from runner.report.findings_json import describe_invalid, describe_visit
 from runner.report.json_report import to_json
@@ -62,39 +63,44 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
-    require_writable(json_path)
+    require_report_writable(json_path)
+    cancellation = Cancellation()
     from runner.playbook.build import ignore_warning, load_survey
 
-    try:
-        warn = ignore_warning if quiet else print_warning
-        survey = load_survey(playbook, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=warn)
-        survey = _select(survey, limit)
-    except RunnerError as error:
-        _write(json_path, describe_invalid(playbook, error, datetime.now(UTC)), redactor)
-        raise
-    stream = sys.stderr if json_path == "-" else sys.stdout
-    options = ConsoleOptions(stream, -1 if quiet else verbose)
-    visit = _visit_all(survey, options, redactor)
-    _write(json_path, describe_visit(visit, redactor.redact), redactor)
-    return visit.exit_code
+    with cancelling_on_signals(cancellation):
+        try:
+            warn = ignore_warning if quiet else print_warning
+            with interrupting_at_once(cancellation):
+                survey = load_survey(playbook, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=warn)
+            survey = _select(survey, limit)
+        except RunnerError as error:
+            _deliver(json_path, describe_invalid(playbook, error, datetime.now(UTC)), error.exit_code, redactor)
+            raise
+        except Interrupted as signalled:
+            report = describe_invalid(playbook, signalled, datetime.now(UTC))
+            print_error(report["error"]["message"])
+            return _deliver(json_path, report, signalled.exit_code, redactor)
+        stream = sys.stderr if json_path == "-" else sys.stdout
+        options = ConsoleOptions(stream, -1 if quiet else verbose)
+        visit = _visit_all(survey, options, redactor, cancellation)
+        return _deliver(json_path, describe_visit(visit, redactor.redact), visit.exit_code, redactor)
 
 
-def _visit_all(survey: Survey, options: ConsoleOptions, redactor: Redactor) -> Visit:
+def _visit_all(survey: Survey, options: ConsoleOptions, redactor: Redactor, cancellation: Cancellation) -> Visit:
     """Look at one server after the other, telling about each at once. A failure does not stop it, a signal does."""
     # fabric's import is only paid for here, where something is contacted.
     from runner.execution.examination import examine
 
     console = FindingsConsole(options, redactor)
-    cancellation = Cancellation()
     started_at, started = datetime.now(UTC), time.monotonic()
     found: list[Findings] = []
     interruption: Interrupted | None = None
     console.start(survey)
     log = logging_ssh(redactor) if options.verbosity >= 3 else nullcontext()
-    with log, cancelling_on_signals(cancellation):
+    with log:
         try:
             for target in survey.targets:
-                found.append(examine(target, cancellation))
+                found.append(examine(target, cancellation, lambda error: print_bug(error, redactor)))
                 console.tell(found[-1])
         except Interrupted as error:
             interruption = error
@@ -123,6 +129,6 @@ def _select(survey: Survey, limit: str | None) -> Survey:
     )
 
 
-def _write(path: str | None, report: dict[str, Any], redactor: Redactor) -> None:
-    if path is not None:
-        write_report(path, to_json(report, redactor))
+def _deliver(path: str | None, report: dict[str, Any], exit_code: int, redactor: Redactor) -> int:
+    """Write the report, if one is asked for. Returns the command's exit code."""
+    return exit_code if path is None else deliver_report(path, to_json(report, redactor), exit_code, redactor)

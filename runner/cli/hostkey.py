@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
+from runner.cli.standard_streams import require_written
 from runner.errors import UsageError
-from runner.public_keys import AUTHORITY_MARKER
+from runner.public_keys import AUTHORITY_MARKER, PublicKey
+
+if TYPE_CHECKING:
+    from runner.ssh.scan import ShownKeys
 
 DEFAULT_PORT = 22
 
@@ -20,17 +27,20 @@ _PORT = re.compile(r"[0-9]{1,5}")
 @click.command("hostkey", short_help="Print a server's host keys, ready to be checked and pinned.")
 @click.argument("host", metavar="HOST[:PORT]")
 @click.option("--host-key-alias", metavar="NAME", help="Print lines for this name instead of host and port.")
+@click.option("--yaml", "is_yaml", is_flag=True, help="Print a 'hostkey:' block, ready to be pasted into a playbook.")
 @click.option("--connect-timeout", type=click.IntRange(1), default=30, show_default=True, help="Seconds for all of it.")
-def command(host: str, host_key_alias: str | None, connect_timeout: int) -> int:
+def command(host: str, host_key_alias: str | None, is_yaml: bool, connect_timeout: int) -> int:
     """Print the host keys of a server as lines ready to be pinned.
 
     The lines are UNVERIFIED: whoever sits between here and the server could have made them up. Compare the
     fingerprints with what the server's operator tells you before you put a line into a playbook
-    (hostkey_mode: known_host) or into a known_hosts file.
+    (hostkey_mode: known_host) or into a known_hosts file. In a playbook a line needs quotes, since it may begin with a
+    bracket; --yaml prints the whole block.
 
     \b
     Examples:
       runner hostkey sftp.bank.example
+      runner hostkey --yaml sftp.bank.example:2022
       runner hostkey sftp.bank.example:2022 >> ci/known_hosts
       runner hostkey '[2001:db8::10]:2022'
     """
@@ -40,17 +50,42 @@ def command(host: str, host_key_alias: str | None, connect_timeout: int) -> int:
 
     known_as = host_key_alias or (name if port == DEFAULT_PORT else f"[{name}]:{port}")
     found = scan_host_keys(name, port, connect_timeout)
-    click.echo(f"# {known_as}: UNVERIFIED. Compare the fingerprints with the server's operator before you pin a line.")
-    for key in found.keys:
-        click.echo(f"# {key.type} {key.fingerprint}")
-        click.echo(f"{known_as} {key}")
-    if found.authority is not None:
-        # A comment, so that `>> known_hosts` trusts no authority that nobody has looked at.
-        click.echo(f"# certificate signed by {found.authority.type} {found.authority.fingerprint}; its authority is")
-        click.echo(f"# {AUTHORITY_MARKER} {known_as} {found.authority}")
+    for line in (_as_yaml if is_yaml else _as_known_hosts)(found, known_as):
+        click.echo(line)
+    require_written()
     if not sys.stdout.isatty():
         click.echo("warning: these keys are unverified; compare their fingerprints before you trust them", err=True)
     return 0
+
+
+def _as_known_hosts(found: ShownKeys, known_as: str) -> Iterator[str]:
+    yield f"# {known_as}: UNVERIFIED. Compare the fingerprints with the server's operator before you pin a line."
+    for key in found.keys:
+        yield f"# {key.type} {key.fingerprint}"
+        yield f"{known_as} {key}"
+    if found.authority is not None:
+        # A comment, so that `>> known_hosts` trusts no authority that nobody has looked at.
+        yield from _describe_authority(found.authority)
+        yield f"# {AUTHORITY_MARKER} {known_as} {found.authority}"
+
+
+def _as_yaml(found: ShownKeys, known_as: str) -> Iterator[str]:
+    """The block of a connection or a step. JSON's strings are YAML's, whatever is in them."""
+    yield f"# {known_as}: UNVERIFIED. Compare the fingerprints with the server's operator before you play with them."
+    yield "hostkey:"
+    yield "  hostkey_mode: known_host"
+    yield "  known_host:"
+    for key in found.keys:
+        yield f"    # {key.type} {key.fingerprint}"
+        yield f"    - {json.dumps(f'{known_as} {key}')}"
+    if found.authority is not None:
+        for line in _describe_authority(found.authority):
+            yield f"    {line}"
+        yield f"    # - {json.dumps(f'{AUTHORITY_MARKER} {known_as} {found.authority}')}"
+
+
+def _describe_authority(authority: PublicKey) -> Iterator[str]:
+    yield f"# certificate signed by {authority.type} {authority.fingerprint}; its authority is"
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os
 import sys
-import traceback
 
 import click
 
 from runner._version import VERSION
-from runner.errors import PlaybookInvalid, RunnerError
+from runner.cli.groups import CommandGroup, HelpWanted
+from runner.cli.standard_streams import cannot_write, protect_standard_streams, take_loss
+from runner.errors import InternalError, PlaybookInvalid, RunnerError
 from runner.problems import Problem
 from runner.redaction import Redactor
+from runner.report.bugs import print_bug
 from runner.report.console import format_problem, print_error
-from runner.report.text import printable
 
-EXIT_BUG = 1
+EXIT_BUG = InternalError.exit_code
 EXIT_USAGE = 64
 EXIT_SIGINT = 130
 
@@ -33,7 +33,7 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(CommandGroup):
     """A group that imports a command's module when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,27 +66,24 @@ def cli() -> None:
     \b
     Exit codes:
       0  every step ok, changed or skipped       5   a host key was refused
-      2  a step failed                           6   a copy could not be verified
-      3  the playbook is invalid                 64  wrong usage
-      4  unreachable, timed out or not let in    130, 143  interrupted
+      1  a bug in the runner                     6   a copy could not be verified
+      2  a step failed                           64  wrong usage, or output that could not be written
+      3  the playbook is invalid
+      4  unreachable, timed out or not let in    129, 130, 143  interrupted
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit with its code. Bad input never ends in a traceback; a bug does, and says so."""
-    # File names may hold bytes that no encoding covers; printing them must not fail.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    """Run the command and exit with its code, whatever becomes of its output.
+
+    Bad input never ends in a traceback; a bug does, and says so.
+    """
+    protect_standard_streams()
     # Starting up makes objects that stay: looking for garbage among them costs a tenth of the time of a short play.
     gc.disable()
     exit_code = run(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            # Whoever read our output has gone. Python would try once more at exit, and end with a code of its own.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if reason := take_loss(sys.stdout):
+        print_error(cannot_write(reason))
     sys.exit(exit_code)
 
 
@@ -103,6 +100,9 @@ def run(arguments: list[str] | None) -> int:
     except RunnerError as error:
         print_error(redact(error.message), redact(error.hint))
         return error.exit_code
+    except HelpWanted as error:
+        click.echo(error.message, err=True)
+        return EXIT_USAGE
     except click.ClickException as error:
         hint = ""
         if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -111,26 +111,14 @@ def run(arguments: list[str] | None) -> int:
         return EXIT_USAGE
     except (click.exceptions.Abort, KeyboardInterrupt):
         return EXIT_SIGINT
-    except SystemExit:
-        # click's answer when whoever read our output has had enough (`| head`).
-        return 0
-    except Exception:
-        # An exception's text may be a server's: as any other it is escaped, and begins no line.
-        for line in redact(traceback.format_exc()).splitlines():
-            click.echo(f"| {printable(line)}", err=True)
-        print_error(
-            f"this is a bug in runner {VERSION}",
-            "Please report it with the lines above and the playbook, secrets removed.",
-        )
+    except Exception as error:
+        print_bug(error, redactor)
         return EXIT_BUG
 
 
 def _print_problems(error: PlaybookInvalid, redactor: Redactor) -> None:
     redact = redactor.redact
-    try:
-        for problem in error.problems:
-            told = Problem(problem.location, redact(problem.message), redact(problem.hint))
-            click.echo(format_problem(told), err=True)
-        click.echo(f"{error.message}; nothing was contacted", err=True)
-    except BrokenPipeError:
-        pass  # the exit code still tells
+    for problem in error.problems:
+        told = Problem(problem.location, redact(problem.message), redact(problem.hint))
+        click.echo(format_problem(told), err=True)
+    click.echo(f"{error.message}; nothing was contacted", err=True)

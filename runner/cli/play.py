@@ -19,20 +19,22 @@ from runner.cli.options import (
     vault_option,
     workdir_option,
 )
-from runner.cli.report_file import require_writable, write_report
-from runner.cli.signals import cancelling_on_signals
+from runner.cli.report_file import deliver_report, require_report_writable
+from runner.cli.signals import cancelling_on_signals, interrupting_at_once
 from runner.cli.ssh_log import logging_ssh
-from runner.errors import PlaybookInvalid, RunnerError, UsageError
+from runner.errors import Interrupted, PlaybookInvalid, RunnerError, UsageError
+from runner.events import Observer
 from runner.execution.own_files import find_own_files
 from runner.plan import Play, PlayOptions
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
-from runner.report.console import Console
-from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
+from runner.report.bugs import BugPrinter
+from runner.report.console import Console, print_error
+from runner.report.json_report import describe_error, describe_failure, describe_play, to_json
 from runner.report.printer import ConsoleOptions, ProgressMode
 from runner.report.text import printable
-from runner.results import PlayResult
+from runner.results import PlayResult, combine_codes
 from runner.transfer.ledger import Ledger
 
 
@@ -95,23 +97,29 @@ def command(
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
     reporter = _JsonReporter(json_path, is_check, redactor, is_list=len(playbooks) > 1)
-    try:
-        if syntax_check and not (list_steps or list_hosts):
-            check_all(playbooks, extra_vars, workdir, vault)
+    cancellation = Cancellation()
+    with cancelling_on_signals(cancellation):
+        try:
+            with interrupting_at_once(cancellation):
+                if syntax_check and not (list_steps or list_hosts):
+                    check_all(playbooks, extra_vars, workdir, vault)
+                    return 0
+                plans = load_all(playbooks, extra_vars, workdir, vault, is_quiet=quiet)
+            names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
+            plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
+        except RunnerError as error:
+            reporter.report_error(playbooks, error)
+            raise
+        except Interrupted as signalled:
+            print_error(describe_error(signalled)["message"])
+            return reporter.report_error(playbooks, signalled)
+        if list_steps or list_hosts:
+            _list(plans, redactor, with_steps=list_steps, with_hosts=list_hosts)
             return 0
-        plans = load_all(playbooks, extra_vars, workdir, vault, is_quiet=quiet)
-        names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
-        plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
-    except RunnerError as error:
-        reporter.report_error(playbooks, error)
-        raise
-    if list_steps or list_hosts:
-        _list(plans, redactor, with_steps=list_steps, with_hosts=list_hosts)
-        return 0
-    stream = sys.stderr if json_path == "-" else sys.stdout
-    console_options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
-    options = PlayOptions(is_check, is_check or is_diff or verbose > 0, is_diff)
-    return _play_all(plans, options, console_options, reporter, redactor)
+        stream = sys.stderr if json_path == "-" else sys.stdout
+        console_options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
+        options = PlayOptions(is_check, is_check or is_diff or verbose > 0, is_diff)
+        return _play_all(plans, options, console_options, reporter, redactor, cancellation)
 
 
 def _play_all(
@@ -120,25 +128,30 @@ def _play_all(
     console_options: ConsoleOptions,
     reporter: _JsonReporter,
     redactor: Redactor,
+    cancellation: Cancellation,
 ) -> int:
-    cancellation = Cancellation()
     ledger = Ledger(own_files=find_own_files(plans))
     results: list[PlayResult] = []
     log = logging_ssh(redactor) if console_options.verbosity >= 3 else nullcontext()
-    with log, cancelling_on_signals(cancellation):
+    with log:
         try:
             for plan in plans:
-                console = Console(console_options, redactor)
-                result = play(plan, options=options, observers=[console], cancellation=cancellation, ledger=ledger)
+                observers: list[Observer] = [Console(console_options, redactor), BugPrinter(redactor)]
+                result = play(plan, options=options, observers=observers, cancellation=cancellation, ledger=ledger)
                 results.append(result)
                 if cancellation.is_requested:
                     break
         finally:
-            reporter.report_plays(results)
-    codes = {result.exit_code for result in results if result.exit_code}
-    if cancellation.is_requested or len(codes) == 1:
-        return results[-1].exit_code or max(codes, default=0)
-    return 2 if codes else 0
+            # A signal that came when a play was just over has ended only those that were to follow.
+            is_cut_short = cancellation.is_requested and len(results) < len(plans)
+            exit_code = reporter.report_plays(results, cancellation.exit_code if is_cut_short else _combine(results))
+    return exit_code
+
+
+def _combine(results: list[PlayResult]) -> int:
+    """The exit code of several plays: a signal's, if one has ended them."""
+    interrupted = [result.exit_code for result in results if result.interrupted_by is not None]
+    return interrupted[0] if interrupted else combine_codes(result.exit_code for result in results)
 
 
 class _JsonReporter:
@@ -150,28 +163,33 @@ class _JsonReporter:
         self._is_list = is_list
         self._is_check = is_check
         # A play whose report cannot be written is better not begun.
-        require_writable(path)
+        require_report_writable(path)
 
-    def report_plays(self, results: list[PlayResult]) -> None:
-        """One object for one playbook, a list of objects for several."""
-        self._write([describe_play(result, self._redactor.redact) for result in results])
+    def report_plays(self, results: list[PlayResult], exit_code: int) -> int:
+        """One object for one playbook, a list of objects for several. Returns the command's exit code."""
+        return self._write([describe_play(result, self._redactor.redact) for result in results], exit_code)
 
-    def report_error(self, playbooks: tuple[str, ...], error: RunnerError) -> None:
-        """The report on a playbook that is not played."""
+    def report_error(self, playbooks: tuple[str, ...], error: RunnerError | Interrupted) -> int:
+        """The report on a playbook that is not played. Returns the command's exit code."""
         file = playbooks[0]
-        told: dict[str, Any] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
         if isinstance(error, PlaybookInvalid):
-            told["problems"] = describe_problems(error.problems)
             # A problem may stand in a file that the playbook names.
             file = next((one.location.file for one in error.problems if one.location.file in playbooks), file)
-        now = datetime.now(UTC)
-        report = describe_failure(file, is_check=self._is_check, at=now, exit_code=error.exit_code, error=told)
-        self._write([report])
+        report = describe_failure(
+            file,
+            is_check=self._is_check,
+            at=datetime.now(UTC),
+            exit_code=error.exit_code,
+            error=describe_error(error),
+            is_interrupted=isinstance(error, Interrupted),
+        )
+        return self._write([report], error.exit_code)
 
-    def _write(self, reports: list[dict[str, Any]]) -> None:
+    def _write(self, reports: list[dict[str, Any]], exit_code: int) -> int:
         if self._path is None or not reports:
-            return
-        write_report(self._path, to_json(reports if self._is_list else reports[0], self._redactor))
+            return exit_code
+        text = to_json(reports if self._is_list else reports[0], self._redactor)
+        return deliver_report(self._path, text, exit_code, self._redactor)
 
 
 def _list(plans: list[Play], redactor: Redactor, *, with_steps: bool, with_hosts: bool) -> None:

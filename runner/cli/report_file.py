@@ -1,30 +1,53 @@
-"""Where a report for programs goes: a file, whole or not at all, or standard output."""
+"""Where a report for programs goes: a file, or standard output."""
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
+from runner.cli.output_file import require_writable, write_file
 from runner.errors import UsageError
+from runner.redaction import Redactor
+from runner.report.console import print_error
+
+STANDARD_OUTPUT = "-"
+NEW_PERMISSIONS = 0o666
 
 
-def require_writable(path: str | None) -> None:
+def require_report_writable(path: str | None) -> None:
     """Raise `UsageError` for a report that cannot be written: what it would be about is better not begun."""
-    folder = os.path.dirname(path or "") or "."
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
-        raise UsageError(f"cannot write the report {path}: {folder} is not a folder that can be written to")
+    if path is None or path == STANDARD_OUTPUT:
+        return
+    try:
+        require_writable(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
-def write_report(path: str, text: str) -> None:
-    """Put the report there in one step; `-` is standard output. Raises `UsageError`."""
-    if path == "-":
+def deliver_report(path: str, text: str, exit_code: int, redactor: Redactor) -> int:
+    """Write the report, and return the exit code of the command: `exit_code`, that of what the report is about.
+
+    A report that cannot be written is told on standard error. Only what ended well has another exit code then.
+    """
+    try:
+        _write(path, text)
+    except UsageError as error:
+        print_error(redactor.redact(error.message))
+        return exit_code or error.exit_code
+    return exit_code
+
+
+def _write(path: str, text: str) -> None:
+    # What was printed so far comes first, should both go to one place.
+    sys.stdout.flush()
+    if path == STANDARD_OUTPUT:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
     try:
-        temporary = Path(f"{path}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_file(path, text.encode("utf-8"), new_permissions=NEW_PERMISSIONS)
     except OSError as error:
-        raise UsageError(f"cannot write the report {path}: {error.strerror}") from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: str, error: OSError) -> UsageError:
+    return UsageError(f"cannot write the report {path}: {error.strerror or error}")

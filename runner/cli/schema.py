@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from runner.cli.standard_streams import require_written
 from runner.resources import SCHEMA_NAMES, schema_text
 
 
@@ -18,4 +19,5 @@ def command(name: str) -> int:
       runner schema report
     """
     click.echo(schema_text(name), nl=False)
+    require_written()
     return 0

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
+from runner.cli.groups import CommandGroup
 from runner.cli.options import vault_option
+from runner.cli.output_file import write_file
+from runner.cli.standard_streams import require_written
 from runner.errors import UsageError
 from runner.playbook.vault_password import ENVIRONMENT_NAMES, OPTION, Vault
 from runner.redaction import Redactor
@@ -23,7 +24,7 @@ INDENT = " " * 10
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
-@click.group("vault", short_help="Encrypt and decrypt secrets in Ansible Vault's format.")
+@click.group("vault", cls=CommandGroup, short_help="Encrypt and decrypt secrets in Ansible Vault's format.")
 def command() -> None:
     """Encrypt and decrypt files, and values of playbooks, in Ansible Vault's format.
 
@@ -208,7 +209,7 @@ def _write_all(files: tuple[str, ...], contents: list[bytes], output: str | None
             _write_out(content)
             continue
         try:
-            _replace(Path(os.path.realpath(target)), content)
+            write_file(target, content, new_permissions=0o600, is_synced=True)
         except OSError as error:
             raise UsageError(f"cannot write {target}: {error.strerror}") from error
 
@@ -217,28 +218,4 @@ def _write_out(content: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write the file in one step. It keeps its permissions and, as far as we may, its owner; a new one is the user's own."""
-    temporary = path.with_name(f".runner-vault-{os.getpid()}.tmp")
-    try:
-        # Nobody else may read it on the way either.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as stream:
-            stream.write(content)
-            if path.exists():
-                _take_over(path.stat(), descriptor)
-            stream.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _take_over(old: os.stat_result, descriptor: int) -> None:
-    try:
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    except PermissionError:
-        pass  # only root may give files away
-    os.fchmod(descriptor, old.st_mode & 0o777)
+    require_written()

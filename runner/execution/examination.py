@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from runner.cancellation import Cancellation, Deadline
-from runner.errors import ConnectTimedOut, FileError, ServerLacksFeature, StepError
+from runner.errors import ConnectTimedOut, FileError, InternalError, ServerLacksFeature, StepError
 from runner.execution.protocols import make_command_starter, open_sftp_session
 from runner.execution.weaknesses import find_notes
-from runner.findings import CommandFacts, Findings, HopFacts, Login, SftpFacts, SftpLimits
+from runner.findings import CommandFacts, Findings, HopFacts, Login, Note, SftpFacts, SftpLimits
 from runner.plan import Target
 from runner.remote_files import StatusRefused
 from runner.results import StepFailure
@@ -26,12 +27,18 @@ from runner.ssh.opening import open_connection
 LOGIN_FOLDER = "."
 
 
-def examine(target: Target, cancellation: Cancellation) -> Findings:
+def examine(target: Target, cancellation: Cancellation, on_bug: Callable[[Exception], None]) -> Findings:
     """Everything that can be found out about a server within its `connect_timeout`, and those of its jump hosts.
 
-    Never raises for what is wrong there: the findings tell how far it went, and the first failure. Raises `Interrupted`.
+    Never raises for what is wrong there, nor for a bug met on the way, which `on_bug` is told: the findings say how far it
+    went, and the first failure. Raises `Interrupted`.
     """
-    return _Examination(target, cancellation).run()
+    examination = _Examination(target, cancellation)
+    try:
+        return examination.run()
+    except Exception as error:
+        on_bug(error)
+        return examination.give_up(InternalError(error))
 
 
 class _Examination:
@@ -55,13 +62,22 @@ class _Examination:
             self._visit()
         except StepError as error:
             self._note_failure(error)
+        return self._findings(find_notes(self._target, self._login, self._sftp, self._commands))
+
+    def give_up(self, error: StepError) -> Findings:
+        """What was found before something went wrong that nobody has foreseen."""
+        self._failure = None
+        self._note_failure(error)
+        return self._findings(())
+
+    def _findings(self, notes: tuple[Note, ...]) -> Findings:
         return Findings(
             target=self._target,
             hops=tuple(self._hops),
             login=self._login,
             sftp=self._sftp,
             commands=self._commands,
-            notes=find_notes(self._target, self._login, self._sftp, self._commands),
+            notes=notes,
             warnings=self._warnings,
             failure=self._failure,
         )

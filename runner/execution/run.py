@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
-from runner.errors import Interrupted, StepError, StepTimedOut, UnreachableError
+from runner.errors import InternalError, Interrupted, StepError, StepTimedOut, UnreachableError
 from runner.events import (
     ChangeBegun,
     HostConnected,
     Observer,
     PlayFinished,
     PlayStarted,
+    StepCrashed,
     StepFinished,
     StepRetried,
     StepStarted,
@@ -58,7 +60,8 @@ def run_play(
 
     `ledger` is what the steps of earlier plays of the same command line have left to be remembered.
 
-    Never raises for what a step does wrong, nor on a signal: the result tells. All connections are closed in the end.
+    Never raises for what a step does wrong, nor on a signal, nor for a bug met on the way: the result tells. All
+    connections are closed in the end.
     """
     clock = _Clock.start()
 
@@ -70,6 +73,7 @@ def run_play(
     results: list[StepResult] = []
     failed_hosts: dict[str, str] = {}
     interruption: Interrupted | None = None
+    crash: StepFailure | None = None
     observer(PlayStarted(play, options.is_check))
     try:
         for position, step in enumerate(play.steps):
@@ -88,7 +92,12 @@ def run_play(
             results.append(result)
             observer(StepFinished(result))
     finally:
-        sessions.close()
+        try:
+            sessions.close()
+        except Exception as error:
+            observer(StepCrashed(None, error))
+            crash = _describe(InternalError(error))
+    failures = [*(result.failure for result in results), crash]
     finished = PlayResult(
         file=play.file,
         name=play.name,
@@ -96,9 +105,10 @@ def run_play(
         started_at=clock.started_at,
         finished_at=datetime.now(UTC),
         duration_seconds=clock.elapsed_seconds,
-        exit_code=interruption.exit_code if interruption else combine_exit_codes(result.failure for result in results),
+        exit_code=interruption.exit_code if interruption else combine_exit_codes(failures),
         interrupted_by=interruption.signal_number if interruption else None,
         steps=tuple(results),
+        failure=crash,
     )
     observer(PlayFinished(finished))
     return finished
@@ -155,11 +165,17 @@ def _run_step(
                 sessions.drop(step.endpoint)
                 if attempts > step.retries or not error.may_pass:
                     status = "unreachable" if isinstance(error, UnreachableError) else "failed"
-                    failure = StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+                    failure = _describe(error)
                     break
                 pause_seconds = choose_pause(step.delay_seconds, attempts)
                 observer(StepRetried(step, attempts, error.message, pause_seconds))
                 _sleep(pause_seconds, cancellation)
+    except Exception as error:
+        # Nobody has foreseen it. What else the play does, and what it reports, must not be lost for that.
+        observer(StepCrashed(step, error))
+        failure, status, output = _describe(InternalError(error)), "failed", None
+        with suppress(Exception):
+            sessions.drop(step.endpoint)
     except Interrupted as signalled:
         interruption = signalled
         failure = StepFailure("Interrupted", str(signalled), "Play again to finish.", signalled.exit_code)
@@ -176,6 +192,10 @@ def _run_step(
         failure=failure,
     )
     return result, interruption
+
+
+def _describe(error: StepError) -> StepFailure:
+    return StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
 
 
 def _time_is_up(step: Step) -> StepTimedOut:

@@ -11,8 +11,10 @@ from runner.events import (
     ChangeBegun,
     Event,
     HostConnected,
+    ObserverFailed,
     PlayFinished,
     PlayStarted,
+    StepCrashed,
     StepFinished,
     StepRetried,
     StepStarted,
@@ -74,6 +76,10 @@ class Console:
                 self._tell_change(change)
             case StepRetried():
                 self._tell_retry(event)
+            case StepCrashed() | ObserverFailed():
+                # What is printed of it goes to standard error, which may be the same terminal.
+                if self._live:
+                    self._live.clear()
             case StepFinished(result):
                 self._finish_step(result)
             case PlayFinished(result):

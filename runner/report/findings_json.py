@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from runner._version import VERSION
-from runner.errors import PlaybookInvalid, RunnerError
+from runner.errors import Interrupted, RunnerError
 from runner.findings import CommandFacts, Findings, Login, SftpFacts, Visit
 from runner.problems import Location
 from runner.report.findings import status_of
-from runner.report.json_report import describe_problems
+from runner.report.json_report import describe_error
 
 SCHEMA_VERSION = "1"
 
@@ -29,13 +29,11 @@ def describe_visit(visit: Visit, redact: Callable[[str], str] = str) -> dict[str
     }
 
 
-def describe_invalid(file: str, error: RunnerError, at: datetime) -> dict[str, Any]:
+def describe_invalid(file: str, error: RunnerError | Interrupted, at: datetime) -> dict[str, Any]:
     """The report on a playbook none of whose servers was contacted."""
-    told: dict[str, Any] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-    if isinstance(error, PlaybookInvalid):
-        told["problems"] = describe_problems(error.problems)
-    run = _describe_run(file, file, "failed", error.exit_code, at)
-    return {**run, "duration_seconds": 0.0, "connections": [], "left_out": [], "error": told}
+    status = "interrupted" if isinstance(error, Interrupted) else "failed"
+    run = _describe_run(file, file, status, error.exit_code, at)
+    return {**run, "duration_seconds": 0.0, "connections": [], "left_out": [], "error": describe_error(error)}
 
 
 def _describe_run(file: str, name: str, status: str, exit_code: int, at: datetime) -> dict[str, Any]:

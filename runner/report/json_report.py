@@ -8,15 +8,18 @@ from datetime import datetime
 from typing import Any
 
 from runner._version import VERSION
+from runner.errors import Interrupted, PlaybookInvalid, RunnerError
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
-from runner.results import PlayResult, StepResult
+from runner.results import PlayResult, StepFailure, StepResult
 
 SCHEMA_VERSION = "1"
 
 
 def describe_play(result: PlayResult, redact: Callable[[str], str] = str) -> dict[str, Any]:
     """The report on a play that was carried out."""
+    failure = result.failure
+    told = {"error": _describe_failure(failure)} if failure else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "runner_version": VERSION,
@@ -31,11 +34,12 @@ def describe_play(result: PlayResult, redact: Callable[[str], str] = str) -> dic
         "steps": [_describe_step(step) for step in result.steps],
         # The names are connections', so they are data, unlike all other keys.
         "recap": {redact(host): counts for host, counts in result.recap.items()},
+        **told,
     }
 
 
 def describe_failure(
-    file: str, *, is_check: bool, at: datetime, exit_code: int, error: dict[str, Any]
+    file: str, *, is_check: bool, at: datetime, exit_code: int, error: dict[str, Any], is_interrupted: bool = False
 ) -> dict[str, Any]:
     """The report on a playbook that was not played at all."""
     return {
@@ -44,7 +48,7 @@ def describe_failure(
         "playbook": file,
         "name": file,
         "check": is_check,
-        "status": "failed",
+        "status": "interrupted" if is_interrupted else "failed",
         "exit_code": exit_code,
         "started_at": _timestamp(at),
         "finished_at": _timestamp(at),
@@ -53,6 +57,17 @@ def describe_failure(
         "recap": {},
         "error": error,
     }
+
+
+def describe_error(error: RunnerError | Interrupted) -> dict[str, Any]:
+    """What kept a playbook from being played."""
+    if isinstance(error, Interrupted):
+        message = f"{error} before anything was contacted"
+        return {"type": type(error).__name__, "message": message, "hint": "Play again."}
+    told: dict[str, Any] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+    if isinstance(error, PlaybookInvalid):
+        told["problems"] = describe_problems(error.problems)
+    return told
 
 
 def describe_problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
@@ -110,9 +125,13 @@ def _describe_step(result: StepResult) -> dict[str, Any]:
         "message": result.message,
         "location": _describe_location(step.location),
         "result": result.output.facts() if result.output else {},
-        "error": {"type": failure.type, "message": failure.message, "hint": failure.hint} if failure else None,
+        "error": _describe_failure(failure) if failure else None,
         **told,
     }
+
+
+def _describe_failure(failure: StepFailure) -> dict[str, Any]:
+    return {"type": failure.type, "message": failure.message, "hint": failure.hint}
 
 
 def _describe_location(location: Location) -> dict[str, Any]:

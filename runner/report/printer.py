@@ -1,4 +1,4 @@
-"""Where lines go: through the redactor, in colour or not, and never into an exception."""
+"""Where lines go: through the redactor, in colour or not."""
 
 from __future__ import annotations
 
@@ -43,21 +43,12 @@ class Printer:
     def __init__(self, options: ConsoleOptions, redactor: Redactor) -> None:
         self._options = options
         self._redactor = redactor
-        self._is_broken = False
 
     def paint(self, text: str, colour: str) -> str:
         """`text` in the colour that stands for a status, where there are colours."""
         return paint(text, colour, is_coloured=self._options.is_coloured)
 
     def print(self, line: str) -> None:
-        """One line out. Output that cannot be written (`| head`, a full disk) must not end the command."""
-        if self._is_broken:
-            return
-        try:
-            self._options.stream.write(self._redactor.redact(line) + "\n")
-            self._options.stream.flush()
-        except OSError:
-            # The reader has gone, or the disk that the output goes to is full.
-            self._is_broken = True
-            # Python flushes its streams once more at exit, and would complain then.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._options.stream.fileno())
+        """One line out. That a stream breaks (`| head`, a full disk) is its own affair: `cli/standard_streams.py`."""
+        self._options.stream.write(self._redactor.redact(line) + "\n")
+        self._options.stream.flush()

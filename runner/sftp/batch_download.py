@@ -54,13 +54,21 @@ class Download(BatchFile):
             if self.error is None:
                 self.job.prove(self._received, self._after)
                 if not self.job.is_durable:
-                    self.job.publish()
+                    self._publish()
         except StepError as error:
             self.fail(error)
+        except OSError as error:
+            self.fail(self.job.explain(error))
         if self.error is None and self.job.is_durable:
-            self._engine.run_aside(self.job.publish, self._after_publishing)
+            self._engine.run_aside(self._publish, self._after_publishing)
             yield
-        self.job.discard()
+        self._discard()
+
+    def _publish(self) -> None:
+        try:
+            self.job.publish()
+        except OSError as error:
+            raise self.job.explain(error) from error
 
     def _after_publishing(self, error: StepError | None) -> None:
         """What had to wait for the disk is done."""
@@ -81,6 +89,8 @@ class Download(BatchFile):
                 self._fd = self.job.open()
             except StepError as error:
                 self.fail(error)
+            except OSError as error:
+                self.fail(self.job.explain(error))
         return self.error is None and self._ask_for_some()
 
     def _ask_for_some(self) -> bool:
@@ -118,7 +128,7 @@ class Download(BatchFile):
             try:
                 write_at(self._fd, data, offset)
             except OSError as error:
-                self.fail(error)
+                self.fail(self.job.explain(error))
 
     def _take_end(self, kind: int, body: memoryview) -> None:
         """An end of file that comes too early shows in the count of what was received."""
@@ -132,5 +142,11 @@ class Download(BatchFile):
         if kind == Type.ATTRS:
             self._after = to_status(Reader(body).take_attributes())
 
+    def _discard(self) -> None:
+        try:
+            self.job.discard()
+        except OSError as error:
+            self.fail(self.job.explain(error))
+
     def forget(self) -> None:
-        self.job.discard()
+        self._discard()

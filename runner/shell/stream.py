@@ -19,6 +19,7 @@ class CommandChannel(Protocol):
     def has_ended(self) -> bool: ...
     @property
     def is_closed(self) -> bool: ...
+    def check(self) -> None: ...
     @property
     def exit_status(self) -> int | None: ...
     @property
@@ -66,6 +67,8 @@ class Stream:
 
     def read_some(self, limit_bytes: int) -> bytearray:
         """At least one byte and at most `limit_bytes`. Raises `OutputEnded` at the end."""
+        # Whoever reads may be slower than the server, and then never waits.
+        self.channel.check()
         if not self._buffer:
             self._wait_for_data()
         with self._lock:

@@ -179,6 +179,10 @@ class Channel:
                 self._arrival.wait(self._poll_seconds)
             on_tick()
 
+    def check(self) -> None:
+        """Raise what `Cancellation.check` raises: for loops over bytes that have come and are not waited for."""
+        self._cancellation.check()
+
     def _note_departures(self, before_bytes: int | None) -> int:
         """On a slow line an answer may take longer than `stall_timeout`, but our bytes leave meanwhile: that is progress."""
         departed_bytes: int = self._raw.transport.packetizer.departed_bytes
@@ -241,7 +245,7 @@ class Channel:
                 raise self.stalled()
             if view and self._cancellation.is_due:
                 grace = grace or Deadline.after(FINISH_REQUEST_SECONDS)
-                if grace.has_passed:
+                if grace.has_passed or self._cancellation.is_urgent:
                     self.close()
                     self._cancellation.check()
             if not sent_bytes:

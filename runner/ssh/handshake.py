@@ -6,7 +6,6 @@ This is where fabric and paramiko begin: `opening.py` dials before it loads them
 from __future__ import annotations
 
 import functools
-import logging
 import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -27,10 +26,6 @@ from runner.ssh.watchdog import silenced, timed_out, watch
 
 if TYPE_CHECKING:
     from runner.ssh.credentials import Credential
-
-# paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
-logging.getLogger("paramiko").propagate = False
 
 
 def shake_hands(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import struct
@@ -50,6 +51,10 @@ MAX_EXTENSIONS = 64
 DISCONNECT_BY_APPLICATION = 11
 
 SERVICE_POLL_SECONDS = 0.1
+
+# paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
 
 
 class _Login(StrictAuthHandler):

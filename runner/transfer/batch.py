@@ -83,7 +83,7 @@ def running_batch(around: Surroundings) -> Iterator[Batch]:
 
 def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Upload all `files` as `options` say. What fails for one of them is told; raises when the session ends."""
-    uploads = Uploads(Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
+    uploads = Uploads(Common(options, around, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
     with running_batch(around) as batch:
         for file in files:
             uploads.begin(file, batch)
@@ -94,7 +94,7 @@ def upload_many(files: Iterable[Pending], options: CopyFile, around: Surrounding
 def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Download all `files`, whose sources must tell their size. What fails for one of them is told."""
     folders = LocalFolders(lambda path: open_folder(path, path, create_parents=options.create_parents))
-    downloads = Downloads(Common(options, around.peer, on_outcome, permissions_by_umask()), around.remote, folders)
+    downloads = Downloads(Common(options, around, on_outcome, permissions_by_umask()), around.remote, folders)
     try:
         with running_batch(around) as batch:
             for file in files:
@@ -108,18 +108,20 @@ def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundi
 class Common:
     """What all files of a batch share."""
 
-    __slots__ = ("names", "new_file_permissions", "on_outcome", "options", "peer")
+    __slots__ = ("check", "names", "new_file_permissions", "on_outcome", "options", "peer")
 
     def __init__(
         self,
         options: CopyFile,
-        peer: str,
+        around: Surroundings,
         on_outcome: OnOutcome,
         new_file_permissions: int,
         names: TemporaryNames | None = None,
     ) -> None:
         self.options = options
-        self.peer = peer
+        self.peer = around.peer
+        # Asked in the transport's thread, on behalf of the one that carries out the step.
+        self.check = around.cancellation.make_check()
         self.on_outcome = on_outcome
         self.new_file_permissions = new_file_permissions
         self.names = names or TemporaryNames()
@@ -148,7 +150,13 @@ class Uploads:
             batch.release(held[path], error or held[path].prove_hash(digest))
 
         if held:
-            hash_remotely([(path, upload.size_bytes) for path, upload in held.items()], self._remote, batch, compare)
+            hash_remotely(
+                [(path, upload.size_bytes) for path, upload in held.items()],
+                self._remote,
+                batch,
+                compare,
+                self._common.check,
+            )
         return bool(held)
 
 
@@ -183,7 +191,7 @@ class Downloads:
 
         if asked:
             sizes = [(path, file.source.size_bytes or 0) for path, file in asked.items()]
-            hash_remotely(sizes, self._remote, batch, begin)
+            hash_remotely(sizes, self._remote, batch, begin, self._common.check)
         return bool(asked)
 
 
@@ -334,10 +342,11 @@ class Download:
         prove_received(self.source, read, received_bytes, self._common.peer)
         self._verified = "size"
         if self._expected is not None and self._target is not None:
-            self._verified = prove_kept(self.source, hash_file(self._target.fd), self._expected, self._common.peer)
+            kept = hash_file(self._target.fd, self._common.check)
+            self._verified = prove_kept(self.source, kept, self._expected, self._common.peer)
 
     def publish(self) -> None:
-        file, target = self._file, self._target
+        target = self._target
         if target is None:
             return
         wanted, warnings = self._wanted()
@@ -348,12 +357,15 @@ class Download:
                 self._is_synced = sync_file(target.fd)
                 self._warnings += () if self._is_synced else (NOT_SYNCED_HERE,)
         except OSError as error:
-            raise explain_os_error(error, "cannot write", file.destination_path) from error
+            raise self.explain(error) from error
         self._backup = target.publish(keeps_old=self._common.options.backup).backup
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common
         return wanted_attributes(common.options, file.source, file.destination, common.new_file_permissions)
+
+    def explain(self, error: OSError) -> StepError:
+        return explain_os_error(error, "cannot write", self._file.destination_path)
 
     def discard(self) -> None:
         if self._target is not None:

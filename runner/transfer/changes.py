@@ -105,5 +105,7 @@ def _show(size_bytes: int | None) -> str:
 
 
 def _show_time(seconds: int | None) -> str:
+    if seconds is None:
+        return "?"
     at = moment(seconds)
-    return "?" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"{seconds:,} s after 1970" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"

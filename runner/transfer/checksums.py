@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, NamedTuple, TypeVar
 
+from runner.cancellation import Cancellation
 from runner.errors import StepError, VerificationFailed
 from runner.remote_files import Batch, Digest, FileStatus, RemoteFiles
-from runner.transfer.local_files import explain_os_error, hash_file
+from runner.transfer.local_files import Check, explain_os_error, hash_file
 
 # So many files are asked about in one command: enough to make its start cheap, few enough to be answered soon.
 HASHED_AT_ONCE = 500
@@ -21,10 +22,13 @@ T = TypeVar("T")
 OnDigest = Callable[[str, Digest | None, StepError | None], None]
 
 
-def hash_remotely(files: Sequence[tuple[str, int]], remote: RemoteFiles, batch: Batch, done: OnDigest) -> None:
+def hash_remotely(
+    files: Sequence[tuple[str, int]], remote: RemoteFiles, batch: Batch, done: OnDigest, check: Check
+) -> None:
     """Have `done` told the digest of each file, given by path and size, or why there is none.
 
     What the server cannot work out itself is read back through the batch, and `done` is called while it is waited for.
+    `check` is asked in the transport's thread whether the work must end: `Cancellation.make_check` gives it.
     """
     digests = remote.sha256_many([path for path, _ in files])
     for path, size_bytes in files:
@@ -32,7 +36,8 @@ def hash_remotely(files: Sequence[tuple[str, int]], remote: RemoteFiles, batch: 
         if digest is not None:
             done(path, Digest(digest, "sha256"), None)
         else:
-            batch.fetch(Readback(path, size_bytes, _hash_readback, functools.partial(done, path)))
+            look = functools.partial(_hash_readback, check)
+            batch.fetch(Readback(path, size_bytes, look, functools.partial(done, path)))
 
 
 class Pair(NamedTuple):
@@ -44,14 +49,25 @@ class Pair(NamedTuple):
     follows_links: bool = False
 
 
-def compare_many(pairs: Sequence[Pair], remote: RemoteFiles, batch: Batch, done: Callable[[Pair, bool], None]) -> None:
+def compare_many(
+    pairs: Sequence[Pair],
+    remote: RemoteFiles,
+    batch: Batch,
+    done: Callable[[Pair, bool], None],
+    cancellation: Cancellation,
+) -> None:
     """Have `done` told of each pair whether the contents are the same; what cannot be read is not."""
     by_path = {pair.remote_path: pair for pair in pairs}
     here: dict[str, str | None] = {}
 
+    lent_limit = cancellation.lend_limit()
+
     def hash_local_files() -> None:
-        for pair in pairs:
-            here[pair.local_path] = hash_local(pair.local_path, follows_links=pair.follows_links)
+        with lent_limit():
+            for pair in pairs:
+                here[pair.local_path] = hash_local(
+                    pair.local_path, cancellation.check, follows_links=pair.follows_links
+                )
 
     def compare(path: str, digest: Digest | None, error: StepError | None) -> None:
         local.result()
@@ -61,18 +77,20 @@ def compare_many(pairs: Sequence[Pair], remote: RemoteFiles, batch: Batch, done:
     # Both sides at the same time: hashing lets other threads run.
     with ThreadPoolExecutor(1) as hashing:
         local = hashing.submit(hash_local_files)
-        hash_remotely([(pair.remote_path, pair.size_bytes) for pair in pairs], remote, batch, compare)
+        hash_remotely(
+            [(pair.remote_path, pair.size_bytes) for pair in pairs], remote, batch, compare, cancellation.make_check()
+        )
 
 
-def hash_local(path: str, *, follows_links: bool) -> str | None:
-    """The SHA-256 of a regular local file, None if it cannot be read."""
+def hash_local(path: str, check: Check, *, follows_links: bool) -> str | None:
+    """The SHA-256 of a regular local file, None if it cannot be read. Raises whatever `check` raises."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follows_links else os.O_NOFOLLOW)
     try:
         fd = os.open(path, flags)
     except OSError:
         return None
     try:
-        return hash_file(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        return hash_file(fd, check) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     except OSError:
         return None
     finally:
@@ -107,7 +125,7 @@ class Readback:
         try:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (discard closes it)
         except OSError as error:
-            raise explain_os_error(error, "cannot write a temporary file in", tempfile.gettempdir()) from error
+            raise self.explain(error) from error
         return self._file.fileno()
 
     def prove(self, received_bytes: int, after: FileStatus | None) -> None:
@@ -121,6 +139,9 @@ class Readback:
     def publish(self) -> None:
         """Nothing comes of it but what was seen."""
 
+    def explain(self, error: OSError) -> StepError:
+        return explain_os_error(error, "cannot write a temporary file in", tempfile.gettempdir())
+
     def discard(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -130,5 +151,5 @@ class Readback:
         self._done(self._seen, error)
 
 
-def _hash_readback(fd: int, size_bytes: int) -> Digest:
-    return Digest(hash_file(fd), "readback")
+def _hash_readback(check: Check, fd: int, size_bytes: int) -> Digest:
+    return Digest(hash_file(fd, check), "readback")

@@ -140,7 +140,7 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             )
         sha256 = None
         if only_hash_tells(copy, source.status, destination):
-            sha256 = _same_hash(copy.destination, hash_file(source.fd), around)
+            sha256 = _same_hash(copy.destination, hash_file(source.fd, around.cancellation.check), around)
         decision = decide(
             copy,
             source.status,
@@ -258,7 +258,7 @@ def _temporary_path(destination: str, partial: Partial | None) -> str:
 
 def _go_on(path: str, partial: Partial, source: LocalSource, given: Source, around: Surroundings) -> Source:
     """The source from where an earlier attempt's partial ends, if that is proven to hold its beginning."""
-    offset, hasher = find_remote_prefix(path, partial, source, around.remote)
+    offset, hasher = find_remote_prefix(path, partial, source, around.remote, around.cancellation.check)
     return given._replace(offset=offset, hasher=hasher if offset and given.hasher else given.hasher)
 
 
@@ -289,7 +289,7 @@ def _verify_sent_checksum(path: str, hasher: Hasher, around: Surroundings) -> Ve
 
 def _verify_received_checksum(copy: CopyFile, target: LocalTarget, around: Surroundings) -> tuple[Verified, str]:
     """Prove that what is on the disk here has the hash of the source. Raises `VerificationFailed`."""
-    kept = hash_file(target.fd)
+    kept = hash_file(target.fd, around.cancellation.check)
     return prove_kept(copy.source, kept, around.remote.sha256(copy.source), around.peer), kept
 
 
@@ -308,7 +308,8 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     destination = look_at(copy.destination)
     sha256 = None
     if only_hash_tells(copy, source, destination):
-        sha256 = _same_hash(copy.source, hash_local(copy.destination, follows_links=True), around)
+        here = hash_local(copy.destination, around.cancellation.check, follows_links=True)
+        sha256 = _same_hash(copy.source, here, around)
     decision = decide(
         copy,
         source,
@@ -351,7 +352,9 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     )
     with in_place, target_of_copy as target:
         try:
-            offset = find_local_prefix(target, copy, around.remote) if target.is_partial else 0
+            offset = (
+                find_local_prefix(target, copy, around.remote, around.cancellation.check) if target.is_partial else 0
+            )
             if partial is not None and not offset:
                 remove_stale_local(target.folder, partial)
             read = around.remote.read(copy.source, target.fd, report, offset)

@@ -6,15 +6,16 @@ import functools
 import os
 from collections import Counter, deque
 
-from runner.errors import FileRefused, PermissionRefused, SourceMissing, StepError
+from runner.errors import FileRefused, SourceMissing, StepError
 from runner.operation_results import Listing, Stats
 from runner.plan import ListFolder, LookAtPath
-from runner.remote_files import Batch, Errand, FileStatus, StatusRefused
+from runner.remote_files import Batch, Errand, FileStatus
 from runner.results import Entry, EntryType, moment
 from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
+from runner.transfer.remote_status import look as look_or_raise
 from runner.transfer.tree_names import Entries, is_proper_name, join
 
 _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
@@ -55,13 +56,7 @@ def look_at_path(mode: LookAtPath, around: Surroundings) -> Stats:
 
 def look(path: str, around: Surroundings, *, follow: bool) -> FileStatus | None:
     """What is at a path, None if nothing is. Raises `PermissionRefused` if the server keeps it."""
-    try:
-        return around.remote.status(path, follow=follow)
-    except StatusRefused as refusal:
-        raise PermissionRefused(
-            f"{around.peer} does not tell what is at {path!r}: {refusal}",
-            hint="Check the permissions of the folders above it.",
-        ) from refusal
+    return look_or_raise(around.remote, path, around.peer, follow=follow)
 
 
 def missing(path: str, around: Surroundings) -> SourceMissing:

@@ -31,6 +31,9 @@ from runner.transfer.temporary import TemporaryNames
 PRIVATE_MODE = 0o600
 HASHED_AT_ONCE_BYTES = 1024 * 1024
 
+# Raises what ends the work at hand: `Cancellation.check`, or for another thread what `Cancellation.make_check` gives.
+Check = Callable[[], None]
+
 
 @dataclass(slots=True)
 class LocalSource:
@@ -184,17 +187,21 @@ def sync_folder(path: str) -> None:
         os.close(fd)
 
 
-def hash_file(fd: int) -> str:
-    """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`."""
-    return hash_prefix(fd, None).hexdigest()
+def hash_file(fd: int, check: Check) -> str:
+    """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`, and whatever `check` raises."""
+    return hash_prefix(fd, None, check).hexdigest()
 
 
-def hash_prefix(fd: int, count_bytes: int | None) -> Hasher:
-    """The SHA-256 of the first bytes of an open local file, or of all of them, to be gone on with. Raises `OSError`."""
+def hash_prefix(fd: int, count_bytes: int | None, check: Check) -> Hasher:
+    """The SHA-256 of the first bytes of an open local file, or of all of them, which may be continued.
+
+    `check` is called for each MiB, and raises if the work must end: a large file takes minutes. Raises `OSError`.
+    """
     hasher = hashlib.sha256()
     space = memoryview(bytearray(HASHED_AT_ONCE_BYTES))
     offset = 0
     while wanted := min(len(space), sys.maxsize if count_bytes is None else count_bytes - offset):
+        check()
         count = os.preadv(fd, [space[:wanted]], offset)
         if count == 0:
             break
@@ -511,6 +518,10 @@ def explain_os_error(error: OSError, doing: str, path: str) -> FileError:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return DiskFull(message, hint="Make room, then play again; the old destination is untouched.")
+        case errno.EFBIG:
+            return FileRefused(
+                message, hint="The file system, or this process (`ulimit -f`), allows no file of that size."
+            )
         case errno.EACCES | errno.EPERM:
             return PermissionRefused(
                 message, hint="Check owner and permissions of the file and of the folders above it."

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from runner.errors import StepError
 from runner.plan import CopyFile
 from runner.remote_files import FileStatus, Hasher, RemoteFiles, StatusRefused
-from runner.transfer.local_files import LocalFolder, LocalSource, LocalTarget, hash_prefix
+from runner.transfer.local_files import Check, LocalFolder, LocalSource, LocalTarget, hash_prefix
 from runner.transfer.temporary import PARTIAL_SUFFIX, partial_prefix
 
 # Below it, starting afresh is quicker than proving that one need not.
@@ -66,7 +66,7 @@ def partial_of_download(copy: CopyFile, source: FileStatus, peer: str) -> Partia
 
 
 def find_remote_prefix(
-    path: str, partial: Partial, source: LocalSource, remote: RemoteFiles
+    path: str, partial: Partial, source: LocalSource, remote: RemoteFiles, check: Check
 ) -> tuple[int, Hasher | None]:
     """How many bytes of the source's beginning the server's partial at `path` is proven to hold, and their hash so far.
 
@@ -79,7 +79,7 @@ def find_remote_prefix(
     if found is not None and found.size_bytes and _is_ours(found, source):
         offset, hasher = _prove(
             found.size_bytes,
-            lambda count: hash_prefix(source.fd, count),
+            lambda count: hash_prefix(source.fd, count, check),
             lambda count: remote.sha256(path, count).sha256,
         )
         if offset:
@@ -95,7 +95,7 @@ def find_remote_prefix(
     return 0, None
 
 
-def find_local_prefix(target: LocalTarget, copy: CopyFile, remote: RemoteFiles) -> int:
+def find_local_prefix(target: LocalTarget, copy: CopyFile, remote: RemoteFiles, check: Check) -> int:
     """How many bytes of the source's beginning the partial at hand is proven to hold. What follows them is cut off."""
     offset = 0
     size_bytes = os.fstat(target.fd).st_size
@@ -103,7 +103,7 @@ def find_local_prefix(target: LocalTarget, copy: CopyFile, remote: RemoteFiles) 
     if size_bytes and remote.can_hash:
         offset, _ = _prove(
             size_bytes,
-            lambda count: hash_prefix(target.fd, count),
+            lambda count: hash_prefix(target.fd, count, check),
             lambda count: remote.sha256(copy.source, count).sha256,
         )
     os.ftruncate(target.fd, offset)

@@ -38,5 +38,6 @@ class Comparison:
             waiting[pair.remote_path][1](is_same)
 
         if waiting:
-            compare_many([pair for pair, _ in waiting.values()], self._walk.around.remote, self._walk.batch, compared)
+            pairs, around = [pair for pair, _ in waiting.values()], self._walk.around
+            compare_many(pairs, around.remote, self._walk.batch, compared, around.cancellation)
         return bool(waiting)

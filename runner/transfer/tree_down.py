@@ -27,11 +27,17 @@ from runner.transfer.local_files import (
     sync_folder,
     to_status,
 )
+from runner.transfer.remote_status import look
 from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder
 from runner.transfer.tree_links import check_target, find_way_out, leads_out, show_target
 from runner.transfer.tree_names import Entries, fold
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out_of_source
 from runner.transfer.tree_walk import Folder, TreeWalk
+
+HINT_WITHOUT_STATUS = (
+    "A directory is looked at (STAT) before it is copied. Check the permissions of the directories above it; a server that "
+    "lets nobody look gives single files with 'copy_file_to_engine'."
+)
 
 
 class TreeDown(TreeWalk):
@@ -52,7 +58,7 @@ class TreeDown(TreeWalk):
         # From links of the destination that are replaced to the target of what replaces them; None for a file.
         self._coming: dict[str, str | None] = {}
         self._folders_open = LocalFolders(self._open_folder)
-        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
         self._downloads = Downloads(common, around.remote, self._folders_open)
 
     def close(self) -> None:
@@ -62,7 +68,7 @@ class TreeDown(TreeWalk):
             self._root = None
 
     def open_root(self) -> None:
-        source = self.around.remote.status(self.source_root)
+        source = look(self.around.remote, self.source_root, self.around.peer, hint=HINT_WITHOUT_STATUS)
         if source is None:
             raise SourceMissing(
                 f"the source folder {self.source_root!r} does not exist on {self.around.peer}",

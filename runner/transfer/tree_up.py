@@ -12,12 +12,17 @@ from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttribu
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.local_files import explain_os_error, to_status
+from runner.transfer.remote_status import look, status_refused
 from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
+HINT_WITHOUT_STATUS = (
+    "A directory is compared with its copy, and for that the server must let it be looked at (STAT). Check the permissions "
+    "of the directories above it; a server that lets nobody look takes single files with 'copy_file_from_engine'."
+)
 # Until it has its own, a folder is its owner's alone.
 PRIVATE_FOLDER_PERMISSIONS = 0o700
 
@@ -32,7 +37,7 @@ class TreeUp(TreeWalk):
     def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
         super().__init__(copy, around)
         self.where = f"on {around.peer}"
-        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
         self._uploads = Uploads(common, around.remote)
 
     def close(self) -> None:
@@ -72,11 +77,14 @@ class TreeUp(TreeWalk):
 
     def _claim_root(self) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
-        remote, path = self.around.remote, self.destination_root
+        remote, path, peer = self.around.remote, self.destination_root, self.around.peer
         if self.copy.create_parents and not self.around.is_check:
-            with explained_by(self._require_place):
-                return remote.claim_folder(path)
-        destination = remote.status(path)
+            try:
+                with explained_by(self._require_place):
+                    return remote.claim_folder(path)
+            except StatusRefused as refusal:
+                raise status_refused(refusal, path, peer, hint=HINT_WITHOUT_STATUS) from refusal
+        destination = look(remote, path, peer, hint=HINT_WITHOUT_STATUS)
         if destination is None:
             self._require_place()
             if not self.around.is_check:

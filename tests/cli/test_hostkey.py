@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
 from runner.cli.hostkey import parse_address
+from runner.ssh.scan import scan_host_keys
+from tests.cli.processes import run_in_shell
 from tests.conftest import Runner, require_sshd
 from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.endpoint import Endpoint
 from tests.servers.listeners import GarbageServer, closed_port
 from tests.servers.mute import MuteServer, Stage
 from tests.servers.openssh import OpenSSHServer
@@ -67,6 +72,134 @@ def test_the_lines_are_for_the_alias_if_there_is_one(runner: Runner, asyncssh_se
     outcome = runner("hostkey", "--host-key-alias", "bank", f"{asyncssh_server.host}:{asyncssh_server.port}")
     assert outcome.stdout.startswith("# bank: UNVERIFIED")
     assert f"bank {asyncssh_server.known_host_line()}" in outcome.stdout.splitlines()
+
+
+class TestWhatIsPasted:
+    """README, step 1: the keys go from the terminal into a playbook."""
+
+    def playbook(self, server: Endpoint, hostkey: str, *, host: str | None = None) -> str:
+        """A playbook as somebody writes it, with the block in its place."""
+        return f"""\
+connections:
+  bank:
+    host: {json.dumps(host or server.host)}
+    port: {server.port}
+    authentication:
+      authentication_method: ssh_key_file
+      username: {server.username}
+      ssh_key_file: {server.user_key_path}
+{textwrap.indent(hostkey, "    ")}
+steps:
+  - connection: bank
+    mode: {{mode_name: stats, path: .}}
+"""
+
+    def test_the_block_can_be_played_with(self, runner: Runner, asyncssh_server: AsyncsshServer) -> None:
+        block = runner("hostkey", "--yaml", f"{asyncssh_server.host}:{asyncssh_server.port}").stdout
+
+        outcome = runner.play(self.playbook(asyncssh_server, block))
+
+        assert outcome.exit_code == 0, outcome.output
+        assert asyncssh_server.login_events
+
+    def test_a_line_in_quotes_can_be_played_with(self, runner: Runner, asyncssh_server: AsyncsshServer) -> None:
+        lines = runner("hostkey", f"{asyncssh_server.host}:{asyncssh_server.port}").stdout.splitlines()
+        [line] = [line for line in lines if not line.startswith("#")]
+        block = f"hostkey:\n  hostkey_mode: known_host\n  known_host: '{line}'\n"
+
+        assert runner.play(self.playbook(asyncssh_server, block)).exit_code == 0
+
+    def test_another_server_is_refused_with_it(
+        self, runner: Runner, asyncssh_server: AsyncsshServer, sshd: OpenSSHServer
+    ) -> None:
+        block = runner("hostkey", "--yaml", f"{sshd.host}:{sshd.port}").stdout
+
+        assert runner.play(self.playbook(asyncssh_server, block)).exit_code == 5
+        assert asyncssh_server.login_events == []
+
+    @pytest.mark.parametrize("kinds", [("ed25519",), ALL_TYPES])
+    def test_it_has_every_key_and_says_that_none_is_verified(
+        self, runner: Runner, tmp_path: Path, kinds: tuple[str, ...]
+    ) -> None:
+        require_sshd()
+        with OpenSSHServer(tmp_path / "sshd", host_key_types=kinds) as server:
+            outcome = runner("hostkey", "--yaml", f"{server.host}:{server.port}")
+            playbook = runner.folder / "play.yaml"
+            playbook.write_text(self.playbook(server, outcome.stdout))
+            assert runner("validate", str(playbook)).exit_code == 0
+            lines = outcome.stdout.splitlines()
+            assert lines[0].startswith(f"# [{server.host}]:{server.port}: UNVERIFIED")
+            assert lines[1:4] == ["hostkey:", "  hostkey_mode: known_host", "  known_host:"]
+            for kind in kinds:
+                at = lines.index(f'    - "{server.known_hosts_line(kind)}"')
+                assert lines[at - 1] == f"    # {server.known_host_line(kind).split()[0]} {server.fingerprint(kind)}"
+            assert "unverified" in outcome.stderr
+
+    @pytest.mark.parametrize(
+        ("address", "known_as"),
+        [
+            ("sftp.bank.example", "sftp.bank.example"),
+            ("sftp.bank.example:2022", "[sftp.bank.example]:2022"),
+            ("::1", "::1"),
+            ("[::1]:2022", "[::1]:2022"),
+            ("fe80::1%eth0", "fe80::1%eth0"),
+        ],
+    )
+    def test_it_is_valid_for_every_kind_of_address(
+        self,
+        runner: Runner,
+        asyncssh_server: AsyncsshServer,
+        monkeypatch: pytest.MonkeyPatch,
+        address: str,
+        known_as: str,
+    ) -> None:
+        """Nobody can listen on all of these in a test: the key is one that was asked for elsewhere."""
+        found = scan_host_keys(asyncssh_server.host, asyncssh_server.port, 10)
+        monkeypatch.setattr("runner.ssh.scan.scan_host_keys", lambda host, port, seconds: found)
+        playbook = runner.folder / "play.yaml"
+
+        block = runner("hostkey", "--yaml", address).stdout
+        [line] = [one for one in runner("hostkey", address).stdout.splitlines() if not one.startswith("#")]
+
+        assert f'    - "{known_as} {asyncssh_server.known_host_line()}"' in block.splitlines()
+        assert line == f"{known_as} {asyncssh_server.known_host_line()}"
+        host, port = parse_address(address)
+        for hostkey in (block, f"hostkey:\n  hostkey_mode: known_host\n  known_host: '{line}'\n"):
+            text = self.playbook(asyncssh_server, hostkey, host=host).replace(f"{asyncssh_server.port}", str(port))
+            playbook.write_text(text)
+            outcome = runner("validate", str(playbook))
+            assert outcome.exit_code == 0, outcome.output
+
+    def test_an_authority_stays_a_comment(self, runner: Runner, tmp_path: Path) -> None:
+        require_sshd()
+        (tmp_path / "sshd").mkdir()
+        with CertifiedServer(tmp_path / "sshd", "good", generate_authorities(tmp_path)) as server:
+            block = runner("hostkey", "--yaml", f"{server.host}:{server.port}").stdout
+            known_as = f"[{server.host}]:{server.port}"
+            commented = f'    # - "@cert-authority {known_as} {server.authority.public_line}"'
+            assert commented in block.splitlines()
+            playbook = runner.folder / "play.yaml"
+            # What is behind the mark is valid, once somebody has looked at it.
+            for text in (block, block.replace("# - ", "- ")):
+                playbook.write_text(self.playbook(server, text))
+                assert runner("validate", str(playbook)).exit_code == 0
+
+
+def test_the_ssh_library_prints_nothing(sshd: OpenSSHServer) -> None:
+    """It logs a key type that the server lacks as an error, with a traceback; in a process of its own nobody listens."""
+    done = run_in_shell('"$@"', ["hostkey", f"{sshd.host}:{sshd.port}"])
+
+    assert done.returncode == 0
+    assert done.stderr == ("warning: these keys are unverified; compare their fingerprints before you trust them\n")
+    assert sshd.known_hosts_line() in done.stdout
+
+
+def test_nor_does_it_about_a_server_that_speaks_no_ssh() -> None:
+    with GarbageServer(b"HTTP/1.0 400 Bad Request\r\n\r\n") as server:
+        done = run_in_shell('"$@"', ["hostkey", f"127.0.0.1:{server.port}"])
+
+    assert done.returncode == 4
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,16 @@ def test_wrong_usage_ends_with_64_and_says_why(runner: Runner, arguments: list[s
 def test_without_a_command_the_help_is_shown_as_an_error(runner: Runner) -> None:
     outcome = runner()
 
-    assert outcome.exit_code == 64
-    assert "Usage: runner" in outcome.stderr
+    assert (outcome.exit_code, outcome.stdout) == (64, "")
+    # As `--help` prints it, and no line of it escaped.
+    assert outcome.stderr == runner("--help").stdout
+
+
+def test_a_command_of_commands_does_the_same(runner: Runner) -> None:
+    outcome = runner("vault")
+
+    assert (outcome.exit_code, outcome.stdout) == (64, "")
+    assert outcome.stderr == runner("vault", "--help").stdout
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
