@@ -104,10 +104,10 @@ def run(arguments: list[str] | None) -> int:
         print_error(redact(error.message), redact(error.hint))
         return error.exit_code
     except click.ClickException as error:
-        hint = ""
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"`{error.ctx.command_path} --help` shows how it is used."
-        print_error(redact(error.format_message()), hint)
+        from runner.cli.usage import explain_usage
+
+        message, hint = explain_usage(error)
+        print_error(redact(message), redact(hint))
         return EXIT_USAGE
     except (click.exceptions.Abort, KeyboardInterrupt):
         return EXIT_SIGINT

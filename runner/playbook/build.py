@@ -27,7 +27,6 @@ from runner.playbook.targets import ANY_MODE, gather_targets, target_of
 from runner.playbook.templating import COMMAND_LINE, Scope, Templates
 from runner.playbook.validation import (
     connector_keys,
-    nearest,
     show,
     validate_connector,
     validate_jump_host,
@@ -36,6 +35,7 @@ from runner.playbook.validation import (
 from runner.playbook.vault_password import Vault
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 from runner.redaction import Redactor
+from runner.suggestions import nearest
 
 if TYPE_CHECKING:
     from runner.findings import Survey

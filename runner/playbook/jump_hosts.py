@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.playbook.document import PositionedList, PositionedMap, describe_type
-from runner.playbook.validation import is_template, jump_host_keys, nearest
+from runner.playbook.validation import is_template, jump_host_keys
 from runner.problems import Location, Problem
+from runner.suggestions import nearest
 
 MAX_HOPS = 8
 

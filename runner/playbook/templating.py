@@ -30,9 +30,10 @@ from runner.playbook.lookups import (
     read_environment,
     read_file,
 )
-from runner.playbook.validation import is_template, nearest
+from runner.playbook.validation import is_template
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
+from runner.suggestions import nearest
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment

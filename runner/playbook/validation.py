@@ -7,9 +7,8 @@ that branch's errors.
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import islice
@@ -21,12 +20,11 @@ from jsonschema.exceptions import ValidationError
 from runner.playbook.document import Decrypted, PositionedList, PositionedMap, describe_type, locate, shorten
 from runner.problems import MAX_PROBLEMS, Location, Problem
 from runner.resources import SCHEMA_NAMES, schema_text
+from runner.suggestions import find_meant, nearest
 
 _CONNECTOR = "connector.schema.json"
 _PLAYBOOK = "playbook.schema.json"
 _TEMPLATE_REF = "#/$defs/template"
-MAX_SUGGESTIONS = 20
-MAX_KEY_LENGTH = 40
 _JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
@@ -165,16 +163,6 @@ def is_template(value: object) -> bool:
     )
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The hint that names the word which was probably meant, or all of them if none is near."""
-    words = sorted(words)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6) if len(word) <= MAX_KEY_LENGTH else []
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    more = ", …" if len(words) > MAX_SUGGESTIONS else "."
-    return f"Known: {', '.join(words[:MAX_SUGGESTIONS])}{more}" if words else ""
-
-
 def show(value: object) -> str:
     """A value as an error message quotes it: one line, bounded."""
     return shorten(json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value))
@@ -292,10 +280,9 @@ def _choose_variant(
     key = sorted(discriminators)[0]
     choices = {branch["properties"][key]["const"]: index for index, branch in branches if _discriminator(branch)}
     if key not in value:
-        candidates = [other for other in value if len(other) <= MAX_KEY_LENGTH]
-        misspelt = difflib.get_close_matches(key, candidates, n=1, cutoff=0.8)
-        if misspelt:
-            return Problem(value.key_locations[misspelt[0]], f"unknown key '{misspelt[0]}'", f"Did you mean '{key}'?")
+        misspelt = next((other for other in value if find_meant(other, [key], cutoff=0.8)), None)
+        if misspelt is not None:
+            return Problem(value.key_locations[misspelt], f"unknown key '{misspelt}'", nearest(misspelt, [key]))
         return Problem(location, f"missing key '{key}'", f"It chooses the variant: {', '.join(choices)}.")
     if templates_allowed and is_template(value[key]):
         return None
