@@ -21,7 +21,18 @@ DESTRUCTIVE = {"remove", "delete", "overwrite", "replace", "recursive"}
 OTHER_WORDS = (
     *("move", "mv", "moev", "mvoe", "remote", "remake", "resolve", "removal", "more", "rebase", "rewrite", "rerun"),
     *("delay", "relate", "deflate", "select", "dilate", "elect", "override", "overlay", "write", "place", "replay"),
-    *("replicate", "report", "repeat", "reply", "relative", "receive", "archive", "deletion_policy", "keep", "rmove_not"),
+    *(
+        "replicate",
+        "report",
+        "repeat",
+        "reply",
+        "relative",
+        "receive",
+        "archive",
+        "deletion_policy",
+        "keep",
+        "rmove_not",
+    ),
 )
 
 

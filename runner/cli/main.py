@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     # Starting up makes objects that stay: looking for garbage among them costs a tenth of the time of a short play.
     gc.disable()
-    exit_code = run(arguments)
+    exit_code = run(arguments, Redactor(on_first_secret=_protect_memory))
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -90,9 +90,15 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(exit_code)
 
 
-def run(arguments: list[str] | None) -> int:
+def _protect_memory() -> None:
+    from runner.cli.process_memory import protect_memory
+
+    protect_memory()
+
+
+def run(arguments: list[str] | None, redactor: Redactor | None = None) -> int:
     """Run the command and return its exit code. The commands tell the redactor of every secret that they come to know."""
-    redactor = Redactor()
+    redactor = redactor or Redactor()
     redact = redactor.redact
     try:
         result = cli.main(args=arguments, prog_name="runner", standalone_mode=False, obj=redactor)

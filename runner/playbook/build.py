@@ -20,8 +20,10 @@ from runner.playbook.inputs import (
     read_workdir,
 )
 from runner.playbook.jump_hosts import MAX_HOPS, JumpHost, JumpHosts
+from runner.playbook.lookups import HiddenNames
 from runner.playbook.modes import read_mode
 from runner.playbook.rendering import Rendering
+from runner.playbook.secret_names import find_secret_names
 from runner.playbook.secrets import note_variables, redact_problems
 from runner.playbook.targets import ANY_MODE, gather_targets, target_of
 from runner.playbook.templating import COMMAND_LINE, Scope, Templates
@@ -130,7 +132,17 @@ def _start(
         raise PlaybookInvalid(redact_problems(error.problems, vault.redactor)) from error
     if was_encrypted:
         note_variables(data, vault.redactor)
-    return _Builder(path, data, extra_vars or {}, workdir, vault, warn, runs_commands=runs_commands)
+    may_run_commands = "pipe" in text
+    return _Builder(
+        path,
+        data,
+        extra_vars or {},
+        workdir,
+        vault,
+        warn,
+        runs_commands=runs_commands,
+        may_run_commands=may_run_commands,
+    )
 
 
 class _Builder:
@@ -146,15 +158,18 @@ class _Builder:
         warn: Warn,
         *,
         runs_commands: bool,
+        may_run_commands: bool,
     ) -> None:
         self._path = path
         self._warn = warn
         self._warnings: list[Problem] = []
+        self._hidden: HiddenNames | None = None
         self._ssh_configs: dict[str | None, SshConfig] = {}
         self._folder = Path(path).absolute().parent
         self._problems = validate_playbook(data)
         self._redactor = vault.redactor
-        templates = Templates(self._folder, vault, runs_commands=runs_commands)
+        templates = Templates(self._folder, vault, runs_commands=runs_commands, find_hidden=self._find_hidden)
+        self._templates, self._data = templates, data
         self._rendering = Rendering(templates, vault.redactor, lambda problem: self._problems.append(problem))
         self._start = Location(path, 1, 1)
         sections = data if isinstance(data, PositionedMap) else PositionedMap(data.location)
@@ -167,7 +182,17 @@ class _Builder:
             "playbook_dir": (str(self._folder), self._start),
             **_variables(_map(sections.get("vars"))),
         }
+        if runs_commands and may_run_commands:
+            # Here it does not count as the time that filling in a template takes.
+            self._find_hidden()
         self._workdir = self._resolve_workdir(sections, workdir)
+
+    def _find_hidden(self) -> HiddenNames:
+        """What commands must not be given: all that is looked up for a secret, now or later."""
+        if self._hidden is None:
+            extra_vars = {name: value for name, (value, _) in self._extra_vars.items()}
+            self._hidden = find_secret_names(self._data, extra_vars, self._templates.look_into)
+        return self._hidden
 
     def build(self) -> Play:
         """The play, or `PlaybookInvalid` with everything that is wrong."""

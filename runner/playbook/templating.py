@@ -23,6 +23,7 @@ from runner.playbook.limits import (
 )
 from runner.playbook.lookups import (
     MAX_RESULT_LENGTH,
+    HiddenNames,
     LookupFailed,
     Sources,
     find_files,
@@ -30,6 +31,7 @@ from runner.playbook.lookups import (
     read_environment,
     read_file,
 )
+from runner.playbook.secret_names import TemplateUse
 from runner.playbook.validation import is_template
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
@@ -76,7 +78,16 @@ class Templates:
     playbook was loaded, so that all steps of a play agree about the day. A command is run once, for the same reason.
     """
 
-    def __init__(self, playbook_folder: Path, vault: Vault, *, runs_commands: bool) -> None:
+    def __init__(
+        self,
+        playbook_folder: Path,
+        vault: Vault,
+        *,
+        runs_commands: bool,
+        find_hidden: Callable[[], HiddenNames] = HiddenNames,
+    ) -> None:
+        """`find_hidden` says, before the first command is run, what must not be in its environment."""
+        self._find_hidden = find_hidden
         self._sources = Sources(playbook_folder, vault)
         self._runs_commands = runs_commands
         self._outputs: dict[str, str] = {}
@@ -183,6 +194,30 @@ class Templates:
                     self._compiled[text] = (self._environment.from_string(tree).render, names)
         return self._compiled[text]
 
+    def look_into(self, text: str) -> TemplateUse:
+        """What a template uses, by its text alone. One that is not valid uses nothing."""
+        from jinja2 import TemplateError, nodes
+
+        try:
+            tree = self._environment.parse(text)
+        except (TemplateError, RecursionError):
+            return TemplateUse(frozenset())
+        loaded = [name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"]
+        calls = [call for call in tree.find_all(nodes.Call) if _is_name(call.node, "lookup")]
+        # Under another name it could be called anywhere.
+        is_plain = loaded.count("lookup") == len(calls)
+        names: set[str] = set()
+        variables: set[str] = set()
+        for call in calls:
+            kind, terms = (call.args or [call.node])[0], call.args[1:]
+            if isinstance(kind, nodes.Const) and kind.value != "env":
+                continue
+            names |= {str(term.value) for term in terms if isinstance(term, nodes.Const)}
+            variables |= {term.name for term in terms if isinstance(term, nodes.Name)}
+            is_plain &= isinstance(kind, nodes.Const) and call.dyn_args is None
+            is_plain &= all(isinstance(term, nodes.Const | nodes.Name) for term in terms)
+        return TemplateUse(frozenset(loaded), frozenset(names), frozenset(variables), is_plain)
+
     @cached_property
     def _environment(self) -> SandboxedEnvironment:
         from jinja2 import StrictUndefined
@@ -233,8 +268,14 @@ class Templates:
             return read_file(term, self._sources, is_stripped=options.get("rstrip", True))
         if term not in self._outputs:
             with memory_limited_to(self._memory_limit_bytes):
-                self._outputs[term] = read_command(term, self._sources)
+                self._outputs[term] = read_command(term, self._sources, self._find_hidden())
         return self._outputs[term]
+
+
+def _is_name(node: Any, name: str) -> bool:
+    from jinja2 import nodes
+
+    return isinstance(node, nodes.Name) and node.name == name
 
 
 def _to_plain(result: Any, location: Location) -> Any:

@@ -13,7 +13,7 @@ MISTAKES = [
     (step(hots="x"), "5:3 unknown key 'hots'", "Did you mean 'host'?"),
     # What it means comes before what it looks like.
     (step(mode="{mode_name: move}"), "4:21 'mode_name' must be", "Did you mean 'rename'?"),
-    (step(mode=mode(remote="true")), "4:91 unknown key 'remote'", "Known: atomic"),
+    (step(mode=mode(remote="true")), "4:91 unknown key 'remote'", "Did you mean 'resume'?"),
     (step(zebra="x"), "5:3 unknown key 'zebra'", "Known: authentication, bandwidth_limit, connect_timeout"),
     (step(mode=mode(permision='"0640"')), "4:91 unknown key 'permision'", "Did you mean 'permissions'?"),
     (play("step: 1\n"), "1:1 unknown key 'step'", "Did you mean 'steps'?"),
