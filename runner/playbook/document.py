@@ -67,6 +67,12 @@ class Decrypted(str):
     __slots__ = ()
 
 
+class Unfilled(str):
+    """What is written where a value could not be filled in, or decrypted. Nothing is known about the value itself."""
+
+    __slots__ = ()
+
+
 class PositionedMap(dict[str, Any]):
     """A mapping that knows where it begins and where each of its keys and values stands."""
 
@@ -103,6 +109,15 @@ class PositionedList(list[Any]):
         """Append an item with its position."""
         self.append(item)
         self.item_locations.append(location)
+
+
+def is_unfilled(value: Any) -> bool:
+    """Whether something in the value could not be filled in."""
+    if isinstance(value, PositionedMap):
+        return any(is_unfilled(item) for item in value.values())
+    if isinstance(value, PositionedList):
+        return any(is_unfilled(item) for item in value)
+    return isinstance(value, Unfilled)
 
 
 def locate(data: PositionedMap | PositionedList, path: list[str | int]) -> Location:

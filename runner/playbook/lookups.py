@@ -56,7 +56,7 @@ def read_environment(name: str, default: object = None) -> str:
     """The environment variable, or the default where it is not set. Raises `LookupFailed`."""
     value = os.environ.get(name)
     if value is None and default is not None:
-        return str(default)
+        return default if isinstance(default, str) else str(default)
     if value is None:
         hint = f"Set it in the environment of this command (export {name}=…), or in the CI job's variables."
         raise LookupFailed(f"the environment variable {name} is not set", hint)

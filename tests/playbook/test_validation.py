@@ -175,6 +175,7 @@ def test_all_mistakes_of_all_steps_are_told_at_once_and_in_order(load: Loader) -
         "5:3 unknown key 'hots'",
         "6:9 'port' must be at least 1, not 0",
         "7:9 'h:1' is not a host name or IP address",
+        "9:53 'x' is not a SHA256 fingerprint",
         "11:9 undefined in the template: 'nope' is undefined",
         "15:20 'connect_timeout' must be at least 1, not 0",
         "16:3 the step has no 'authentication'",
