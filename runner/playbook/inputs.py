@@ -218,16 +218,19 @@ def read_host_key_policy(given: Any, workdir: str, tell: Tell) -> HostKeyPolicy 
         case "fingerprint":
             return Fingerprints(*_read_fingerprints(given, tell))
         case "known_hosts_file":
-            return KnownHosts(_read_known_hosts_files(given, workdir, tell))
+            return KnownHosts(*_read_known_hosts_files(given, workdir, tell))
     return None
 
 
-def _read_known_hosts_files(given: PositionedMap, workdir: str, tell: Tell) -> tuple[str, ...]:
-    paths = []
+def _read_known_hosts_files(
+    given: PositionedMap, workdir: str, tell: Tell
+) -> tuple[tuple[str, ...], tuple[Location, ...]]:
+    paths, places = [], []
     for name, location in _strings(given, "known_hosts_file"):
         attempt(tell, check_path, "known_hosts_file", name, location)
         paths.append(local_path(name, workdir))
-    return tuple(paths)
+        places.append(location)
+    return tuple(paths), tuple(places)
 
 
 def _read_pinned_lines(given: PositionedMap, tell: Tell) -> tuple[tuple[str, ...], tuple[Location, ...]]:
