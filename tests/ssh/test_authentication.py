@@ -353,7 +353,7 @@ def test_an_expired_certificate_is_refused(
     key = generate_key_pair(tmp_path / "key")
     certificate = sign(authority, key, server.username, "-V", "20200101:20200102")
     outcome = play(runner, server, remote, key_file(key.path, certificate_file=str(certificate)))
-    assert_failed(outcome, remote, 4, "AuthenticationRefused", key.fingerprint)
+    assert_refused_at_once(outcome, remote, str(certificate), "it has expired")
 
 
 def test_a_certificate_for_another_key_is_told_before_anything_is_contacted(
