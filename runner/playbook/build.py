@@ -141,9 +141,10 @@ def _start(
 ) -> _Builder:
     """The playbook, read and parsed."""
     vault = vault or Vault(None, Redactor())
+    problems: list[Problem] = []
     try:
         text, was_encrypted = read_text(Path(path), path, vault)
-        data = parse(text, path, vault)
+        data = parse(text, path, vault, problems.append)
     except OSError as error:
         raise UsageError(f"cannot read the playbook {path}: {error.strerror}", hint="Check the path.") from error
     except PlaybookInvalid as error:
@@ -154,6 +155,7 @@ def _start(
     return _Builder(
         path,
         data,
+        problems,
         extra_vars or {},
         workdir,
         vault,
@@ -172,6 +174,7 @@ class _Builder:
         self,
         path: str,
         data: PositionedMap | PositionedList,
+        problems: list[Problem],
         extra_vars: Mapping[str, Any],
         workdir: str | None,
         vault: Vault,
@@ -195,7 +198,7 @@ class _Builder:
         self._hidden: HiddenNames | None = None
         self._ssh_configs: dict[str | None, SshConfig] = {}
         self._folder = Path(path).absolute().parent
-        self._problems = validate_playbook(data)
+        self._problems = [*problems, *validate_playbook(data)]
         self._redactor = vault.redactor
         templates = Templates(self._folder, vault, runs_commands=runs_commands, find_hidden=self._find_hidden)
         self._templates, self._data = templates, data
@@ -545,7 +548,7 @@ class _Builder:
 
     def _find_connection(self, item: PositionedMap) -> tuple[str | None, PositionedMap | None]:
         name = item.get("connection")
-        if not isinstance(name, str):
+        if not isinstance(name, str) or isinstance(name, Unfilled):
             return None, None
         connections: dict[str, Any] = self._connections or {}
         if name in connections:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import RunnerError
-from runner.playbook.document import PositionedList, PositionedMap, is_encodable
+from runner.playbook.document import PositionedList, PositionedMap, Unfilled, is_encodable
 from runner.playbook.limits import (
     MAX_SECONDS,
     TimeIsUp,
@@ -67,7 +67,7 @@ class TemplateProblem(Exception):
 
 
 class ValueUnknown(Exception):
-    """A value depends on the output of a command that is not to be run."""
+    """A value depends on the output of a command that is not to be run, or on one that is wrong, which has been told."""
 
 
 class _Compiled(NamedTuple):
@@ -175,6 +175,8 @@ class Templates:
 
     def render(self, value: Any, location: Location, scope: Scope) -> Any:
         """`value` with every template in it filled in; positions are kept. Raises `TemplateProblem`, `ValueUnknown`."""
+        if isinstance(value, Unfilled):
+            raise ValueUnknown
         attempts = _Attempts()
         if isinstance(value, PositionedMap):
             rendered = PositionedMap(value.location)

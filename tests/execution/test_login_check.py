@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def locked(tmp_path: Path) -> KeyPair:
     return generate_key_pair(tmp_path / "locked", passphrase=PASSPHRASE)
 
 
-INLINE = {
+INLINE: dict[str, tuple[Callable[[KeyPair], str], str, str]] = {
     "a path": (lambda key: str(key.path), "is a path, not a key", "ssh_key_file"),
     "a path from home": (lambda key: "~/.ssh/id_ed25519", "is a path, not a key", "ssh_key_file"),
     "base64": (lambda key: base64.b64encode(key.private_text.encode()).decode(), "is the base64 of", "decode"),
