@@ -155,7 +155,11 @@ class TreeIncomplete(StepError):
 
 
 class CredentialUnusable(StepError):
-    """A private key, certificate or agent cannot be used."""
+    """A private key, certificate or agent cannot be used. `about` is the input that is wrong, if that is not the key."""
+
+    def __init__(self, message: str, *, hint: str = "", about: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.about = about
 
 
 class ServerLacksFeature(StepError):

@@ -81,9 +81,13 @@ class Fingerprints:
 
 @dataclass(frozen=True, slots=True)
 class KnownHosts:
-    """The host must be in one of these known_hosts files. No paths: the user's and the system's files."""
+    """The host must be in one of these known_hosts files. No paths: the user's and the system's files.
+
+    `places` tells where each path stands in the playbook.
+    """
 
     paths: tuple[str, ...] = ()
+    places: tuple[Location, ...] = field(default=(), compare=False)
 
 
 HostKeyPolicy = PinnedKeys | Fingerprints | KnownHosts

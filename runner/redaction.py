@@ -8,8 +8,10 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote, quote_plus
+
+from runner.hexadecimal import HexSearch
 
 MASK = "********"
 
@@ -38,12 +40,16 @@ _BASE64_REST = r"[A-Za-z0-9+/_-]?={0,2}"
 class Redactor:
     """Replaces every secret it knows of: also where it is escaped, encoded, split over lines or cut off by '…'.
 
+    `on_first_secret` is called once, before the first secret is known: the time to protect the memory that will hold it.
+
     A text that holds no secret costs one search for each form of each secret, which for short lines is next to nothing;
     one large regular expression with as many branches takes longer on long texts, and long to compile.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), *, on_first_secret: Callable[[], None] | None = None) -> None:
         self._secrets: set[str] = set()
+        self._on_first_secret = on_first_secret
+        self._hex = HexSearch()
         self._patterns: dict[str, str] = {}
         self._forms: list[str] | None = None
         for secret in secrets:
@@ -57,9 +63,17 @@ class Redactor:
     def add(self, secret: str) -> None:
         """Mask this secret from now on."""
         if secret.strip() and secret not in self._secrets:
+            self.expect_secrets()
             self._secrets.add(secret)
             self._patterns |= _find_forms(secret)
+            self._hex.add(secret)
             self._forms = None
+
+    def expect_secrets(self) -> None:
+        """A secret is at hand: what was to be done before the first one is done now, unless it has been."""
+        hook, self._on_first_secret = self._on_first_secret, None
+        if hook is not None:
+            hook()
 
     def redact(self, text: str) -> str:
         """`text` without any secret in it."""
@@ -73,6 +87,8 @@ class Redactor:
             text = self._redact_broken(text, breaks, forms)
         if pattern := self._pattern_of(form for form in forms if form in text):
             text = pattern.sub(MASK, text)
+        if spans := self._hex.find(text):
+            text = _mask_spans(text, spans)
         return self._redact_cut(text, forms) if _CUT in text else text
 
     def _pattern_of(self, forms: Iterable[str]) -> re.Pattern[str] | None:

@@ -19,7 +19,7 @@ DOORS = {
     "ruamel": ["runner.playbook.document"],
     "jsonschema": ["runner.playbook.validation"],
     "referencing": ["runner.playbook.validation"],
-    "jinja2": ["runner.playbook.templating"],
+    "jinja2": ["runner.playbook.templating", "runner.playbook.tracing"],
     "fabric": ["runner.ssh"],
     "invoke": ["runner.ssh"],
     "paramiko": ["runner.ssh"],
@@ -33,7 +33,7 @@ DOORS = {
 # Values: they know nobody but each other.
 VALUES = {
     *("errors", "problems", "plan", "results", "events", "cancellation", "remote_files", "public_keys", "redaction"),
-    *("findings", "operation_results", "_version"),
+    *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "_version"),
 }
 
 # What each part may import besides itself and the values. `play`, `execution` and `cli` wire the others together.

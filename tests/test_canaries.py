@@ -141,9 +141,9 @@ FAILURES: dict[str, tuple[dict[str, Any], set[int]]] = {
         {"authentication": {"authentication_method": "username_password", "username": "u", "password": TOLD}},
         {4},
     ),
-    "the passphrase is wrong": ({"authentication": {**LOGIN, "passphrase": "{{ from_vault }}"}}, {2}),
-    "the key is damaged": ({"authentication": {**LOGIN, "ssh_key": "{{ lookup('env', 'CANARY_KEY')[:-60] }}"}}, {2}),
-    "the key is no key": ({"authentication": {**LOGIN, "ssh_key": "{{ from_vault }}"}}, {2}),
+    "the passphrase is wrong": ({"authentication": {**LOGIN, "passphrase": "{{ from_vault }}"}}, {3}),
+    "the key is damaged": ({"authentication": {**LOGIN, "ssh_key": "{{ lookup('env', 'CANARY_KEY')[:-60] }}"}}, {3}),
+    "the key is no key": ({"authentication": {**LOGIN, "ssh_key": "{{ from_vault }}"}}, {3}),
     "the host key is another": (
         {
             "hostkey": {

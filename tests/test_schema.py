@@ -25,6 +25,7 @@ from runner.report.json_report import describe_failure, describe_play, describe_
 from runner.resources import SCHEMA_NAMES, schema_text
 from runner.results import CopyResult, Entry, Output, PlayResult, StepFailure, StepResult, moment
 from tests.conftest import Runner
+from tests.servers.keys import shared_key_pair
 
 SCHEMAS: dict[str, Any] = {name: json.loads(schema_text(name)) for name in SCHEMA_NAMES}
 PLAIN_TYPES = {"string", "integer", "number", "boolean", "array", "null"}
@@ -249,7 +250,8 @@ COPY_FROM_ENGINE = f"""\
 def test_the_documented_examples_are_valid_key_for_key(
     runner: Runner, monkeypatch: pytest.MonkeyPatch, example: str, connector_type: str
 ) -> None:
-    monkeypatch.setenv("BANK_KEY", "a secret of some length")
+    # One of the examples takes it for a password.
+    monkeypatch.setenv("BANK_KEY", shared_key_pair().private_text)
     text = example.replace("connector_type: SCP", f"connector_type: {connector_type}")
     (runner.folder / "play.yaml").write_text(text, encoding="utf-8")
     steps = parse(text, "play.yaml")

@@ -81,15 +81,21 @@ def main(arguments: list[str] | None = None) -> None:
     protect_standard_streams()
     # Starting up makes objects that stay: looking for garbage among them costs a tenth of the time of a short play.
     gc.disable()
-    exit_code = run(arguments)
+    exit_code = run(arguments, Redactor(on_first_secret=_protect_memory))
     if reason := take_loss(sys.stdout):
         print_error(cannot_write(reason))
     sys.exit(exit_code)
 
 
-def run(arguments: list[str] | None) -> int:
+def _protect_memory() -> None:
+    from runner.cli.process_memory import protect_memory
+
+    protect_memory()
+
+
+def run(arguments: list[str] | None, redactor: Redactor | None = None) -> int:
     """Run the command and return its exit code. The commands tell the redactor of every secret that they come to know."""
-    redactor = Redactor()
+    redactor = redactor or Redactor()
     redact = redactor.redact
     try:
         result = cli.main(args=arguments, prog_name="runner", standalone_mode=False, obj=redactor)
@@ -104,10 +110,10 @@ def run(arguments: list[str] | None) -> int:
         click.echo(error.message, err=True)
         return EXIT_USAGE
     except click.ClickException as error:
-        hint = ""
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"`{error.ctx.command_path} --help` shows how it is used."
-        print_error(redact(error.format_message()), hint)
+        from runner.cli.usage import explain_usage
+
+        message, hint = explain_usage(error)
+        print_error(redact(message), redact(hint))
         return EXIT_USAGE
     except (click.exceptions.Abort, KeyboardInterrupt):
         return EXIT_SIGINT

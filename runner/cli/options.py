@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from runner.errors import PlaybookInvalid, UsageError
+from runner.logins import LookAtLogins, Selection, trust_logins
 from runner.plan import Play
 from runner.playbook.vault_password import ENVIRONMENT_NAMES, OPTION, Vault
 from runner.problems import Problem
@@ -123,25 +124,42 @@ def load_all(
     vault: Vault,
     *,
     is_quiet: bool = False,
+    look_at: LookAtLogins = trust_logins,
+    selection: Selection | None = None,
 ) -> list[Play]:
-    """Every playbook, loaded; warnings go to standard error. Raises `PlaybookInvalid` with the problems of all of them."""
+    """Every playbook, loaded; warnings go to standard error. Raises `PlaybookInvalid` with the problems of all of them.
+
+    `look_at` looks at what the steps of `selection` log in with.
+    """
     from runner.playbook.build import ignore_warning, load_play
 
     warn = ignore_warning if is_quiet else print_warning
+    chosen = selection or Selection()
     return _for_each(
         playbooks,
-        lambda path: load_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=warn),
+        lambda path: load_play(
+            path,
+            extra_vars=extra_vars,
+            workdir=workdir,
+            vault=vault,
+            warn=warn,
+            look_at=look_at,
+            selection=chosen,
+        ),
     )
 
 
 def check_all(playbooks: tuple[str, ...], extra_vars: dict[str, Any], workdir: str | None, vault: Vault) -> None:
     """Every playbook, validated without running a command, and a line about each. Raises as `load_all` does."""
+    from runner.execution.login_check import look_at_logins
     from runner.playbook.build import check_play
 
-    counts = _for_each(
-        playbooks,
-        lambda path: check_play(path, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=print_warning),
-    )
+    def check(path: str) -> int:
+        return check_play(
+            path, extra_vars=extra_vars, workdir=workdir, vault=vault, warn=print_warning, look_at=look_at_logins
+        )
+
+    counts = _for_each(playbooks, check)
     for path, count in zip(playbooks, counts, strict=True):
         click.echo(tell_valid(path, count))
 

@@ -24,7 +24,9 @@ from runner.cli.signals import cancelling_on_signals, interrupting_at_once
 from runner.cli.ssh_log import logging_ssh
 from runner.errors import Interrupted, PlaybookInvalid, RunnerError, UsageError
 from runner.events import Observer
+from runner.execution.login_check import look_at_logins
 from runner.execution.own_files import find_own_files
+from runner.logins import Selection, trust_logins
 from runner.plan import Play, PlayOptions
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
@@ -97,6 +99,9 @@ def command(
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
     reporter = _JsonReporter(json_path, is_check, redactor, is_list=len(playbooks) > 1)
+    names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
+    look_at = trust_logins if list_steps or list_hosts else look_at_logins
+    selection = Selection(names, start_at_step)
     cancellation = Cancellation()
     with cancelling_on_signals(cancellation):
         try:
@@ -104,8 +109,9 @@ def command(
                 if syntax_check and not (list_steps or list_hosts):
                     check_all(playbooks, extra_vars, workdir, vault)
                     return 0
-                plans = load_all(playbooks, extra_vars, workdir, vault, is_quiet=quiet)
-            names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
+                plans = load_all(
+                    playbooks, extra_vars, workdir, vault, is_quiet=quiet, look_at=look_at, selection=selection
+                )
             plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
         except RunnerError as error:
             reporter.report_error(playbooks, error)

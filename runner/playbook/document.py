@@ -8,6 +8,7 @@ unknown tags, duplicate keys, YAML 1.1) before it costs anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,12 @@ class Decrypted(str):
     __slots__ = ()
 
 
+class Unfilled(str):
+    """What is written where a value could not be filled in, or decrypted. Nothing is known about the value itself."""
+
+    __slots__ = ()
+
+
 class PositionedMap(dict[str, Any]):
     """A mapping that knows where it begins and where each of its keys and values stands."""
 
@@ -103,6 +110,15 @@ class PositionedList(list[Any]):
         """Append an item with its position."""
         self.append(item)
         self.item_locations.append(location)
+
+
+def is_unfilled(value: Any) -> bool:
+    """Whether something in the value could not be filled in."""
+    if isinstance(value, PositionedMap):
+        return any(is_unfilled(item) for item in value.values())
+    if isinstance(value, PositionedList):
+        return any(is_unfilled(item) for item in value)
+    return isinstance(value, Unfilled)
 
 
 def locate(data: PositionedMap | PositionedList, path: list[str | int]) -> Location:
@@ -159,11 +175,14 @@ def _decode(raw: bytes, shown_as: str) -> str:
         ) from error
 
 
-def parse(text: str, shown_as: str, vault: Vault | None = None) -> PositionedMap | PositionedList:
+def parse(
+    text: str, shown_as: str, vault: Vault | None = None, tell: Callable[[Problem], None] | None = None
+) -> PositionedMap | PositionedList:
     """The one document in `text`, as positioned maps and lists over str, int, float, bool and None.
 
-    Raises `PlaybookInvalid` with every problem up to the first that ends the parse, `UsageError` if there is something to
-    decrypt and the vault's password file is of no use.
+    `tell` is told of problems of single values, which are `Unfilled` then, so that others can still be found. Raises
+    `PlaybookInvalid` with every problem up to the first that ends the parse, `UsageError` if there is something to decrypt
+    and the vault's password file is of no use.
     """
     composer = _Composer(shown_as, vault)
     try:
@@ -185,7 +204,7 @@ def parse(text: str, shown_as: str, vault: Vault | None = None) -> PositionedMap
         composer.report(composer.last_location, f"not YAML: {error}", "")
     except _TooMuch:
         pass
-    return composer.finish()
+    return composer.finish(tell)
 
 
 class _TooMuch(Exception):
@@ -216,6 +235,7 @@ class _Composer:
         self._encrypted_count = 0
         self._misses_password = False
         self._problems: list[Problem] = []
+        self._is_readable = True
         self._frames: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._root: Any = None
@@ -223,11 +243,17 @@ class _Composer:
         self._weight = 0
         self.last_location = Location(shown_as, 1, 1)
 
-    def report(self, location: Location, message: str, hint: str) -> None:
+    def report(self, location: Location, message: str, hint: str, *, is_local: bool = False) -> None:
+        """`is_local`: the problem is about one value, and the rest of the document is what it seems to be."""
         self._problems.append(Problem(location, message, hint))
+        self._is_readable &= is_local
 
-    def finish(self) -> PositionedMap | PositionedList:
+    def finish(self, tell: Callable[[Problem], None] | None) -> PositionedMap | PositionedList:
         """The document, or `PlaybookInvalid`."""
+        if tell is not None and self._is_readable and isinstance(self._root, PositionedMap | PositionedList):
+            for problem in self._problems:
+                tell(problem)
+            return self._root
         start = Location(self._file, 1, 1)
         if not self._problems and (self._documents == 0 or self._root is None):
             self.report(start, "the playbook is empty", "Write a list of steps, or a mapping with 'steps'.")
@@ -320,8 +346,10 @@ class _Composer:
 
     def _start_pair(self, frame: _Frame, container: PositionedMap, key: Any, location: Location) -> None:
         frame.key_location = location
-        frame.key = key if isinstance(key, str) and not isinstance(key, Decrypted) else None
-        if isinstance(key, Decrypted):
+        frame.key = key if isinstance(key, str) and not isinstance(key, Decrypted | Unfilled) else None
+        if isinstance(key, Unfilled):
+            self._is_readable = False
+        elif isinstance(key, Decrypted):
             self.report(location, "a key cannot be encrypted", "Encrypt the value.")
         elif frame.key is None:
             hint = 'Put it in quotes; a value that begins with {{ as well: "{{ … }}".'
@@ -329,7 +357,10 @@ class _Composer:
         elif frame.key in container:
             first = container.key_locations[frame.key]
             self.report(
-                location, f"duplicate key {shorten(repr(key))}", f"It is already set on line {first.line}; keep one."
+                location,
+                f"duplicate key {shorten(repr(key))}",
+                f"It is already set on line {first.line}; keep one.",
+                is_local=True,
             )
 
     def _end_pair(self, frame: _Frame, container: PositionedMap, value: Any, location: Location) -> None:
@@ -374,7 +405,7 @@ class _Composer:
         self.report(location, "unknown tag", _TAG_HINT)
         return None
 
-    def _decrypt(self, text: str, location: Location) -> Decrypted | None:
+    def _decrypt(self, text: str, location: Location) -> Decrypted | Unfilled:
         self._encrypted_count += 1
         if self._encrypted_count > MAX_ENCRYPTED_VALUES:
             hint = "Encrypt the whole file instead."
@@ -387,9 +418,9 @@ class _Composer:
         except VaultProblem as error:
             # Where the password is missing, it is missing for all of them: the first one says so.
             if not (isinstance(error, NoPassword) and self._misses_password):
-                self.report(location, error.message, error.hint)
+                self.report(location, error.message, error.hint, is_local=True)
             self._misses_password |= isinstance(error, NoPassword)
-            return None
+            return Unfilled()
 
     def _scalar(self, event: ScalarEvent, location: Location) -> Any:
         if str(event.tag) == _VAULT_TAG:
@@ -402,8 +433,8 @@ class _Composer:
         try:
             return resolve_plain_scalar(text)
         except ValueError as error:
-            self.report(location, str(error), "Put it in quotes if it is text.")
-            return None
+            self.report(location, str(error), "Put it in quotes if it is text.", is_local=True)
+            return Unfilled()
 
     def _join_surrogates(self, text: str, location: Location) -> str:
         """JSON writes a character beyond U+FFFF as two escapes, which YAML reads as two characters: make them one.

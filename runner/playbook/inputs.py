@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from runner.plan import (
     Authentication,
@@ -20,7 +21,7 @@ from runner.plan import (
     SshKeyFile,
     UsernamePassword,
 )
-from runner.playbook.document import PositionedList, PositionedMap, is_encodable
+from runner.playbook.document import PositionedList, PositionedMap, Unfilled, is_encodable
 from runner.playbook.validation import BANDWIDTH_HINT, show
 from runner.problems import Location, Problem
 from runner.public_keys import find_user_key, is_fingerprint, parse_pinned_key
@@ -29,6 +30,11 @@ DEFAULT_PORT = 22
 DEFAULT_KEEPALIVE_INTERVAL_SECONDS = 15
 MIN_BANDWIDTH_BYTES = 1024
 MAX_BANDWIDTH_BYTES = 1 << 40
+
+_BANDWIDTH = re.compile(r"([0-9]{1,15}(?:[.][0-9]{1,9})?)([KMG]?)")
+
+Value = TypeVar("Value")
+Tell = Callable[[Problem], None]
 
 
 class InputProblem(Exception):
@@ -39,27 +45,56 @@ class InputProblem(Exception):
         self.problem = Problem(location, message, hint)
 
 
-def read_endpoint(inputs: PositionedMap, workdir: str) -> Endpoint:
-    """The server and the way to log in. Raises `InputProblem`."""
-    host = inputs["host"]
+def attempt(tell: Tell, read: Callable[..., Value], *arguments: Any) -> Value | None:
+    """What `read` gives; None if it finds a problem, which is told."""
+    try:
+        return read(*arguments)
+    except InputProblem as error:
+        tell(error.problem)
+        return None
+
+
+def text_at(given: PositionedMap, key: str) -> str | None:
+    """The text of a key; None if there is none, if the schema refuses it, or if it could not be filled in."""
+    value = given.get(key)
+    return value if isinstance(value, str) and value and not isinstance(value, Unfilled) else None
+
+
+def read_endpoint(
+    inputs: PositionedMap, authentication: Authentication | None, policy: HostKeyPolicy | None, tell: Tell
+) -> Endpoint | None:
+    """The server and the way to log in. None if something in it means nothing; what the schema has not found is told."""
+    host = attempt(tell, _read_host, inputs)
+    alias = attempt(tell, _read_host_key_alias, inputs)
+    limit = attempt(tell, _read_bandwidth_limit, inputs)
+    if host is None or authentication is None or policy is None:
+        return None
+    return Endpoint(
+        host=host,
+        port=_read_port(inputs),
+        authentication=authentication,
+        host_key_policy=policy,
+        keepalive_interval_seconds=read_seconds(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
+        host_key_alias=alias,
+        bandwidth_limit_bytes_per_second=limit,
+    )
+
+
+def _read_host(inputs: PositionedMap) -> str | None:
+    host = text_at(inputs, "host")
+    if host is None:
+        return None
     is_odd = host.startswith("-") or any(character.isspace() or not character.isprintable() for character in host)
     if is_odd or "/" in host or "@" in host or host.count(":") == 1:
         hint = "Only the name or address stands here: the user belongs into 'authentication', the port into 'port'."
         raise InputProblem(inputs.value_locations["host"], f"{show(host)} is not a host name or IP address", hint)
-    return Endpoint(
-        host=host.removeprefix("[").removesuffix("]"),
-        port=_read_port(inputs),
-        authentication=_read_authentication(inputs["authentication"], workdir),
-        host_key_policy=_read_host_key_policy(inputs.get("hostkey"), workdir),
-        keepalive_interval_seconds=read_seconds(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
-        host_key_alias=_read_host_key_alias(inputs),
-        bandwidth_limit_bytes_per_second=_read_bandwidth_limit(inputs),
-    )
+    return host.removeprefix("[").removesuffix("]")
 
 
 def read_seconds(inputs: PositionedMap, key: str, default: int) -> int:
-    """A length of time. JSON Schema counts 30.0 among the integers, the plan does not."""
-    return int(inputs.get(key, default))
+    """A length of time. JSON Schema counts 30.0 among the integers, the plan does not. What is no number is the schema's."""
+    given = inputs.get(key, default)
+    return int(given) if isinstance(given, int | float) else default
 
 
 @dataclass(slots=True)
@@ -83,9 +118,9 @@ def read_ssh_config(inputs: PositionedMap, workdir: str) -> str | Literal[False]
     given = inputs.get("ssh_config", False)
     if given is True:
         return None
-    if not isinstance(given, str) or not given:
+    if not isinstance(given, str) or not given or isinstance(given, Unfilled):
         return False
-    return _local_path(inputs, "ssh_config", workdir)
+    return _local_path(inputs, "ssh_config", workdir) or False
 
 
 def read_workdir(value: Any, location: Location, playbook_folder: str) -> str:
@@ -104,11 +139,11 @@ def _read_port(inputs: PositionedMap) -> int:
     port = inputs.get("port", DEFAULT_PORT)
     if isinstance(port, PositionedMap):
         port = port.get("port_number", DEFAULT_PORT)
-    return int(port)
+    return int(port) if isinstance(port, int | float) else DEFAULT_PORT
 
 
 def _read_host_key_alias(inputs: PositionedMap) -> str | None:
-    alias: str | None = inputs.get("host_key_alias")
+    alias = text_at(inputs, "host_key_alias")
     if alias is None:
         return None
     if any(character.isspace() or not character.isprintable() or character == "," for character in alias):
@@ -118,86 +153,106 @@ def _read_host_key_alias(inputs: PositionedMap) -> str | None:
 
 
 def _read_bandwidth_limit(inputs: PositionedMap) -> int | None:
-    """Bytes per second of a number, or of text such as `1.5M`, which the schema has found to be well formed."""
+    """Bytes per second of a number, or of text such as `1.5M`."""
     given = inputs.get("bandwidth_limit")
     if not isinstance(given, str):
-        return None if given is None else int(given)
-    text = given.strip().upper()
-    number = text.rstrip("KMG")
-    rate = int(Decimal(number) * 1024 ** " KMG".index(text[len(number) :] or " "))
+        return int(given) if isinstance(given, int | float) else None
+    written = _BANDWIDTH.fullmatch(given.strip().upper())
+    if written is None:
+        return None
+    rate = int(Decimal(written[1]) * 1024 ** " KMG".index(written[2] or " "))
     if not MIN_BANDWIDTH_BYTES <= rate <= MAX_BANDWIDTH_BYTES:
         message = f"'bandwidth_limit' must be from 1K to 1024G bytes per second, not {show(given)}"
         raise InputProblem(inputs.value_locations["bandwidth_limit"], message, BANDWIDTH_HINT)
     return rate
 
 
-def _read_authentication(given: PositionedMap, workdir: str) -> Authentication:
+def read_authentication(given: Any, workdir: str, tell: Tell) -> Authentication | None:
+    """The login. None if it cannot be told; everything that means nothing is told, but for what the schema finds.
+
+    What could not be filled in is left as it is written: a step with it is not carried out.
+    """
+    if not isinstance(given, PositionedMap):
+        return None
     for key, value in given.items():
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            hint = "Store it as UTF-8; the environment and files are read as such."
-            raise InputProblem(given.value_locations[key], f"'{key}' is not UTF-8 text", hint)
-    username = given["username"]
-    match given["authentication_method"]:
+        attempt(tell, _refuse_no_text, key, value, given.value_locations[key])
+    path = attempt(tell, _local_path, given, "ssh_key_file", workdir)
+    certificate_path = attempt(tell, _local_path, given, "certificate_file", workdir)
+    username, password, passphrase = (_given_text(given, key) for key in ("username", "password", "passphrase"))
+    match given.get("authentication_method"):
         case "username_password":
-            return UsernamePassword(username, given["password"])
-        case "ssh_key":
-            return SshKey(username, given["ssh_key"], given.get("passphrase"), given.get("password"))
-        case "ssh_key_file":
-            return SshKeyFile(
-                username,
-                _local_path(given, "ssh_key_file", workdir),
-                given.get("passphrase"),
-                _local_path(given, "certificate_file", workdir) if "certificate_file" in given else None,
-                given.get("password"),
-            )
-        case _:
-            public_key = given.get("public_key")
+            return UsernamePassword(username or "", password or "")
+        case "ssh_key" if text := _given_text(given, "ssh_key"):
+            return SshKey(username or "", text, passphrase, password)
+        case "ssh_key_file" if path is not None:
+            return SshKeyFile(username or "", path, passphrase, certificate_path, password)
+        case "ssh_agent":
+            public_key = text_at(given, "public_key")
             if public_key:
                 hint = "Expected what stands in the key's .pub file; `ssh-add -L` prints the agent's."
-                _check_key(find_user_key, public_key, given.value_locations["public_key"], hint)
-            return SshAgent(username, public_key)
+                attempt(tell, _check_key, find_user_key, public_key, given.value_locations["public_key"], hint)
+            return SshAgent(username or "", public_key)
+    return None
 
 
-def _read_host_key_policy(given: PositionedMap | None, workdir: str) -> HostKeyPolicy:
+def _given_text(given: PositionedMap, key: str) -> str | None:
+    value = given.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _refuse_no_text(key: str, value: object, location: Location) -> None:
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        hint = "Store it as UTF-8; the environment and files are read as such."
+        raise InputProblem(location, f"'{key}' is not UTF-8 text", hint)
+
+
+def read_host_key_policy(given: Any, workdir: str, tell: Tell) -> HostKeyPolicy | None:
+    """What says which key the host must show. Otherwise as `read_authentication`."""
     if given is None:
         return KnownHosts()
-    match given["hostkey_mode"]:
+    if not isinstance(given, PositionedMap):
+        return None
+    match given.get("hostkey_mode"):
         case "known_host":
-            return PinnedKeys(*_read_pinned_lines(given))
+            return PinnedKeys(*_read_pinned_lines(given, tell))
         case "fingerprint":
-            return Fingerprints(*_read_fingerprints(given))
-        case _:
-            return KnownHosts(_read_known_hosts_files(given, workdir))
+            return Fingerprints(*_read_fingerprints(given, tell))
+        case "known_hosts_file":
+            return KnownHosts(*_read_known_hosts_files(given, workdir, tell))
+    return None
 
 
-def _read_known_hosts_files(given: PositionedMap, workdir: str) -> tuple[str, ...]:
-    if "known_hosts_file" not in given:
-        return ()
-    names = _strings(given, "known_hosts_file")
-    for name, location in names:
-        check_path("known_hosts_file", name, location)
-    return tuple(local_path(name, workdir) for name, _ in names)
+def _read_known_hosts_files(
+    given: PositionedMap, workdir: str, tell: Tell
+) -> tuple[tuple[str, ...], tuple[Location, ...]]:
+    paths, places = [], []
+    for name, location in _strings(given, "known_hosts_file"):
+        attempt(tell, check_path, "known_hosts_file", name, location)
+        paths.append(local_path(name, workdir))
+        places.append(location)
+    return tuple(paths), tuple(places)
 
 
-def _read_pinned_lines(given: PositionedMap) -> tuple[tuple[str, ...], tuple[Location, ...]]:
+def _read_pinned_lines(given: PositionedMap, tell: Tell) -> tuple[tuple[str, ...], tuple[Location, ...]]:
     lines, places = [], []
-    for text, location in _strings(given, "known_host"):
+    texts = _strings(given, "known_host")
+    for text, location in texts:
         for line in text.splitlines():
             if line.strip() and not line.strip().startswith("#"):
-                _check_key(parse_pinned_key, line, location, _HOSTKEY_HINT)
+                attempt(tell, _check_key, parse_pinned_key, line, location, _HOSTKEY_HINT)
                 lines.append(line.strip())
                 places.append(location)
-    if not lines:
-        raise InputProblem(given.value_locations["known_host"], "'known_host' holds no key", _HOSTKEY_HINT)
+    if texts and not lines:
+        tell(Problem(given.value_locations["known_host"], "'known_host' holds no key", _HOSTKEY_HINT))
     return tuple(lines), tuple(places)
 
 
-def _read_fingerprints(given: PositionedMap) -> tuple[tuple[str, ...], tuple[Location, ...]]:
+def _read_fingerprints(given: PositionedMap, tell: Tell) -> tuple[tuple[str, ...], tuple[Location, ...]]:
     fingerprints, places = [], []
     for text, location in _strings(given, "fingerprint"):
         if not is_fingerprint(text.strip()):
             hint = "Expected 'SHA256:' and 43 characters, as `ssh-keygen -lf KEY.pub` prints it; MD5 is not accepted."
-            raise InputProblem(location, f"{show(text)} is not a SHA256 fingerprint", hint)
+            tell(Problem(location, f"{show(text)} is not a SHA256 fingerprint", hint))
         fingerprints.append(text.strip())
         places.append(location)
     return tuple(fingerprints), tuple(places)
@@ -214,15 +269,21 @@ def _check_key(parse: Callable[[str], object], line: str, location: Location, hi
 
 
 def _strings(given: PositionedMap, key: str) -> list[tuple[str, Location]]:
-    value = given[key]
+    """The texts of a key, without what the schema refuses and what could not be filled in."""
+    value = given.get(key)
     if isinstance(value, PositionedList):
-        return list(zip(value, value.item_locations, strict=True))
-    return [(value, given.value_locations[key])]
+        found = list(zip(value, value.item_locations, strict=True))
+    else:
+        found = [(value, given.value_locations[key])] if key in given else []
+    return [(text, place) for text, place in found if isinstance(text, str) and text and not isinstance(text, Unfilled)]
 
 
-def _local_path(given: PositionedMap, key: str, workdir: str) -> str:
-    check_path(key, given[key], given.value_locations[key])
-    return local_path(given[key], workdir)
+def _local_path(given: PositionedMap, key: str, workdir: str) -> str | None:
+    name = text_at(given, key)
+    if name is None:
+        return None
+    check_path(key, name, given.value_locations[key])
+    return local_path(name, workdir)
 
 
 def check_path(key: str, name: str, location: Location) -> None:

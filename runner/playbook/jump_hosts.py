@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runner.playbook.document import PositionedList, PositionedMap, describe_type
-from runner.playbook.validation import is_template, jump_host_keys, nearest
+from runner.playbook.document import PositionedList, PositionedMap, Unfilled, describe_type
+from runner.playbook.validation import is_template, jump_host_keys
 from runner.problems import Location, Problem
+from runner.suggestions import nearest
 
 MAX_HOPS = 8
 
@@ -35,7 +36,7 @@ class JumpHosts:
         connections: PositionedMap | None,
         fill_in: Callable[[str, Location, str | None], Any],
     ) -> None:
-        """`fill_in` gives what a template makes, None if it cannot: of a place, and of a connection's variables."""
+        """`fill_in` gives what a template makes, `Unfilled` if it cannot: of a place, and of a connection's variables."""
         self.problems: list[Problem] = []
         self._defaults = defaults
         self._connections = connections if connections is not None else PositionedMap(Location("", 1, 1))
@@ -93,6 +94,8 @@ class JumpHosts:
         elif is_template(value):
             made = self._fill_in(value, location, owner)
             for name in made if isinstance(made, PositionedList) else [made]:
+                if isinstance(name, Unfilled):
+                    continue
                 if isinstance(name, str):
                     yield name, location
                 elif name is not None:

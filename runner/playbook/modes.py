@@ -21,7 +21,8 @@ from runner.plan import (
     RenamePath,
 )
 from runner.playbook.document import PositionedMap
-from runner.playbook.inputs import InputProblem, check_path, local_path
+from runner.playbook.inputs import InputProblem, Tell, attempt, check_path, local_path, text_at
+from runner.playbook.paths import PATH_KEYS
 from runner.playbook.validation import show
 
 _COPIES: dict[str, type[Copy]] = {
@@ -34,6 +35,33 @@ _PLAIN_OPTIONS = (
     *("links", "delete", "max_delete"),
     *("recursive", "missing_ok", "overwrite", "parents"),
 )
+
+
+def check_mode(mode: Any, tell: Tell) -> None:
+    """Tell everything that means nothing in a mode, but for what the schema finds. Parts of it may be missing or wrong."""
+    if not isinstance(mode, PositionedMap):
+        return
+    name = mode.get("mode_name")
+    if not isinstance(name, str):
+        return
+    paths = [key for key in mode if key in PATH_KEYS and text_at(mode, key) is not None]
+    for key in paths:
+        if name in _COPIES:
+            attempt(tell, _directory_name if "directory" in key else _file_name, mode, key)
+        else:
+            attempt(tell, _remote_path, mode, key)
+    if name in _COPIES:
+        remote_side = "destination_" if "_from_" in name else "source_"
+        for key in (key for key in paths if key.startswith(remote_side)):
+            attempt(tell, _refuse_remote_tilde, mode, key)
+        attempt(tell, _refuse_backup_in_place, mode)
+    elif name == RemovePath.mode_name and paths:
+        attempt(tell, _read_remove_path, mode)
+    elif name == RenamePath.mode_name:
+        for key in paths:
+            attempt(tell, _refuse_no_name, mode, key)
+        if len(paths) > 1:
+            attempt(tell, _refuse_rename_into_itself, mode)
 
 
 def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
@@ -53,15 +81,19 @@ def _read_copy(mode: PositionedMap, workdir: str) -> Mode:
     is_upload = kind in (CopyFileFromEngine, CopyDirectoryFromEngine)
     _refuse_remote_tilde(mode, destination_key if is_upload else source_key)
     options = _read_options(mode)
-    if options.get("backup") and not options.get("atomic", True):
+    _refuse_backup_in_place(mode)
+    if is_upload:
+        return kind(source=local_path(source, workdir), destination=destination, **options)
+    return kind(source=source, destination=local_path(destination, workdir), **options)
+
+
+def _refuse_backup_in_place(mode: PositionedMap) -> None:
+    if mode.get("backup") is True and mode.get("atomic") is False:
         raise InputProblem(
             mode.value_locations["backup"],
             "'backup: true' cannot be kept with 'atomic: false'",
             "Written in place, the old file becomes the new one: there is nothing left to keep. Remove one of them.",
         )
-    if is_upload:
-        return kind(source=local_path(source, workdir), destination=destination, **options)
-    return kind(source=source, destination=local_path(destination, workdir), **options)
 
 
 def _read_options(mode: PositionedMap) -> dict[str, Any]:
@@ -75,6 +107,10 @@ def _read_options(mode: PositionedMap) -> dict[str, Any]:
 
 
 def _read_remove(mode: PositionedMap) -> RemovePath:
+    return RemovePath(_read_remove_path(mode), **_read_options(mode))
+
+
+def _read_remove_path(mode: PositionedMap) -> str:
     path = _remote_path(mode, "path")
     _refuse_no_name(mode, "path")
     # What an empty variable leaves of "/data/{{ day }}" is "/data/", and nobody wants that removed.
@@ -84,13 +120,19 @@ def _read_remove(mode: PositionedMap) -> RemovePath:
             f"'path' of a removal has an empty part: {show(path)}",
             "It is what an empty variable leaves. Write the path without '//' and without '/' at its end.",
         )
-    return RemovePath(path, **_read_options(mode))
+    return path
 
 
 def _read_rename(mode: PositionedMap) -> RenamePath:
     source, destination = (_remote_path(mode, key) for key in ("source_path", "destination_path"))
     for key in ("source_path", "destination_path"):
         _refuse_no_name(mode, key)
+    _refuse_rename_into_itself(mode)
+    return RenamePath(source.rstrip("/"), destination.rstrip("/"), **_read_options(mode))
+
+
+def _refuse_rename_into_itself(mode: PositionedMap) -> None:
+    source, destination = mode["source_path"], mode["destination_path"]
     old, new = posixpath.normpath(source), posixpath.normpath(destination)
     # What '..' leads to only the server knows.
     is_plain = ".." not in f"{source}/{destination}".split("/")
@@ -101,7 +143,6 @@ def _read_rename(mode: PositionedMap) -> RenamePath:
             f"'destination_path' is {what}: {show(destination)}",
             "Give another path.",
         )
-    return RenamePath(source.rstrip("/"), destination.rstrip("/"), **_read_options(mode))
 
 
 _READ_OPERATION: dict[str, Callable[[PositionedMap], Mode]] = {

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
-from runner.playbook.document import Decrypted, PositionedList, PositionedMap
+from runner.playbook.document import Decrypted, PositionedList, PositionedMap, Unfilled
+from runner.playbook.paths import PATH_KEYS, find_path_fault
+from runner.playbook.provenance import plain
 from runner.playbook.secrets import redact_problems
-from runner.playbook.templating import Scope, TemplateProblem, Templates, ValueUnknown
-from runner.playbook.validation import is_template, secret_keys
+from runner.playbook.templating import UNDEFINED, Scope, TemplateProblem, Templates, ValueUnknown
+from runner.playbook.validation import is_template, secret_keys, show
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
 
@@ -33,13 +35,17 @@ _MAX_DIGITS = 20
 
 
 class Rendering:
-    """Fills in values, tells the problems, and notes the secrets. `unknown_count` counts what cannot be known yet."""
+    """Fills in values, tells the problems, and notes the secrets.
+
+    What cannot be filled in is `Unfilled` in the result: the problem is told, or a command would have to be run for it.
+    """
 
     def __init__(self, templates: Templates, redactor: Redactor, tell: Callable[[Problem], None]) -> None:
         self._templates = templates
         self._redactor = redactor
         self._tell = tell
-        self.unknown_count = 0
+        # Some variables are not there, for a reason that has been told: what is undefined is no problem of its own.
+        self.lacks_variables = False
 
     def inputs(self, merged: PositionedMap, scope: Scope) -> PositionedMap:
         """The merged inputs, filled in; secrets are noted, and an empty one is a problem."""
@@ -57,44 +63,77 @@ class Rendering:
                 place = value.value_locations[inner]
                 rendered.put(inner, self.input(inner, item, place, scope), value.key_locations[inner], place)
             return rendered
-        if not isinstance(value, PositionedList) and not is_template(value) and key not in secret_keys():
+        if isinstance(value, PositionedList):
+            items = PositionedList(value.location)
+            for item, place in zip(value, value.item_locations, strict=True):
+                items.add(self.input(key, item, place, scope), place)
+            return items
+        if not is_template(value) and key not in secret_keys():
             return _coerce(key, value) if isinstance(value, Decrypted) else value
         with self._templates.watching_lookups() as lookups:
             hidden = lookups.values if key in secret_keys() or key == "authentication" else set[str]()
             result = self.value(value, location, scope, hidden)
-        environment_names = lookups.environment_names
-        if key in secret_keys() and isinstance(result, str):
-            self._note_secret(key, result, location, environment_names)
-        if key == "authentication" and isinstance(result, PositionedMap):
-            for inner in secret_keys() & result.keys():
-                if isinstance(result[inner], str):
-                    self._note_secret(inner, result[inner], result.value_locations[inner], environment_names)
+        result = self._accept(key, value, result, location, lookups.environment_names)
         return _coerce(key, result) if is_template(value) else result
 
-    def _note_secret(self, key: str, secret: str, location: Location, environment_names: set[str]) -> None:
+    def _accept(self, key: str, written: Any, result: Any, location: Location, environment_names: set[str]) -> Any:
+        """What was filled in, without what nothing more can be said about; its secrets are noted, its paths looked at."""
+        if isinstance(result, PositionedMap):
+            for inner, item in result.items():
+                place = result.value_locations[inner]
+                result[inner] = self._accept(inner, item, item, place, environment_names)
+            return result
+        if isinstance(result, PositionedList):
+            for index, (item, place) in enumerate(zip(result, result.item_locations, strict=True)):
+                result[index] = self._accept(key, item, item, place, environment_names)
+            return result
+        if not isinstance(result, str) or isinstance(result, Unfilled):
+            return result
+        is_right = self._check_path(key, result, location)
+        if key in secret_keys():
+            is_right = self._note_secret(key, result, location, environment_names)
+        return plain(result) if is_right else Unfilled(written)
+
+    def _check_path(self, key: str, result: str, location: Location) -> bool:
+        fault = find_path_fault(result) if key in PATH_KEYS else None
+        if fault is not None:
+            self._tell(self._redact(Problem(location, f"'{key}': {fault.message}: {show(result)}", fault.hint)))
+        return fault is None
+
+    def _note_secret(self, key: str, secret: str, location: Location, environment_names: set[str]) -> bool:
         if secret.strip():
-            self._redactor.add(secret)
-            return
+            self._redactor.add(str(secret))
+            return True
         source = ""
         if environment_names:
             source = f": the environment variable {' or '.join(sorted(environment_names))} is empty"
         hint = "CI systems give empty variables to jobs that may not see a secret: check where it is allowed."
         self._tell(Problem(location, f"the secret '{key}' is empty{source}", hint))
+        return False
 
     def key(self, section: PositionedMap, key: str, scope: Scope) -> Any:
         """The value of a section's key, filled in; None if there is none."""
-        return self.value(section[key], section.value_locations[key], scope) if key in section else None
+        if key not in section:
+            return None
+        location = section.value_locations[key]
+        return self._accept(key, section[key], self.value(section[key], location, scope), location, set())
 
     def value(self, value: Any, location: Location, scope: Scope, hidden: Collection[str] = ()) -> Any:
-        """The value filled in; None if that is not possible. `hidden` fills up with what an error may not quote."""
+        """The value filled in; `Unfilled` if that is not possible. `hidden` fills up with what an error may not quote."""
         try:
             return self._templates.render(value, location, scope)
         except ValueUnknown:
-            self.unknown_count += 1
+            pass
         except TemplateProblem as error:
             # What was looked up for a secret on the way to a mistake is as secret.
-            self._tell(redact_problems([error.problem], Redactor(hidden))[0])
-        return None
+            told = redact_problems(error.problems, Redactor(hidden))
+            for problem in told:
+                if not (self.lacks_variables and problem.message.startswith(UNDEFINED)):
+                    self._tell(problem)
+        return Unfilled(value if isinstance(value, str) else "")
+
+    def _redact(self, problem: Problem) -> Problem:
+        return redact_problems([problem], self._redactor)[0]
 
 
 def _coerce(key: str, value: Any) -> Any:

@@ -6,7 +6,6 @@ paramiko's parser would run `Match exec`, and knows no `Include`. The order of e
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from runner.playbook.ssh_config_settings import (
     read_arguments,
 )
 from runner.problems import Location, Problem
+from runner.suggestions import find_meant
 
 USER_FILE = "~/.ssh/config"
 SYSTEM_FILE = "/etc/ssh/ssh_config"
@@ -35,7 +35,6 @@ MAX_DEPTH = 16
 # ssh has no such limits. It would read a file that includes itself twice 2 to the 16th times.
 MAX_FILES = 500
 MAX_LINES = 100_000
-MAX_KEYWORD_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +258,4 @@ class _Lookup:
 @lru_cache(maxsize=256)
 def _nearest_keyword(word: str) -> str:
     """The keyword that was probably meant, if any."""
-    if len(word) > MAX_KEYWORD_LENGTH:
-        return ""
-    return next(iter(difflib.get_close_matches(word, sorted(KEYWORDS), n=1, cutoff=0.7)), "")
+    return next(iter(find_meant(word, KEYWORDS, cutoff=0.7)), "")

@@ -7,9 +7,8 @@ that branch's errors.
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import islice
@@ -18,15 +17,22 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from runner.playbook.document import Decrypted, PositionedList, PositionedMap, describe_type, locate, shorten
+from runner.playbook.document import (
+    Decrypted,
+    PositionedList,
+    PositionedMap,
+    Unfilled,
+    describe_type,
+    locate,
+    shorten,
+)
 from runner.problems import MAX_PROBLEMS, Location, Problem
 from runner.resources import SCHEMA_NAMES, schema_text
+from runner.suggestions import find_meant, nearest
 
 _CONNECTOR = "connector.schema.json"
 _PLAYBOOK = "playbook.schema.json"
 _TEMPLATE_REF = "#/$defs/template"
-MAX_SUGGESTIONS = 20
-MAX_KEY_LENGTH = 40
 _JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
@@ -78,6 +84,24 @@ def connector_keys() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+def play_keys() -> frozenset[str]:
+    """The names of everything that stands beside the steps, and theirs."""
+    return frozenset(_schemas()[_PLAYBOOK]["$defs"]["play"]["properties"])
+
+
+@lru_cache(maxsize=1)
+def step_keys() -> frozenset[str]:
+    """The names of all that stands in a step."""
+    return frozenset(_schemas()[_PLAYBOOK]["$defs"]["step"]["properties"])
+
+
+def find_misspelt(section: Mapping[str, Any], known: frozenset[str]) -> frozenset[str]:
+    """The known keys that are there under a wrong name, and not under the right one."""
+    unknown = [other for other in section if other not in known]
+    return frozenset(key for other in unknown for key in find_meant(other, known) if key not in section)
+
+
+@lru_cache(maxsize=1)
 def jump_host_keys() -> frozenset[str]:
     """The names of the inputs of a jump host."""
     return frozenset(_schemas()[_CONNECTOR]["$defs"]["jump_host"]["properties"])
@@ -110,16 +134,20 @@ def validate_connector(
     *,
     templates_allowed: bool = False,
     hints: Mapping[str, str] | None = None,
+    forgiven: Collection[str] = (),
 ) -> list[Problem]:
     """What is wrong with a step's merged connector inputs, all templates filled in (unless they are allowed).
 
-    `hints` say what to do about a missing key, by its name, where that is something else than usual.
+    `hints` say what to do about a missing key, by its name, where that is something else than usual. `forgiven` are keys
+    that may be missing, for a reason that has been told.
     """
     hints = hints or {}
     problems = []
     for error in _validator(_CONNECTOR, templates_allowed=templates_allowed).iter_errors(inputs):
         if error.validator == "required" and not error.absolute_path:
             key = _missing_key(error)
+            if key in forgiven:
+                continue
             hint = hints.get(key) or "Set it in the step, in the connection it names, or in the playbook's defaults."
             problems.append(Problem(step_location, f"the step has no '{key}'", hint))
         else:
@@ -141,14 +169,17 @@ def validate_jump_host(
     *,
     templates_allowed: bool = False,
     hints: Mapping[str, str] | None = None,
+    forgiven: Collection[str] = (),
 ) -> list[Problem]:
-    """What is wrong with a jump host's merged inputs; `location` is where the jump host is named. `hints` as above."""
+    """What is wrong with a jump host's merged inputs; `location` is where the jump host is named. Otherwise as above."""
     hints = hints or {}
     validator = _validator(f"{_CONNECTOR}#/$defs/whole_jump_host", templates_allowed=templates_allowed)
     problems: list[Problem] = []
     for error in validator.iter_errors(inputs):
         if error.validator == "required" and not error.absolute_path:
             key = _missing_key(error)
+            if key in forgiven:
+                continue
             hint = hints.get(key) or "Set it there, in the connection that is named, or in the playbook's defaults."
             problems.append(Problem(location, f"the jump host has no '{key}'", hint))
         else:
@@ -165,16 +196,6 @@ def is_template(value: object) -> bool:
     )
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The hint that names the word which was probably meant, or all of them if none is near."""
-    words = sorted(words)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6) if len(word) <= MAX_KEY_LENGTH else []
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    more = ", …" if len(words) > MAX_SUGGESTIONS else "."
-    return f"Known: {', '.join(words[:MAX_SUGGESTIONS])}{more}" if words else ""
-
-
 def show(value: object) -> str:
     """A value as an error message quotes it: one line, bounded."""
     return shorten(json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value))
@@ -182,6 +203,8 @@ def show(value: object) -> str:
 
 def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> Iterator[Problem]:
     """Turn one jsonschema error into the problems a reader can act on."""
+    if isinstance(error.instance, Unfilled):
+        return
     if templates_allowed and (is_template(error.instance) or isinstance(error.instance, Decrypted)):
         return
     location = locate(data, list(error.absolute_path))
@@ -194,8 +217,11 @@ def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> 
         case "additionalProperties":
             yield from _explain_unknown_keys(error)
         case "required":
-            key = _missing_key(error)
-            yield Problem(location, f"missing key '{key}'", f"Add '{key}' to this mapping.")
+            key, instance = _missing_key(error), _mapping(error)
+            known = frozenset(error.schema.get("properties", {})) if isinstance(error.schema, dict) else frozenset()
+            # It is there under a wrong name, which is told.
+            if key not in find_misspelt(instance, known | {key}):
+                yield Problem(location, f"missing key '{key}'", f"Add '{key}' to this mapping.")
         case _:
             yield _explain_value(error, location)
 
@@ -292,12 +318,11 @@ def _choose_variant(
     key = sorted(discriminators)[0]
     choices = {branch["properties"][key]["const"]: index for index, branch in branches if _discriminator(branch)}
     if key not in value:
-        candidates = [other for other in value if len(other) <= MAX_KEY_LENGTH]
-        misspelt = difflib.get_close_matches(key, candidates, n=1, cutoff=0.8)
-        if misspelt:
-            return Problem(value.key_locations[misspelt[0]], f"unknown key '{misspelt[0]}'", f"Did you mean '{key}'?")
+        misspelt = next((other for other in value if find_meant(other, [key], cutoff=0.8)), None)
+        if misspelt is not None:
+            return Problem(value.key_locations[misspelt], f"unknown key '{misspelt}'", nearest(misspelt, [key]))
         return Problem(location, f"missing key '{key}'", f"It chooses the variant: {', '.join(choices)}.")
-    if templates_allowed and is_template(value[key]):
+    if isinstance(value[key], Unfilled) or (templates_allowed and is_template(value[key])):
         return None
     if isinstance(value[key], str) and value[key] in choices:
         return choices[value[key]]

@@ -22,9 +22,9 @@ def find_credentials(given: Authentication, deadline: Deadline, cancellation: Ca
     """
     match given:
         case SshKey(_, text, passphrase):
-            from runner.ssh.private_keys import parse_private_key
+            from runner.ssh.private_keys import INLINE_KEY, parse_private_key
 
-            return [parse_private_key(text, passphrase, "the private key in 'ssh_key'")]
+            return [parse_private_key(text, passphrase, INLINE_KEY)]
         case SshKeyFile(_, path, passphrase, certificate_path):
             from runner.ssh.private_keys import read_private_key
 

@@ -7,6 +7,7 @@ import binascii
 import os
 import shlex
 import stat
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +18,8 @@ from runner.errors import CredentialUnusable
 from runner.public_keys import MIN_RSA_BITS, PublicKey, decode_key_text, read_user_key, split_fields
 
 MAX_KEY_BYTES = 256 * 1024
+MAX_PATH_LENGTH = 1024
+INLINE_KEY = "the private key in 'ssh_key'"
 
 _PRIVATE_KEY = "PRIVATE KEY-----"
 _OPENSSH_MAGIC = b"openssh-key-v1\0"
@@ -41,7 +44,7 @@ def read_private_key(path: str, passphrase: str | None, certificate_path: str | 
         _refuse_open_permissions(path, status)
     key = parse_private_key(text, passphrase, f"the private key file {path}")
     if certificate_path is not None:
-        key = key._replace(certificate=_read_certificate(key, path, certificate_path))
+        key = key._replace(certificate=read_certificate(certificate_path, key.public, path))
     return key
 
 
@@ -59,7 +62,9 @@ def parse_private_key(text: str, passphrase: str | None, called: str) -> Private
     _refuse_what_no_file_can_hold(normalised, called)
     is_encrypted = _is_encrypted(normalised)
     if is_encrypted and not passphrase:
-        raise CredentialUnusable(f"{called} is encrypted, and no passphrase is given", hint="Add 'passphrase'.")
+        raise CredentialUnusable(
+            f"{called} is encrypted, and no passphrase is given", hint="Add 'passphrase'.", about="passphrase"
+        )
     failure: Exception | None = None
     try:
         # A passphrase for a key that needs none is no reason to refuse it.
@@ -75,6 +80,7 @@ def parse_private_key(text: str, passphrase: str | None, called: str) -> Private
             raise CredentialUnusable(
                 f"{called} cannot be decrypted: the passphrase is wrong",
                 hint="Check 'passphrase'; if it is right, the key is damaged: `ssh-keygen -y -f FILE` tells.",
+                about="passphrase",
             ) from error
     raise CredentialUnusable(
         f"{called} cannot be read: no ed25519, ecdsa or rsa key in it",
@@ -83,8 +89,12 @@ def parse_private_key(text: str, passphrase: str | None, called: str) -> Private
     ) from failure
 
 
+@lru_cache(maxsize=64)
 def _load(text: str, passphrase: bytes | None) -> PrivateKey | None:
-    """The key, in OpenSSH's format or PKCS#8 or what came before; None for a kind of key that no login is made with."""
+    """The key, in OpenSSH's format or PKCS#8 or what came before; None for a kind of key that no login is made with.
+
+    It is kept: decrypting is made to be slow, and is done when the playbook is checked, and for each connection.
+    """
     load = serialization.load_ssh_private_key if "BEGIN OPENSSH" in text else serialization.load_pem_private_key
     secret = load(text.encode(), passphrase)
     if not isinstance(secret, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
@@ -113,6 +123,21 @@ def _decode_openssh(text: str) -> bytes:
         return b""
 
 
+def _decode_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _looks_like_path(text: str) -> bool:
+    """Whether somebody has taken a file's name for what is in it: CI systems have variables of both kinds."""
+    name = text.strip()
+    if not name or "\n" in name or "\0" in name or len(name) > MAX_PATH_LENGTH:
+        return False
+    return name.startswith(("/", "~/", "./", "../")) or os.path.isfile(name)
+
+
 def _find_type(text: str) -> bytes:
     """The type of a key in OpenSSH's format, which names it in clear even if it is encrypted; empty if it is damaged.
 
@@ -127,7 +152,11 @@ def _find_type(text: str) -> bytes:
     return (split_fields(public_key[0])[0] or b"") if public_key and public_key[0] else b""
 
 
-def _read_certificate(key: PrivateKey, path: str, certificate_path: str) -> PublicKey:
+def read_certificate(certificate_path: str, key: PublicKey | None, key_path: str) -> PublicKey:
+    """The certificate in a file, signed for `key`; for any key if that is None, since it cannot be used itself.
+
+    Raises `CredentialUnusable`.
+    """
     text, _ = _read(certificate_path, "certificate")
     try:
         words = text.split(maxsplit=2)
@@ -139,12 +168,13 @@ def _read_certificate(key: PrivateKey, path: str, certificate_path: str) -> Publ
         certificate, certified = found
         if certificate == certified:
             raise ValueError("it is a public key, not a certificate")
-        if certified != key.public:
+        if key is not None and certified != key:
             raise ValueError("it was signed for another key")
     except ValueError as error:
         raise CredentialUnusable(
-            f"the certificate file {certificate_path} does not fit the private key {path}: {error}",
+            f"the certificate file {certificate_path} does not fit the private key {key_path}: {error}",
             hint="It must be the -cert.pub file that was signed for this very key.",
+            about="certificate_file",
         ) from error
     return certificate
 
@@ -158,6 +188,7 @@ def _read(path: str, what: str) -> tuple[str, os.stat_result]:
         raise CredentialUnusable(
             f"cannot read the {what} file {path}: {error.strerror}",
             hint="Check the path (it is relative to workdir) and that this user may read it.",
+            about="certificate_file" if what == "certificate" else "",
         ) from error
 
 
@@ -178,6 +209,16 @@ def _refuse_what_is_no_private_key(text: str, called: str) -> None:
         )
     if text.startswith(("ssh-", "ecdsa-", "sk-")):
         raise CredentialUnusable(f"{called} is a public key", hint="Name the private half: the file without '.pub'.")
+    if "-----BEGIN" not in text and _PRIVATE_KEY.encode() in _decode_base64(text):
+        raise CredentialUnusable(
+            f"{called} is the base64 of a private key's file, not the key",
+            hint="Pass the text of the file itself, from '-----BEGIN' on: decode it where the variable is set.",
+        )
+    if _looks_like_path(text):
+        raise CredentialUnusable(
+            f"{called} is a path, not a key",
+            hint="Use 'authentication_method: ssh_key_file' with 'ssh_key_file', or pass the text of the file.",
+        )
     if "-----BEGIN" not in text or _PRIVATE_KEY not in text:
         raise CredentialUnusable(
             f"{called} is not a private key: it has no '-----BEGIN … PRIVATE KEY-----' line",

@@ -91,7 +91,7 @@ def gather_trust(endpoint: Endpoint, scan_command: str) -> Trust:
             )
         case Fingerprints(fingerprints, places):
             return Trust(fingerprints=fingerprints, fingerprint_places=places)
-        case KnownHosts(paths):
+        case KnownHosts(paths=paths):
             return _read_files(endpoint, list(paths) or default_files(), scan_command)
 
 

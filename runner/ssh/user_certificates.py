@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
-import paramiko
-
+from runner.public_keys import PublicKey
 from runner.ssh.host_certificates import HostCertificate, format_time, parse_certificate
+
+if TYPE_CHECKING:
+    import paramiko
 
 USER_CERTIFICATE = 1
 
@@ -26,6 +29,25 @@ def explain_certificates(keys: Iterable[paramiko.PKey], username: str) -> str:
         if fault:
             return f"The certificate cannot let {username} in: {fault}."
     return ""
+
+
+class Fault(NamedTuple):
+    """What stands in a certificate and speaks against it. Not `is_certain`: a server may see it differently."""
+
+    reason: str
+    is_certain: bool
+
+
+def find_faults(certificate: PublicKey, username: str, now: float) -> list[Fault]:
+    """Why a certificate that was read from a file may not let a user in. An empty `username` is one that is not known."""
+    try:
+        parsed = parse_certificate(certificate.blob)
+    except ValueError:
+        # One of a FIDO token's key, which only the server takes apart.
+        return []
+    fault = find_fault(parsed, username or next(iter(parsed.principals), ""), now)
+    is_certain = parsed.type != USER_CERTIFICATE or not parsed.valid_after <= now < parsed.valid_before
+    return [Fault(fault, is_certain)] if fault else []
 
 
 def find_fault(certificate: HostCertificate, username: str, now: float) -> str:

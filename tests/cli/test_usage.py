@@ -222,3 +222,28 @@ class TestClosedOutput:
         assert ended.stdout == f"{exit_code}\n"
         assert ended.stderr == ""
         assert not errors.exists() or errors.read_text() == ""
+
+
+class TestNearMisses:
+    @pytest.mark.parametrize(
+        ("arguments", "message", "hint"),
+        [
+            (["plya"], "No such command 'plya'", "Did you mean 'play'? `runner --help`"),
+            (["check", "x.yaml"], "No such command 'check'", "Did you mean 'play --check'? `runner --help`"),
+            (["plan", "x.yaml"], "No such command 'plan'", "Did you mean 'play --check'? `runner --help`"),
+            (["lint", "x.yaml"], "No such command 'lint'", "Did you mean 'validate'? `runner --help`"),
+            (["vault", "ecrypt"], "No such command 'ecrypt'", "Did you mean 'encrypt'? `runner vault --help`"),
+            (["vault", "crypt"], "No such command 'crypt'", "Did you mean 'encrypt'? `runner vault --help`"),
+            (["play", "--chekc"], "No such option '--chekc'", "Did you mean '--check'? `runner play --help`"),
+            (["play", "--dry-run"], "No such option '--dry-run'", "Did you mean '--check'? `runner play --help`"),
+            (["play", "--zzz"], "No such option '--zzz'", "`runner play --help`"),
+        ],
+    )
+    def test_what_was_meant_is_suggested(self, runner: Runner, arguments: list[str], message: str, hint: str) -> None:
+        outcome = runner(*arguments)
+
+        assert outcome.exit_code == 64
+        error, advice = outcome.stderr.splitlines()[:2]
+        assert error.startswith(f"error: {message}")
+        assert "mean" not in error
+        assert advice == f"hint: {hint} shows how it is used."

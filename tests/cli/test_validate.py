@@ -15,8 +15,8 @@ from tests.playbook.examples import STEP, step
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TEN_MISTAKES = """\
-name: Ten mistakes
+TWELVE_MISTAKES = """\
+name: Twelve mistakes
 workdirs: data
 vars: {day-of-week: monday}
 connections:
@@ -49,6 +49,8 @@ play.yaml:2:1: unknown key 'workdirs'
   hint: Did you mean 'workdir'?
 play.yaml:3:8: 'day-of-week' cannot be a variable's name
   hint: Use letters, digits and '_', not beginning with a digit.
+play.yaml:7:55: 'MD5:00:11' is not a SHA256 fingerprint
+  hint: Expected 'SHA256:' and 43 characters, as `ssh-keygen -lf KEY.pub` prints it; MD5 is not accepted.
 play.yaml:11:17: no connection is called 'bnak'
   hint: Did you mean 'bank'?
 play.yaml:15:11: 'port' must be a mapping with 'port_mode' or an integer, not a string
@@ -61,11 +63,13 @@ copy_directory_from_engine, list, stats, remove, rename or create_directory, not
   hint: Did you mean 'copy_file_to_engine'?
 play.yaml:23:64: undefined in the template: 'dya' is undefined
   hint: Known: connection_name, day-of-week, host, lookup, now, playbook_dir.
+play.yaml:23:100: 'destination_file_name' names a directory: 'in/'
+  hint: Write the file's full name, for example 'inbox/report.csv'.
 play.yaml:24:5: the step has no 'mode'
   hint: Set it in the step, in the connection it names, or in the playbook's defaults.
 play.yaml:26:5: unknown key 'conection'
   hint: Did you mean 'connection'?
-10 problems in the playbook; nothing was contacted
+12 problems in the playbook; nothing was contacted
 """
 
 
@@ -76,8 +80,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_ten_mistakes_are_told_in_one_go(runner: Runner, folder: Path) -> None:
-    (folder / "play.yaml").write_text(TEN_MISTAKES)
+def test_twelve_mistakes_are_told_in_one_go(runner: Runner, folder: Path) -> None:
+    (folder / "play.yaml").write_text(TWELVE_MISTAKES)
 
     outcome = runner("validate", "play.yaml")
 
@@ -226,7 +230,7 @@ assert Mock().anything
 
 def test_validating_imports_nothing_that_connects(tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text(step(name="'at {{ now() }}'"))
-    (tmp_path / "bad.yaml").write_text(TEN_MISTAKES)
+    (tmp_path / "bad.yaml").write_text(TWELVE_MISTAKES)
 
     valid_code, valid_output = watch("validate", str(tmp_path / "good.yaml"))
     invalid_code, invalid_output = watch("validate", str(tmp_path / "bad.yaml"))

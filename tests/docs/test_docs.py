@@ -158,7 +158,15 @@ def test_host_key_variants_are_documented_on_their_own_page() -> None:
 def test_no_key_is_documented_that_does_not_exist() -> None:
     """Words with an underscore are keys, values or names of templates; each must be one."""
     known = set().union(*(properties(name) | choices(name) for name in ("playbook", "connector", "report")))
-    known |= {"playbook_dir", "connection_name", "known_hosts", "known_hosts2", "ssh_known_hosts", "ssh_known_hosts2"}
+    known |= {
+        "playbook_dir",
+        "connection_name",
+        "trusted_path",
+        "known_hosts",
+        "known_hosts2",
+        "ssh_known_hosts",
+        "ssh_known_hosts2",
+    }
     for page in (docs("playbook.md"), docs("host-keys.md"), docs("cli.md")):
         spans = [re.sub(r"[\w./]*/[\w./:]+", "", span) for span in CODE_SPAN.findall(prose(page))]
         words = {word for span in spans for word in re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", span)}

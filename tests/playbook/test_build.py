@@ -412,3 +412,38 @@ class TestSecrets:
 
         assert tell(problem) == "2:85 'password' must be a string, not a list"
         assert "31337" not in repr(problem)
+
+
+class TestOnePass:
+    """What is wrong with one value as YAML hides nothing else, and nothing is made up for it."""
+
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            ({"port": "1" * 50}, "a number of 50 digits"),
+            ({"connect_timeout": "1" * 50}, "a number of 50 digits"),
+            ({"host": "!vault x"}, "not an encrypted text"),
+            ({"connection": "!vault x"}, "not an encrypted text"),
+            ({"authentication": "!vault x"}, "not an encrypted text"),
+            (
+                {"authentication": "{authentication_method: username_password, username: u, password: !vault x}"},
+                "not an encrypted text",
+            ),
+            ({"mode": "!vault x"}, "not an encrypted text"),
+            ({"name": "!vault x"}, "not an encrypted text"),
+            ({"retries": "!vault x"}, "not an encrypted text"),
+            ({"proxy_jump": "[!vault x]"}, "not an encrypted text"),
+            ({"vars": "{pw: !vault x}", "name": "'{{ pw }}'"}, "not an encrypted text"),
+            ({"vars": "!vault x", "name": "'{{ pw }}'"}, "not an encrypted text"),
+            ({"transfers": "4\n  transfers: 5"}, "duplicate key 'transfers'"),
+        ],
+    )
+    def test_a_value_that_cannot_be_read(self, load: Loader, line: dict[str, str], told: str) -> None:
+        problems = load.find_problems(step(**line) + step(delay="-1"))
+
+        assert len(problems) == 2, problems
+        assert problems[0].message.startswith(told)
+        assert problems[1].message.startswith("'delay' must be")
+
+    def test_what_ends_the_parse_is_alone(self, load: Loader) -> None:
+        assert len(load.find_problems(step(port="[1") + step(delay="-1"))) == 1

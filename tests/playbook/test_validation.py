@@ -11,6 +11,9 @@ from tests.playbook.examples import FINGERPRINT, HOST_KEY, STEP, mode, play, ste
 MISTAKES = [
     # unknown and missing keys
     (step(hots="x"), "5:3 unknown key 'hots'", "Did you mean 'host'?"),
+    # What it means comes before what it looks like.
+    (step(mode="{mode_name: move}"), "4:21 'mode_name' must be", "Did you mean 'rename'?"),
+    (step(mode=mode(remote="true")), "4:91 unknown key 'remote'", "Did you mean 'resume'?"),
     (step(zebra="x"), "5:3 unknown key 'zebra'", "Known: authentication, bandwidth_limit, connect_timeout"),
     (step(mode=mode(permision='"0640"')), "4:91 unknown key 'permision'", "Did you mean 'permissions'?"),
     (play("step: 1\n"), "1:1 unknown key 'step'", "Did you mean 'steps'?"),
@@ -172,6 +175,7 @@ def test_all_mistakes_of_all_steps_are_told_at_once_and_in_order(load: Loader) -
         "5:3 unknown key 'hots'",
         "6:9 'port' must be at least 1, not 0",
         "7:9 'h:1' is not a host name or IP address",
+        "9:53 'x' is not a SHA256 fingerprint",
         "11:9 undefined in the template: 'nope' is undefined",
         "15:20 'connect_timeout' must be at least 1, not 0",
         "16:3 the step has no 'authentication'",

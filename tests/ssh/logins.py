@@ -73,6 +73,16 @@ def assert_failed(outcome: Outcome, remote: Path, exit_code: int, kind: str, *wo
     assert list(remote.iterdir()) == []
 
 
+def assert_refused_at_once(outcome: Outcome, remote: Path, *words: str) -> None:
+    """A problem of the playbook, at its place in it, whose text has all the words; nothing written."""
+    assert outcome.exit_code == 3, outcome.output
+    (problem,) = outcome.report["error"]["problems"]
+    assert problem["location"]["file"].endswith("play.yaml") and problem["location"]["line"] > 1
+    for word in words:
+        assert word in f"{problem['message']}\n{problem['hint']}"
+    assert list(remote.iterdir()) == []
+
+
 def assert_not_told(outcome: Outcome, *secrets: str) -> None:
     """No secret, nor any longer line of one, in the output (with the SSH library's log) or in the report."""
     everything = outcome.output + str(outcome.report)

@@ -14,6 +14,7 @@ from tests.servers.endpoint import Endpoint
 from tests.servers.keys import generate_key_pair, shared_key_pair
 from tests.servers.openssh import OpenSSHServer
 from tests.ssh.certified import CertifiedServer, generate_authorities
+from tests.ssh.logins import assert_refused_at_once
 
 WRONG = shared_key_pair("ed25519")
 WRONG_RSA = shared_key_pair("rsa")
@@ -317,7 +318,7 @@ def test_a_missing_known_hosts_file_is_refused_by_name(
     hostkey = {"hostkey_mode": "known_hosts_file", "known_hosts_file": "nowhere/known_hosts"}
     outcome = play(runner, asyncssh_server, remote, hostkey)
     file = str(runner.folder / "nowhere/known_hosts")
-    assert_refused(outcome, asyncssh_server, remote, f"cannot read the known_hosts file {file}", "No such file")
+    assert_refused_at_once(outcome, remote, f"cannot read the known_hosts file {file}", "No such file")
     assert asyncssh_server.connection_count == 0
 
 

@@ -12,6 +12,7 @@ from tests.conftest import Runner, snapshot, step, upload
 from tests.servers.endpoint import Endpoint
 from tests.servers.keys import shared_key_pair
 from tests.servers.openssh import OpenSSHServer
+from tests.ssh.logins import write_key
 
 
 def host_block(alias: str, server: Endpoint, folder: Path, *lines: str) -> str:
@@ -103,6 +104,7 @@ def test_listing_and_validating_contact_nothing(runner: Runner, tmp_path: Path) 
     (runner.folder / "config").write_text(
         "Host bank\n  HostName sftp.bank.example\n  Port 2022\n  User u\n  IdentityFile k\nMatch exec true\n"
     )
+    write_key(runner.folder / "k", shared_key_pair().private_text)
     playbook = runner.folder / "play.yaml"
     playbook.write_text("- {host: bank, ssh_config: config, mode: MODE}".replace("MODE", str(upload("a", "b"))))
     warning = f"{tmp_path}/config:6:1: warning: the block 'Match exec' for 'bank' does not apply: nothing is executed\n"

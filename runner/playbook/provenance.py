@@ -1,0 +1,161 @@
+"""Text that remembers who said what in it: the playbook itself, or somebody outside.
+
+Outside are extra vars, the environment, commands and files that are looked up. They give data: in a path they may add proper
+names behind what the playbook has written, and no more. `runner/playbook/paths.py` holds them to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self, SupportsIndex
+
+from runner.playbook.document import PositionedList, PositionedMap
+
+# A variable may hold many values; the first of so many says where it comes from.
+MAX_LOOKED_AT = 10_000
+
+
+class Part(NamedTuple):
+    """A stretch of a text. `source` says where it was filled in from; empty for what is written in the playbook.
+
+    `is_outside`: somebody else than the playbook has said it. `is_mixed`: an expression has put it together, also from what
+    is written, and which is which cannot be told; `is_rooted` then tells whether written text in it begins with `/`.
+    """
+
+    text: str
+    source: str = ""
+    is_outside: bool = False
+    is_mixed: bool = False
+    is_rooted: bool = False
+
+
+class Traced(str):
+    """Text with its parts. Whatever makes new text of it gives plain text again, except `+` and taking a piece."""
+
+    __slots__ = ("_parts",)
+    _parts: tuple[Part, ...]
+
+    def __new__(cls, text: str, parts: tuple[Part, ...] = ()) -> Self:
+        made = super().__new__(cls, text)
+        made._parts = parts
+        return made
+
+    def __add__(self, other: str) -> str:
+        return concatenate((self, other)) if isinstance(other, str) else NotImplemented
+
+    def __radd__(self, other: str) -> str:
+        return concatenate((other, self)) if isinstance(other, str) else NotImplemented
+
+    def __getitem__(self, index: SupportsIndex | slice) -> str:
+        piece = super().__getitem__(index)
+        source = find_outside(self)
+        return mark_outside(piece, source) if source else piece
+
+
+def parts_of(text: str) -> tuple[Part, ...]:
+    """What the text consists of. Plain text counts as written."""
+    return (text._parts if isinstance(text, Traced) else ()) or (Part(str(text)),)
+
+
+def plain(value: Any) -> Any:
+    """The value without any memory of where it came from; what is in a mapping or a list as well."""
+    if isinstance(value, Traced):
+        return str(value)
+    if isinstance(value, PositionedMap):
+        for key, item in value.items():
+            value[key] = plain(item)
+    elif isinstance(value, PositionedList):
+        value[:] = [plain(item) for item in value]
+    return value
+
+
+def concatenate(texts: Iterable[str]) -> str:
+    """The texts put together; each part is still what it was."""
+    texts = list(texts)
+    whole = "".join(texts)
+    if not any(isinstance(text, Traced) and text._parts for text in texts):
+        return whole
+    parts: list[Part] = []
+    for part in (part for text in texts for part in parts_of(text)):
+        last = parts[-1] if parts else None
+        if last is not None and last[1:] == part[1:] and (not part.source or not part.text or not last.text):
+            parts[-1] = last._replace(text=last.text + part.text)
+        elif part.text or part.source:
+            parts.append(part)
+    return Traced(whole, tuple(parts))
+
+
+def mark_outside(value: Any, source: str) -> Any:
+    """The value as what `source` has said, whatever is in it included. What knows where it comes from stays as it is."""
+    if isinstance(value, Traced) and value._parts:
+        return value
+    return _mark(value, Part("", source, is_outside=True))
+
+
+def mark_mixed(value: Any, source: str, *, has_written: bool, is_rooted: bool) -> Any:
+    """What an expression has made of something from `source`, and of written text if it `has_written`."""
+    return _mark(value, Part("", source, is_outside=True, is_mixed=has_written, is_rooted=is_rooted))
+
+
+def mark_filled(text: str, source: str) -> str:
+    """Text of the playbook's own that stands in a variable. Only where it is empty that makes a difference."""
+    return text if text or isinstance(text, Traced) else Traced(text, (Part(text, source),))
+
+
+def mark_trusted(value: Any) -> Any:
+    """The value as if the playbook had written it. An empty one is still known to have been filled in."""
+    if isinstance(value, Traced):
+        return mark_filled(str(value), parts_of(value)[0].source or "a value")
+    if isinstance(value, list | tuple):
+        return [mark_trusted(item) for item in value]
+    return value
+
+
+def name_variable(value: Any, name: str) -> Any:
+    """The value of a variable: what was said outside came through it, and an empty text is its."""
+    if isinstance(value, Traced) and value._parts:
+        return Traced(str(value), tuple(_came_through(part, name) for part in value._parts))
+    return mark_filled(value, f"the variable '{name}'") if isinstance(value, str) else value
+
+
+def find_outside(value: Any) -> str:
+    """Who outside has said something in the value; empty if nobody has."""
+    waiting, count = [value], 0
+    while waiting and count < MAX_LOOKED_AT:
+        one = waiting.pop()
+        count += 1
+        if isinstance(one, Traced):
+            source = next((part.source for part in one._parts if part.is_outside), "")
+            if source:
+                return source
+        elif isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple | set):
+            waiting += one
+    return ""
+
+
+def _came_through(part: Part, name: str) -> Part:
+    is_named = not part.is_outside or part.source.startswith(("the variable ", "the extra variable "))
+    return part if is_named else part._replace(source=f"the variable '{name}', which is {part.source}")
+
+
+def _mark(value: Any, like: Part) -> Any:
+    if isinstance(value, str):
+        is_known = isinstance(value, Traced) and value._parts
+        return value if is_known else Traced(value, (like._replace(text=str(value)),))
+    if isinstance(value, PositionedMap):
+        marked = PositionedMap(value.location)
+        for key, item in value.items():
+            marked.put(_mark(key, like), _mark(item, like), value.key_locations[key], value.value_locations[key])
+        return marked
+    if isinstance(value, PositionedList):
+        items = PositionedList(value.location)
+        for item, place in zip(value, value.item_locations, strict=True):
+            items.add(_mark(item, like), place)
+        return items
+    if isinstance(value, dict):
+        return {_mark(key, like): _mark(item, like) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_mark(item, like) for item in value)
+    return value
