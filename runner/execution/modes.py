@@ -9,6 +9,7 @@ from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.journal import Journal
 from runner.transfer.read_only import read_only
 
 
@@ -19,8 +20,11 @@ def carry_out(
     on_progress: Callable[[int, int], None],
     on_change: Callable[[Change], None],
     cancellation: Cancellation,
+    journal: Journal | None = None,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
+
+    What earlier attempts have done according to the `journal` counts as done.
 
     Raises a `StepError`, or `Interrupted`.
     """
@@ -33,7 +37,12 @@ def carry_out(
         cancellation,
         on_change if options.tells_changes else None,
         options.is_diff,
+        journal=journal,
     )
+    if journal is not None and journal.is_retry:
+        from runner.transfer.recovery import recover
+
+        recover(journal, around)
     # Each step pays for the import of what it needs.
     if isinstance(mode, CopyDirectory):
         from runner.transfer.tree import copy_tree

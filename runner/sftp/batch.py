@@ -122,7 +122,9 @@ class SftpBatch:
             self._fill()
             self._wait_until(lambda: not (self._active or self._queue))
         finally:
-            for file in self._active:
+            for file, _ in self._finished:
+                file.lose()
+            for file in (*self._active, *self._queue):
                 file.forget()
             self._finished.clear()
             self._release()

@@ -89,9 +89,11 @@ class Shell:
         )
         return output.strip() == b"kept"
 
-    def remove(self, path: str) -> None:
-        """Remove a file; no error if there is none. Raises `StepError`."""
-        self._do(f"rm -f -- {quote(path)}", "cannot remove", path)
+    def remove(self, path: str) -> bool:
+        """Remove a file; whether there was one. Raises `StepError`."""
+        name = quote(path)
+        command = f"if [ -e {name} ] || [ -L {name} ]; then rm -f -- {name} && echo removed; fi"
+        return self._do(command, "cannot remove", path).strip() == b"removed"
 
     def set_permissions(self, path: str, permissions: int) -> None:
         """Set a file's permissions. Raises `StepError`."""

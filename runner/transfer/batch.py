@@ -15,12 +15,23 @@ from typing import NamedTuple
 from runner.cancellation import CleanUpAbandoned
 from runner.errors import StepError, VerificationFailed
 from runner.plan import CopyFile
-from runner.remote_files import Batch, Digest, FileStatus, ReadFile, RemoteFiles, Source, WantedAttributes, Written
+from runner.remote_files import (
+    Batch,
+    Digest,
+    FileStatus,
+    ReadFile,
+    RemoteFiles,
+    SendingStage,
+    Source,
+    WantedAttributes,
+    Written,
+)
 from runner.results import Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.copy import CLEAN_UP_SECONDS, NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.decision import wanted_attributes
+from runner.transfer.journal import Journal, Publication, Unanswered
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -80,7 +91,8 @@ def running_batch(around: Surroundings) -> Iterator[Batch]:
 
 def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Upload all `files` as `options` say. What fails for one of them is told; raises when the session ends."""
-    uploads = Uploads(Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
+    common = Common(options, around.peer, on_outcome, NEW_REMOTE_FILE_PERMISSIONS, journal=around.journal)
+    uploads = Uploads(common, around.remote)
     with running_batch(around) as batch:
         for file in files:
             uploads.begin(file, batch)
@@ -91,7 +103,8 @@ def upload_many(files: Iterable[Pending], options: CopyFile, around: Surrounding
 def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Download all `files`, whose sources must tell their size. What fails for one of them is told."""
     folders = LocalFolders(lambda path: open_folder(path, path, create_parents=options.create_parents))
-    downloads = Downloads(Common(options, around.peer, on_outcome, permissions_by_umask()), around.remote, folders)
+    common = Common(options, around.peer, on_outcome, permissions_by_umask(), journal=around.journal)
+    downloads = Downloads(common, around.remote, folders)
     try:
         with running_batch(around) as batch:
             for file in files:
@@ -105,7 +118,7 @@ def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundi
 class Common:
     """What all files of a batch share."""
 
-    __slots__ = ("names", "new_file_permissions", "on_outcome", "options", "peer")
+    __slots__ = ("journal", "names", "new_file_permissions", "on_outcome", "options", "peer")
 
     def __init__(
         self,
@@ -114,7 +127,9 @@ class Common:
         on_outcome: OnOutcome,
         new_file_permissions: int,
         names: TemporaryNames | None = None,
+        journal: Journal | None = None,
     ) -> None:
+        self.journal = journal
         self.options = options
         self.peer = peer
         self.on_outcome = on_outcome
@@ -265,9 +280,34 @@ class Upload:
         return None
 
     def finish(self, error: StepError | None) -> None:
+        journal = self._common.journal
+        if journal is not None:
+            if error is None:
+                journal.published[self.destination] = self._publication()
+            elif self.temporary is None:
+                self.lose("writing")
         self._common.on_outcome(
             Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self.backup)
         )
+
+    def lose(self, stage: SendingStage) -> None:
+        journal = self._common.journal
+        if journal is None:
+            return
+        if stage == "published":
+            journal.published[self.destination] = self._publication()
+        elif self.temporary is None:
+            journal.replaced.setdefault(self.destination, self._file.destination)
+        elif stage == "publishing":
+            aside = self.backup or f"{self.temporary}.old"
+            journal.unanswered[self.destination] = Unanswered(
+                self._publication(), self.temporary, aside, self.size_bytes, before=self._file.destination
+            )
+        else:
+            journal.leftovers.add(self.temporary)
+
+    def _publication(self) -> Publication:
+        return Publication(self._verified, self.backup, tuple(self._warnings))
 
     @property
     def size_bytes(self) -> int:
@@ -313,6 +353,8 @@ class Download:
         self._target = LocalTarget(
             folder, destination, is_atomic=common.options.atomic, names=common.names, permissions=wanted
         )
+        if common.journal is not None and not common.options.atomic:
+            common.journal.replaced.setdefault(destination, self._file.destination)
         self._target.open()
         return self._target.fd
 
@@ -334,7 +376,13 @@ class Download:
             set_attributes(target.fd, wanted)
         except OSError as error:
             raise explain_os_error(error, "cannot write", file.destination_path) from error
-        self._backup = target.publish(keeps_old=self._common.options.backup).backup
+        journal = self._common.journal
+        # What an earlier attempt has put there is not old.
+        is_ours = journal is not None and file.destination_path in journal.published
+        self._backup = target.publish(keeps_old=self._common.options.backup and not is_ours).backup
+        if journal is not None:
+            publication = Publication(self._verified, self._backup, tuple(self._warnings))
+            journal.published[file.destination_path] = publication
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common

@@ -17,6 +17,7 @@ from runner.remote_files import Batch, Errand, FileStatus, Published, WantedAttr
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
+from runner.transfer.journal import Publication
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -42,7 +43,7 @@ class TreeDown(TreeWalk):
         self.new_folder_permissions = self.new_file_permissions | (self.new_file_permissions & 0o444) >> 2
         self._root: LocalFolder | None = None
         self._folders_open = LocalFolders(self._open_folder)
-        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names, around.journal)
         self._downloads = Downloads(common, around.remote, self._folders_open)
 
     def close(self) -> None:
@@ -94,6 +95,8 @@ class TreeDown(TreeWalk):
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
         self.root.was_made = True
+        if self.journal is not None:
+            self.journal.made[self.destination_root] = None
         self.tally.folders_changed += 1
         self.changes.tell_folder("mkdir", "")
 
@@ -163,7 +166,7 @@ class TreeDown(TreeWalk):
             if error is not None:
                 self.tally.fail(path, error)
             elif destination is not None and destination.is_link and self._target_of(path) == errand.answer:
-                self.tally.files_right += 1
+                self.link_is_right(folder, path)
             elif destination is not None and destination.is_directory:
                 hint = "Remove or rename one of them."
                 self.tally.fail(
@@ -202,6 +205,8 @@ class TreeDown(TreeWalk):
                     kept = keep_old(opened.fd, self.destination_path(path))
                 os.replace(temporary, name, src_dir_fd=opened.fd, dst_dir_fd=opened.fd)
                 self.tally.keep(kept.backup)
+                if self.journal is not None:
+                    self.journal.published[self.destination_path(path)] = Publication(backup=kept.backup)
             except OSError:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=opened.fd)

@@ -11,6 +11,7 @@ from runner.plan import CopyDirectory
 from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.journal import Publication, Unanswered
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
@@ -30,7 +31,7 @@ class TreeUp(TreeWalk):
     def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
         super().__init__(copy, around)
         self.where = f"on {around.peer}"
-        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names)
+        common = Common(copy, around.peer, self.copied, self.new_file_permissions, self.names, around.journal)
         self._uploads = Uploads(common, around.remote)
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class TreeUp(TreeWalk):
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
         remote = self.around.remote
         if self.copy.create_parents and not self.around.is_check:
-            return remote.claim_folder(self.destination_root)
+            return remote.claim_folder(self.destination_root, self.journal.made if self.journal else None)
         destination = remote.status(self.destination_root)
         if destination is None and not self.around.is_check:
             if remote.status(os.path.dirname(self.destination_root) or ".") is None:
@@ -79,7 +80,7 @@ class TreeUp(TreeWalk):
                     f"the folder above {self.destination_root!r} does not exist {self.where}",
                     hint="'create_parents: true' makes it.",
                 )
-            remote.create_folder(self.destination_root)
+            remote.create_folder(self.destination_root, made=self.journal.made if self.journal else None)
         return destination
 
     def enter(self, folder: Folder) -> None:
@@ -139,7 +140,7 @@ class TreeUp(TreeWalk):
 
         def compare(errand: Errand, error: StepError | None) -> None:
             if error is None and errand.answer == target:
-                self.tally.files_right += 1
+                self.link_is_right(folder, path)
             else:
                 self._make_link(folder, path, target, destination)
 
@@ -161,14 +162,22 @@ class TreeUp(TreeWalk):
             return
         place = self.destination_path(path)
 
+        publication = Publication(backup=backup)
+
         def made(errand: Errand, error: StepError | None) -> None:
-            if error is None:
-                self.tally.links_changed += 1
-                self.tally.keep(backup)
-            else:
+            if self.journal is not None:
+                del self.journal.unanswered[place]
+            if error is not None:
                 self.tally.fail(path, error)
+                return
+            if self.journal is not None:
+                self.journal.published[place] = publication
+            self.tally.links_changed += 1
+            self.tally.keep(backup)
 
         temporary = self.names.path_beside(place)
+        if self.journal is not None:
+            self.journal.unanswered[place] = Unanswered(publication, temporary, backup or f"{temporary}.old")
         is_new = destination is None
         self.batch.run(
             Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)
