@@ -151,7 +151,10 @@ class ScpFiles:
         hasher = hashlib.sha256()
         try:
             with self._scp("-f", path) as stream:
-                receive_file(stream, ask_for_file(stream), hasher.update, lambda done_bytes: None)
+                header = ask_for_file(stream)
+                received = receive_file(stream, header, hasher.update, lambda done_bytes: None)
+                if received < header.size_bytes and stream.await_exit() is None:
+                    raise stream.channel.lost()
         except Refusal as refusal:
             raise self._explain(refusal, "cannot read back", path) from refusal
         return Digest(hasher.hexdigest(), "readback")

@@ -118,13 +118,15 @@ class SftpFiles:
             status, problem = self._status(path, look), None
         except (StatusRefused, FileError, ServerLacksFeature) as error:
             status, problem = None, error
-        if status is None and problem is None:
+        is_new = status is None and problem is None and path not in made
+        if is_new:
             made[path] = None
         try:
             self._session.expect_status(making)
             return None
         except Refusal:
-            made.pop(path, None)
+            if is_new:
+                del made[path]
         if problem is not None:
             raise problem
         if status is None:
@@ -273,6 +275,7 @@ class SftpFiles:
         if backup is not None and not is_kept and not self._lstat_exists(path):
             backup = None
         if self.can_replace and (backup is None or is_kept):
+            note(Published(True, backup))
             try:
                 self._rename(Type.EXTENDED, encode_string(POSIX_RENAME.encode()), temporary, path)
             except StepError as error:

@@ -248,9 +248,11 @@ def _send(
 
         def note(published: Published) -> None:
             if journal is not None:
+                if destination is None:
+                    published = published._replace(backup=None)
                 result = describe(published)
                 publication = Publication(result.verified, result.backup, result.warnings, result)
-                aside = kept_as or (None if remote.can_replace else f"{temporary}.old")
+                aside = published.backup or (None if remote.can_replace else f"{temporary}.old")
                 journal.unanswered[copy.destination] = Unanswered(
                     publication, temporary, aside, size, is_source=partial is not None, before=destination
                 )

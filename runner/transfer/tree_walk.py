@@ -188,7 +188,7 @@ class TreeWalk(ABC):
     @property
     def has_more(self) -> bool:
         """Whether anything is left once every folder has been visited: to be copied, looked into, or removed."""
-        return bool(self._doubtful or self.large or self.extras)
+        return bool(self._doubtful or self.large or self.extras or (self.past and self.past.removed))
 
     def settle(self) -> bool:
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
