@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,7 +10,7 @@ from typing import Any, BinaryIO
 import asyncssh
 
 from tests.servers.file_session import Channel, FileServer, SFTPFactory
-from tests.servers.forced import ForcedServer
+from tests.servers.openssh import OpenSSHServer
 
 _WRITING = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT | asyncssh.FXF_TRUNC | asyncssh.FXF_APPEND
 
@@ -114,27 +115,29 @@ class CuttingServer(FileServer):
         return data
 
 
+# The parent is sshd's process for this connection.
 _PROGRAM = """
-import os, pathlib, signal, subprocess
-
-folder = pathlib.Path({folder!r})
-status = subprocess.call(["sh", "-c", command])
-words = ("scp -p -t", "mv ", "rm ", "chmod ", "mkdir ", "ln ", "scp -p -f")
-if any(word in command for word in words):
-    with (folder / "requests").open("a") as requests:
-        requests.write(command.replace("\\n", " ") + "\\n")
-    count = len((folder / "requests").read_text().splitlines())
-    if str(count) in (folder / "cuts").read_text().split():
-        os.kill(os.getppid(), signal.SIGKILL)
-sys.exit(status)
+sh -c "$SSH_ORIGINAL_COMMAND"
+status=$?
+case $SSH_ORIGINAL_COMMAND in
+*"scp -p "*|*"mv "*|*"rm "*|*"chmod "*|*"mkdir "*|*"ln "*)
+    printf '%s\\n' "$SSH_ORIGINAL_COMMAND" >> {folder}/requests
+    case " $(cat {folder}/cuts) " in
+    *" $(wc -l < {folder}/requests | tr -d ' ') "*) kill -KILL $PPID ;;
+    esac
+esac
+exit $status
 """
 
 
-class CuttingShellServer(ForcedServer):
+class CuttingShellServer(OpenSSHServer):
     """sshd with a shell and scp, that runs the n-th command and cuts the connection in place of its exit status."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, _PROGRAM.format(folder=str(folder)))
+        super().__init__(folder, sftp=False)
+        script = folder / "program.sh"
+        script.write_text(_PROGRAM.format(folder=shlex.quote(str(folder))), encoding="utf-8")
+        self.extra_config = (f"ForceCommand exec sh {script}",)
 
     def cut(self, *numbers: int) -> None:
         """Cut these commands off from now on, counted from 1."""
