@@ -31,7 +31,7 @@ from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.copy import CLEAN_UP_SECONDS, NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.decision import wanted_attributes
-from runner.transfer.journal import Journal, Publication, Unanswered
+from runner.transfer.journal import Done, Journal, Unanswered
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -283,7 +283,7 @@ class Upload:
         journal = self._common.journal
         if journal is not None:
             if error is None:
-                journal.published[self.destination] = self._publication()
+                journal.published[self.destination] = self._describe_done()
             elif self.temporary is None:
                 self.lose("writing")
         self._common.on_outcome(
@@ -295,19 +295,19 @@ class Upload:
         if journal is None:
             return
         if stage == "published":
-            journal.published[self.destination] = self._publication()
+            journal.published[self.destination] = self._describe_done()
         elif self.temporary is None:
             journal.replaced.setdefault(self.destination, self._file.destination)
         elif stage == "publishing":
             aside = self.backup or f"{self.temporary}.old"
             journal.unanswered[self.destination] = Unanswered(
-                self._publication(), self.temporary, aside, self.size_bytes, before=self._file.destination
+                self._describe_done(), self.temporary, aside, self.size_bytes, before=self._file.destination
             )
         else:
             journal.leftovers.add(self.temporary)
 
-    def _publication(self) -> Publication:
-        return Publication(self._verified, self.backup, tuple(self._warnings))
+    def _describe_done(self) -> Done:
+        return Done(self._verified, self.backup, tuple(self._warnings))
 
     @property
     def size_bytes(self) -> int:
@@ -381,8 +381,8 @@ class Download:
         is_ours = journal is not None and file.destination_path in journal.published
         self._backup = target.publish(keeps_old=self._common.options.backup and not is_ours).backup
         if journal is not None:
-            publication = Publication(self._verified, self._backup, tuple(self._warnings))
-            journal.published[file.destination_path] = publication
+            done = Done(self._verified, self._backup, tuple(self._warnings))
+            journal.published[file.destination_path] = done
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common

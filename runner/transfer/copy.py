@@ -46,7 +46,7 @@ from runner.transfer.changes import (
 )
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
-from runner.transfer.journal import Journal, Publication, Unanswered
+from runner.transfer.journal import Done, Journal, Unanswered
 from runner.transfer.local_files import (
     LocalFolder,
     LocalSource,
@@ -251,10 +251,10 @@ def _send(
                 if destination is None:
                     published = published._replace(backup=None)
                 result = describe(published)
-                publication = Publication(result.verified, result.backup, result.warnings, result)
+                done = Done(result.verified, result.backup, result.warnings, result)
                 aside = published.backup or (None if remote.can_replace else f"{temporary}.old")
                 journal.unanswered[copy.destination] = Unanswered(
-                    publication, temporary, aside, size, is_source=partial is not None, before=destination
+                    done, temporary, aside, size, is_source=partial is not None, before=destination
                 )
 
         # This is where the temporary file becomes the destination. A signal between two renames would lose both.
@@ -269,8 +269,8 @@ def _send(
 def _confirm(result: CopyResult, around: Surroundings) -> CopyResult:
     """The copy is there: no later attempt at the step has to make it again."""
     if around.journal is not None:
-        publication = Publication(result.verified, result.backup, result.warnings, result)
-        around.journal.confirm(result.destination, publication)
+        done = Done(result.verified, result.backup, result.warnings, result)
+        around.journal.confirm(result.destination, done)
     return result
 
 

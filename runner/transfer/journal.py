@@ -16,7 +16,7 @@ from runner.remote_files import FileStatus
 from runner.results import Output, Verified
 
 
-class Publication(NamedTuple):
+class Done(NamedTuple):
     """A file or a link that got its final name, and what there is to report of it.
 
     `output` is the whole result of a step that is about this one path.
@@ -32,11 +32,11 @@ class Unanswered(NamedTuple):
     """A publication that was asked for, and not confirmed.
 
     What is published leaves the name `temporary`, and has `size_bytes` if that says anything. What was there before is
-    called `aside` for a moment, or for good if that is the publication's backup. `is_source` says that what is at
+    called `aside` for a moment, or for good if that is the backup in `done`. `is_source` says that what is at
     `temporary` must stay if it was not published: the source of a rename, or a file from which the copy can be resumed.
     """
 
-    publication: Publication
+    done: Done
     temporary: str
     aside: str | None = None
     size_bytes: int | None = None
@@ -55,7 +55,7 @@ class Journal:
         # Whether another attempt follows if this one fails for a reason that may pass.
         self.has_next_attempt = False
         # Confirmed, and to be asked about.
-        self.published: dict[str, Publication] = {}
+        self.published: dict[str, Done] = {}
         self.unanswered: dict[str, Unanswered] = {}
         # Temporary files that may be there, of no use to anybody.
         self.leftovers: set[str] = set()
@@ -72,23 +72,23 @@ class Journal:
         self.is_retry = number > 1
         self.has_next_attempt = number < attempts_allowed
 
-    def confirm(self, path: str, publication: Publication) -> None:
+    def confirm(self, path: str, done: Done) -> None:
         """What was to be published at `path` is there."""
         self.unanswered.pop(path, None)
-        self.published[path] = publication
+        self.published[path] = done
 
     def is_left_open(self, path: str, error: BaseException) -> bool:
         """Whether the next attempt is to find out what became of the publication of `path`."""
         is_tried_again = self.has_next_attempt and isinstance(error, StepError) and error.may_pass
         return is_tried_again and path in self.unanswered
 
-    def find_published(self, path: str, source: FileStatus, destination: FileStatus | None) -> Publication | None:
+    def find_published(self, path: str, source: FileStatus, destination: FileStatus | None) -> Done | None:
         """What this step published at `path`; None unless the destination is still a copy of the source, by its size."""
-        publication = self.published.get(path)
-        if publication is None or destination is None:
+        done = self.published.get(path)
+        if done is None or destination is None:
             return None
         sizes = (source.size_bytes, destination.size_bytes)
-        return publication if None in sizes or sizes[0] == sizes[1] else None
+        return done if None in sizes or sizes[0] == sizes[1] else None
 
     def before(self, path: str, found: FileStatus | None) -> FileStatus | None:
         """What was at `path` before this step changed it, if it has, else what was `found` there."""

@@ -19,7 +19,7 @@ from runner.remote_files import FileStatus, Made, Note, Published, WantedAttribu
 from runner.results import Change, Output
 from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
-from runner.transfer.journal import Publication, Unanswered
+from runner.transfer.journal import Done, Unanswered
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.removal import remove_path
 
@@ -69,16 +69,16 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
 
     def note(published: Published) -> None:
         if journal is not None:
-            publication = Publication(output=_renamed(mode, "renamed", before, published))
+            done = Done(output=_renamed(mode, "renamed", before, published))
             aside = None if published.in_one_step else f"{mode.source}.old"
             size = source.size_bytes if source.is_regular else None
-            journal.unanswered[mode.destination] = Unanswered(publication, mode.source, aside, size, is_source=True)
+            journal.unanswered[mode.destination] = Unanswered(done, mode.source, aside, size, is_source=True)
 
     with around.cancellation.deferred(CLEAN_UP_SECONDS):
         published = _rename(mode, destination, before, around, note)
     renamed = _renamed(mode, "renamed", before, published)
     if journal is not None:
-        journal.confirm(mode.destination, Publication(output=renamed))
+        journal.confirm(mode.destination, Done(output=renamed))
     # Two names of the same file: POSIX then has nothing to do, and says that all went well.
     if look(mode.source, around, follow=False) is not None:
         raise VerificationFailed(

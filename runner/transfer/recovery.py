@@ -58,13 +58,13 @@ def _resolve(path: str, asked: Unanswered, journal: Journal) -> _Inquiry:
 
 
 def _confirm(path: str, asked: Unanswered, journal: Journal) -> _Inquiry:
-    publication = asked.publication
-    if publication.backup is not None:
-        kept = yield from _look(publication.backup)
-        publication = publication if kept is not None else publication._replace(backup=None)
+    done = asked.done
+    if done.backup is not None:
+        kept = yield from _look(done.backup)
+        done = done if kept is not None else done._replace(backup=None)
     elif asked.aside is not None:
         yield from _remove(asked.aside)
-    journal.confirm(path, publication)
+    journal.confirm(path, done)
     journal.replaced.setdefault(path, asked.before)
 
 
@@ -73,7 +73,7 @@ def _bring_back(path: str, found: FileStatus | None, asked: Unanswered) -> _Inqu
     aside = asked.aside or ""
     if found is None:
         yield from _try(_Request("rename", aside, path))
-    elif asked.publication.backup is not None and (yield from _look(aside)) == found:
+    elif asked.done.backup is not None and (yield from _look(aside)) == found:
         # A second name, given before the file could be replaced.
         yield from _remove(aside)
 

@@ -17,7 +17,7 @@ from runner.remote_files import Batch, Errand, FileStatus, Published, WantedAttr
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
-from runner.transfer.journal import Publication
+from runner.transfer.journal import Done
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -206,7 +206,7 @@ class TreeDown(TreeWalk):
                 os.replace(temporary, name, src_dir_fd=opened.fd, dst_dir_fd=opened.fd)
                 self.tally.keep(kept.backup)
                 if self.journal is not None:
-                    self.journal.published[self.destination_path(path)] = Publication(backup=kept.backup)
+                    self.journal.published[self.destination_path(path)] = Done(backup=kept.backup)
             except OSError:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=opened.fd)

@@ -11,7 +11,7 @@ from runner.plan import CopyDirectory
 from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
-from runner.transfer.journal import Publication, Unanswered
+from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
@@ -162,7 +162,7 @@ class TreeUp(TreeWalk):
             return
         place = self.destination_path(path)
 
-        publication = Publication(backup=backup)
+        done = Done(backup=backup)
 
         def made(errand: Errand, error: StepError | None) -> None:
             if self.journal is not None:
@@ -171,13 +171,13 @@ class TreeUp(TreeWalk):
                 self.tally.fail(path, error)
                 return
             if self.journal is not None:
-                self.journal.published[place] = publication
+                self.journal.published[place] = done
             self.tally.links_changed += 1
             self.tally.keep(backup)
 
         temporary = self.names.path_beside(place)
         if self.journal is not None:
-            self.journal.unanswered[place] = Unanswered(publication, temporary, backup or f"{temporary}.old")
+            self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old")
         is_new = destination is None
         self.batch.run(
             Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)

@@ -16,7 +16,7 @@ from runner.transfer.batch import Outcome, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.filters import Filter
-from runner.transfer.journal import Journal, Publication
+from runner.transfer.journal import Done, Journal
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import TreeNames
 from runner.transfer.tree_changes import TreeChanges
@@ -445,7 +445,7 @@ class TreeWalk(ABC):
             return False
         return True
 
-    def _recall(self, folder: Folder, published: Publication) -> None:
+    def _recall(self, folder: Folder, published: Done) -> None:
         folder.is_touched = True
         self.tally.keep(published.backup)
         for warning in published.warnings:

@@ -141,11 +141,9 @@ def two_folders(local: Path, remote: Path) -> None:
 
 
 def file_mode(way: str, **options: Any) -> dict[str, Any]:
-    here, there = ("from", "to") if way == "up" else ("to", "from")
-    local, remote = "local/", ""
-    source, destination = (local, remote) if way == "up" else (remote, local)
+    source, destination = ("local/", "") if way == "up" else ("", "local/")
     return {
-        "mode_name": f"copy_file_{here}_engine",
+        "mode_name": f"copy_file_{'from' if way == 'up' else 'to'}_engine",
         "source_file_name": f"{source}source",
         "destination_file_name": f"{destination}{options.pop('destination', 'a')}",
         **options,
@@ -324,7 +322,7 @@ def _without_resumption(found: Any) -> Any:
 
 def picture(root: Path) -> dict[str, list[Any]]:
     """Everything below a folder: kind, mode, content, and the time if it is not that of the play."""
-    found = {}
+    found: dict[str, list[Any]] = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
         when = int(status.st_mtime) if status.st_mtime <= NEW else "now"
