@@ -41,15 +41,17 @@ class Unanswered(NamedTuple):
     aside: str | None = None
     size_bytes: int | None = None
     is_source: bool = False
+    is_link: bool = False
     # What was at the path.
     before: FileStatus | None = None
+    # The temporary file is about to be removed: that it is gone no longer says that it was published.
+    is_withdrawn: bool = False
 
 
 class Journal:
     """What one step has changed so far, over all of its attempts. All paths are those of the destination's side."""
 
     def __init__(self) -> None:
-        self._attempts_left = 0
         # Whether an earlier attempt may have changed something.
         self.is_retry = False
         # Whether another attempt follows if this one fails for a reason that may pass.

@@ -2,8 +2,8 @@
 
 What was published under its final name is confirmed in the journal. Otherwise the destination gets back what was there,
 and the temporary file goes, so that this attempt begins where the first one did. The session that was lost may still be
-alive on the server and carry out late what it was sent: so it is the removal of the temporary file that decides. Where it
-removes something, nothing can be published from there any more.
+alive on the server and carry out late what it was sent: so where the temporary file is still there, it is its removal that
+decides. Once that has removed something, nothing can be published from there any more.
 """
 
 from __future__ import annotations
@@ -48,9 +48,15 @@ def recover(journal: Journal, around: Surroundings) -> None:
 
 def _resolve(path: str, asked: Unanswered, journal: Journal) -> _Inquiry:
     """Find out whether a publication happened; if not, put back what it was to replace."""
-    left = yield from (_look(asked.temporary) if asked.is_source else _remove(asked.temporary))
+    left = yield from _look(asked.temporary)
+    if left is None and asked.is_withdrawn:
+        left = UNTOLD
+    elif left is not None and not asked.is_source:
+        journal.unanswered[path] = asked._replace(is_withdrawn=True)
+        # Nothing, if the lost session has published it meanwhile.
+        left = yield from _remove(asked.temporary)
     found = yield from _look(path)
-    if left is None and found is not None and _has_size(found, asked.size_bytes):
+    if left is None and found is not None and _may_be_it(found, asked):
         yield from _confirm(path, asked, journal)
     elif asked.aside is not None:
         yield from _bring_back(path, found, asked)
@@ -78,8 +84,11 @@ def _bring_back(path: str, found: FileStatus | None, asked: Unanswered) -> _Inqu
         yield from _remove(aside)
 
 
-def _has_size(found: FileStatus, size_bytes: int | None) -> bool:
-    return None in (size_bytes, found.size_bytes) or found.size_bytes == size_bytes
+def _may_be_it(found: FileStatus, asked: Unanswered) -> bool:
+    """Whether what is at a path can be what was to be published there."""
+    if asked.is_link:
+        return found.is_link or found is UNTOLD
+    return None in (asked.size_bytes, found.size_bytes) or found.size_bytes == asked.size_bytes
 
 
 def _clear_away(path: str, journal: Journal) -> _Inquiry:

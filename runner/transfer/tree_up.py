@@ -177,7 +177,7 @@ class TreeUp(TreeWalk):
 
         temporary = self.names.path_beside(place)
         if self.journal is not None:
-            self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old")
+            self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old", is_link=True)
         is_new = destination is None
         self.batch.run(
             Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)

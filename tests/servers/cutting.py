@@ -49,18 +49,15 @@ class CuttingServer(FileServer):
         super().__init__(channel, root, chroot)
         self._written: dict[int, BinaryIO] = {}
 
-    def exit(self) -> None:
-        """A file that was opened for a reply which never went out is known to nobody else."""
-        for file in self._written.values():
-            file.close()
-        super().exit()
-
     def _change(self, name: str, change: Callable[[], Any]) -> Any:
         if self._is_cut:
             raise asyncssh.SFTPConnectionLost("cut")
         done = change()
         if self.cuts.note(name):
             self._is_cut = True
+            # Nobody else may come to close them.
+            for file in self._written.values():
+                file.close()
             self.channel.get_connection().abort()
         return done
 
@@ -74,10 +71,9 @@ class CuttingServer(FileServer):
         return file
 
     def close(self, file_obj: object) -> None:
+        super().close(file_obj)
         if self._written.pop(id(file_obj), None) is not None:
-            self._change("close", lambda: super(CuttingServer, self).close(file_obj))
-        else:
-            super().close(file_obj)
+            self._change("close", lambda: None)
 
     def write(self, file_obj: object, offset: int, data: bytes) -> int:
         written: int = self._change("write", lambda: super(CuttingServer, self).write(file_obj, offset, data))

@@ -28,7 +28,7 @@ from tests.servers.endpoint import Endpoint
 POSIX_RENAME, HARDLINK = b"posix-rename@openssh.com", b"hardlink@openssh.com"
 OLD, NEW = 1_500_000_000, 1_600_000_000
 LARGE_BYTES = 9 * 1024 * 1024
-CUTS_DRAWN = 3
+CUTS_DRAWN = 2
 
 
 @dataclass(frozen=True)
@@ -376,6 +376,40 @@ def test_a_lost_reply_changes_nothing(
         # A reply that nobody waits for may be lost without a trace.
         assert outcome.step["attempts"] == 2 or "read" in what, what
         assert_same(disturbed, undisturbed, what)
+
+
+CUT_TWICE = (
+    "up backup",
+    "up new, skip in place",
+    "up plain without posix-rename",
+    "tree up backup",
+    "tree up delete",
+    "tree up backup, no hard links",
+    "tree down backup",
+    "remove all",
+    "rename over without posix-rename",
+    "create with parents",
+)
+
+
+@pytest.mark.parametrize("scenario", [one for one in list_sftp_scenarios() if one.name in CUT_TWICE], ids=str)
+def test_nor_do_two_of_them(
+    scenario: Scenario, tmp_path: Path, server: AsyncsshServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second one may be that of a request that was to find out, or to put right, what became of the first."""
+    trial = Trial(tmp_path, server, capsys)
+    server.root = trial.remote
+    cuts = Cuts()
+    server.sftp_factory = cuts.serve(hides=scenario.hides)
+    _, undisturbed = trial.play(scenario)
+
+    for number in draw(scenario, len(cuts.requests)):
+        for distance in (1, 2, 5):
+            cut = Cuts(number, number + distance)
+            server.sftp_factory = cut.serve(hides=scenario.hides)
+            _, disturbed = trial.play(scenario, retries=2)
+            second = cut.requests[number + distance - 1] if len(cut.requests) >= number + distance else "nothing"
+            assert_same(disturbed, undisturbed, f"{cut.requests[number - 1]}, then {second}")
 
 
 @pytest.fixture(scope="module")
