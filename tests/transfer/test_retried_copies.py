@@ -421,11 +421,7 @@ def shell_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CuttingSh
 
 @pytest.mark.parametrize(
     "scenario",
-    [
-        one
-        for one in list_scp_scenarios(has_shell=True)
-        if one.name.endswith(("plain", "backup", "fail", "fail in place"))
-    ],
+    [one for one in list_scp_scenarios(has_shell=True) if one.name.endswith(("up backup", "new, fail"))],
     ids=str,
 )
 def test_a_lost_exit_status_changes_nothing(
