@@ -64,6 +64,12 @@ class Published(NamedTuple):
     backup: str | None = None
 
 
+# Told what a publication will have been, before it is asked for.
+Note = Callable[[Published], None]
+# Folders that were made or may have been, outermost first.
+Made = dict[str, None]
+
+
 class Digest(NamedTuple):
     """A remote file's SHA-256 in hexadecimal, and how it was got: worked out there, or by reading the file back."""
 
@@ -84,6 +90,10 @@ class ReadFile(NamedTuple):
     received_bytes: int
     before: FileStatus
     after: FileStatus | None
+
+
+# How far an upload had come: its publication may have been asked for, or was even confirmed.
+SendingStage = Literal["writing", "publishing", "published"]
 
 
 class Sending(Protocol):
@@ -125,6 +135,10 @@ class Sending(Protocol):
 
     def finish(self, error: StepError | None) -> None:
         """The upload is over, in the thread that waits for the batch."""
+        ...
+
+    def lose(self, stage: SendingStage) -> None:
+        """The batch was given up after this upload had begun, in place of `finish`."""
         ...
 
 
@@ -180,6 +194,7 @@ ErrandKind = Literal[
     "set attributes",
     "remove",
     "remove folder",
+    "rename",
     "make link",
     "read link",
     "resolve",
@@ -194,7 +209,8 @@ class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
     A link is made under its `temporary` name and renamed over what is there (nothing, if it `is_new`), which is kept under
-    the name `backup` if one is given. `look` follows links, `look closely` does not.
+    the name `backup` if one is given. `rename` gives the name `target`, unless something has it. `look` follows links,
+    `look closely` does not. `is_missing` says that nothing is at `path`: for a removal no failure, for a look one.
     """
 
     what: ErrandKind
@@ -207,6 +223,7 @@ class Errand:
     backup: str | None = None
     answer: str = ""
     status: FileStatus | None = None
+    is_missing: bool = False
 
     def finish(self, error: StepError | None) -> None:
         """The request was answered."""
@@ -323,19 +340,22 @@ class RemoteFiles(Protocol):
         """The names in a folder, without `.` and `..`, in the server's order."""
         ...
 
-    def create_parents(self, path: str) -> list[str]:
-        """Make the missing folders above `path`. Returns those it knows it made, outermost first."""
-        ...
+    def create_parents(self, path: str, made: Made | None = None) -> list[str]:
+        """Make the missing folders above `path`. Returns those it knows it made, outermost first.
 
-    def claim_folder(self, path: str) -> FileStatus | None:
-        """What is at `path`, as `status` tells it; where nothing is, a folder is made, with those above it that are missing.
-
-        Raises a `StepError` when it can be neither seen nor made.
+        In `made` each is noted before it is asked for, and taken out again when that is refused.
         """
         ...
 
-    def create_folder(self, path: str, permissions: int | None = None) -> list[str]:
-        """Make a folder that is not there, and those above it that are missing. Returns as `create_parents`.
+    def claim_folder(self, path: str, made: Made | None = None) -> FileStatus | None:
+        """What is at `path`, as `status` tells it; where nothing is, a folder is made, with those above it that are missing.
+
+        Notes in `made` what it makes, as `create_parents` does. Raises a `StepError` when it can be neither seen nor made.
+        """
+        ...
+
+    def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
+        """Make a folder that is not there, and those above it that are missing. Notes and returns as `create_parents`.
 
         The folder itself never has more than `permissions`, and may have fewer.
         """
@@ -390,10 +410,12 @@ class RemoteFiles(Protocol):
         """Set the attributes that are not None."""
         ...
 
-    def publish(self, temporary: str, path: str, backup: str | None = None) -> Published:
+    def publish(self, temporary: str, path: str, backup: str | None = None, note: Note | None = None) -> Published:
         """Rename `temporary` over `path`; with `backup`, keep what was there under that name, which must be free.
 
-        If it fails, the old file is where it was, or the error says where it is.
+        `note` is told what will be returned before the first request goes out, and again when another way is taken. What
+        cannot be replaced in one step is called `backup` in between, or `temporary` with `.old` behind it. If it fails, the
+        old file is where it was, or the error says where it is.
         """
         ...
 
@@ -417,8 +439,8 @@ class RemoteFiles(Protocol):
         """A batch of copies on this server. Raises `ServerLacksFeature` where the protocol knows none."""
         ...
 
-    def remove(self, path: str) -> None:
-        """Remove the file at `path`; it is no error if there is none."""
+    def remove(self, path: str) -> bool:
+        """Remove the file at `path`; whether there was one."""
         ...
 
 

@@ -9,6 +9,7 @@ from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.journal import Journal
 from runner.transfer.ledger import Ledger
 from runner.transfer.read_only import read_only
 
@@ -21,10 +22,12 @@ def carry_out(
     on_change: Callable[[Change], None],
     cancellation: Cancellation,
     ledger: Ledger,
+    journal: Journal | None = None,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
-    `ledger` is what earlier steps have left to be remembered, and is added to.
+    `ledger` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
+    to the `journal` counts as done.
 
     Raises a `StepError`, or `Interrupted`.
     """
@@ -39,7 +42,12 @@ def carry_out(
         options.is_diff,
         ledger=ledger,
         step=f"step {step.index} ({step.name}, {step.location})",
+        journal=journal,
     )
+    if journal is not None and journal.is_retry:
+        from runner.transfer.recovery import recover
+
+        recover(journal, around)
     # Each step pays for the import of what it needs.
     if isinstance(mode, CopyDirectory):
         from runner.transfer.tree import copy_tree

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import InternalError, Interrupted, StepError, StepTimedOut, UnreachableError
 from runner.events import (
-    ChangeBegun,
     HostConnected,
     Observer,
     PlayFinished,
@@ -23,18 +22,18 @@ from runner.events import (
     StepStarted,
     TransferProgress,
 )
+from runner.execution.attempt import StepChanges
 from runner.execution.sessions import Sessions
 from runner.plan import Play, PlayOptions, Step
 from runner.remote_files import RemoteFiles
-from runner.results import Change, Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
+from runner.results import Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
+from runner.transfer.journal import Journal
 from runner.transfer.ledger import Ledger
 
 if TYPE_CHECKING:
     from runner.ssh.connection import Connection
 
 MAX_PAUSE_SECONDS = 60.0
-# Of the changes of one step so many are kept for the reports; the observers are told all.
-MAX_CHANGES_KEPT = 10_000
 
 
 @dataclass(slots=True)
@@ -130,15 +129,9 @@ def _run_step(
     interruption: Interrupted | None = None
     status: Status = "failed"
 
-    changes: list[Change] = []
-    changes_total = 0
-
-    def tell_change(change: Change) -> None:
-        nonlocal changes_total
-        changes_total += 1
-        if len(changes) < MAX_CHANGES_KEPT:
-            changes.append(change._replace(diff=""))
-        observer(ChangeBegun(step, change))
+    changes = StepChanges(step, observer)
+    # With --check nothing is changed, and a step without retries has nothing to remember.
+    journal = Journal() if step.retries and not options.is_check else None
 
     def report(done_bytes: int, total_bytes: int) -> None:
         cancellation.check()
@@ -148,12 +141,14 @@ def _run_step(
         # Loaded while the login waited for the server.
         from runner.execution.modes import carry_out
 
-        return carry_out(step, remote, options, report, tell_change, cancellation, ledger)
+        return carry_out(step, remote, options, report, changes.report, cancellation, ledger, journal)
 
     try:
         while True:
             attempts += 1
-            changes, changes_total = [], 0
+            changes.begin_attempt()
+            if journal is not None:
+                journal.begin_attempt(attempts, step.retries + 1)
             try:
                 with cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
                     cancellation.check()
@@ -187,8 +182,8 @@ def _run_step(
         message=failure.message if failure else output.message if output else "",
         attempts=attempts,
         output=output,
-        changes=tuple(changes) if options.tells_changes else None,
-        changes_total=changes_total,
+        changes=changes.kept if options.tells_changes else None,
+        changes_total=changes.total,
         failure=failure,
     )
     return result, interruption

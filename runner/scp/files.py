@@ -26,6 +26,8 @@ from runner.remote_files import (
     Batch,
     Digest,
     FileStatus,
+    Made,
+    Note,
     Progress,
     Published,
     ReadFile,
@@ -116,17 +118,17 @@ class ScpFiles:
                 return FileStatus(True, False, None, None, None)
             raise StatusRefused(refusal.text) from refusal
 
-    def create_parents(self, path: str) -> list[str]:
+    def create_parents(self, path: str, made: Made | None = None) -> list[str]:
         parent = posixpath.dirname(path)
         if parent not in ("", "/") and self._shell.exists:
             self._shell.create_folder(parent)
         # `mkdir -p` does not tell which folders it made.
         return []
 
-    def claim_folder(self, path: str) -> FileStatus | None:
+    def claim_folder(self, path: str, made: Made | None = None) -> FileStatus | None:
         raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
 
-    def create_folder(self, path: str, permissions: int | None = None) -> list[str]:
+    def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
         self._shell.create_folder(path)
         return []
 
@@ -199,7 +201,10 @@ class ScpFiles:
         hasher = hashlib.sha256()
         try:
             with self._scp("-f", path) as stream:
-                receive_file(stream, ask_for_file(stream), hasher.update, lambda done_bytes: None)
+                header = ask_for_file(stream)
+                received = receive_file(stream, header, hasher.update, lambda done_bytes: None)
+                if received < header.size_bytes and stream.await_exit() is None:
+                    raise stream.channel.lost()
         except Refusal as refusal:
             raise self._explain(refusal, "cannot read back", path) from refusal
         return Digest(hasher.hexdigest(), "readback")
@@ -217,7 +222,9 @@ class ScpFiles:
             )
         self._shell.set_permissions(path, wanted.permissions)
 
-    def publish(self, temporary: str, path: str, backup: str | None = None) -> Published:
+    def publish(self, temporary: str, path: str, backup: str | None = None, note: Note | None = None) -> Published:
+        if note is not None:
+            note(Published(True, backup))
         if backup is None:
             self._shell.rename(temporary, path)
             return Published(True)
@@ -242,9 +249,8 @@ class ScpFiles:
     def start_batch(self) -> Batch:
         raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
 
-    def remove(self, path: str) -> None:
-        if self._shell.exists:
-            self._shell.remove(path)
+    def remove(self, path: str) -> bool:
+        return self._shell.exists and self._shell.remove(path)
 
     def _send(self, path: str, source: Source, mode: int, modified_at: int | None, progress: Progress) -> None:
         try:

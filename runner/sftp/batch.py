@@ -131,7 +131,9 @@ class SftpBatch:
             # Nobody else may be at work on what is given up.
             if self._aside is not None:
                 self._aside.shutdown(cancel_futures=True)
-            for file in self._active:
+            for file, _ in self._finished:
+                file.lose()
+            for file in (*self._active, *self._queue):
                 file.forget()
             self._finished.clear()
             self._release()

@@ -22,6 +22,7 @@ _DOING = {
     "set attributes": "cannot set permissions or times of",
     "remove": "cannot remove",
     "remove folder": "cannot remove the folder",
+    "rename": "cannot rename",
     "make link": "cannot create the link",
     "read link": "cannot read the link",
     "resolve": "cannot resolve",
@@ -44,6 +45,11 @@ class SingleRequest(BatchFile):
     @property
     def path(self) -> str:
         return self.job.path
+
+    def give_up(self) -> None:
+        # Between two renames the destination would be missing: a link that is begun is published.
+        if self.job.what != "make link":
+            super().give_up()
 
     def run(self) -> Iterator[None]:
         self.ask(*self._make_request(), self._take_answer)
@@ -71,6 +77,8 @@ class SingleRequest(BatchFile):
                 return Type.REMOVE, path
             case "remove folder":
                 return Type.RMDIR, path
+            case "rename":
+                return Type.RENAME, path + encode_path(self.job.target)
             case "make link":
                 # OpenSSH, and everybody after it, takes target and link in the other order than the draft.
                 return Type.SYMLINK, encode_path(self.job.target) + encode_path(self.job.temporary)
@@ -97,6 +105,6 @@ class SingleRequest(BatchFile):
             return
         refusal = self.find_refusal(kind, body)
         if refusal is not None:
-            is_gone = refusal.code == StatusCode.NO_SUCH_FILE and self.job.what.startswith("remove")
-            if not is_gone:
+            self.job.is_missing = refusal.code == StatusCode.NO_SUCH_FILE
+            if not (self.job.is_missing and self.job.what.startswith("remove")):
                 self.fail(refusal, _DOING[self.job.what])

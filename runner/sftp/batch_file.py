@@ -144,6 +144,9 @@ class BatchFile:
     def forget(self) -> None:
         """The session is lost: let go of everything local."""
 
+    def lose(self) -> None:
+        """The batch is given up, and nobody is told any more that this one is over."""
+
     def give_up(self) -> None:
         """Go no further than what tidies up."""
         self.error = self.error or StepError("the play is over")

@@ -220,6 +220,7 @@ class Upload(BatchFile):
 
     def _clean_up(self) -> Iterator[None]:
         """The temporary file is removed. What was written in place stays, and is named."""
+        self._is_publishing = False
         if self.job.temporary is not None:
             yield from remove_temporary(self, self.job.temporary)
         elif isinstance(self.error, StepError):
@@ -228,3 +229,10 @@ class Upload(BatchFile):
     def forget(self) -> None:
         with suppress(StepError):
             self.job.close()
+        self.job.lose("publishing" if self._is_publishing else "writing")
+
+    def lose(self) -> None:
+        if self.error is None:
+            self.job.lose("published")
+        elif self.job.temporary is None:
+            self.job.lose("writing")

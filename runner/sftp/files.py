@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from runner.errors import ConnectionLost, SourceMissing, StepError
+from runner.errors import ConnectionLost, FileError, ServerLacksFeature, SourceMissing, StepError
 from runner.remote_files import (
     Batch,
     Digest,
     FileStatus,
+    Made,
+    Note,
     Progress,
     Published,
     ReadFile,
@@ -133,13 +135,13 @@ class SftpFiles:
                 raise StatusRefused(refusal.text) from refusal
             raise explain_refusal(refusal, "cannot look at", path, self._session) from refusal
 
-    def create_parents(self, path: str) -> list[str]:
+    def create_parents(self, path: str, made: Made | None = None) -> list[str]:
         parent = posixpath.dirname(path)
         if parent in ("", "/") or self._is_directory(parent):
             return []
-        return self.create_folder(parent)
+        return self.create_folder(parent, made=made)
 
-    def claim_folder(self, path: str) -> FileStatus | None:
+    def claim_folder(self, path: str, made: Made | None = None) -> FileStatus | None:
         if self._session.is_untouched:
             # That the session was closed while it was idle must come out before anything is changed.
             with suppress(StatusRefused):
@@ -148,37 +150,53 @@ class SftpFiles:
                     return found
         # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
         look = self._session.submit(Type.STAT, encode_path(path))
-        made = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
+        making = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
+        made = {} if made is None else made
         try:
-            self._session.expect_status(made)
+            status, problem = self._status(path, look), None
+        except (StatusRefused, FileError, ServerLacksFeature) as error:
+            status, problem = None, error
+        is_new = status is None and problem is None and path not in made
+        if is_new:
+            made[path] = None
+        try:
+            self._session.expect_status(making)
             return None
         except Refusal:
-            pass
-        status = self._status(path, look)
+            if is_new:
+                del made[path]
+        if problem is not None:
+            raise problem
         if status is None:
-            self.create_folder(path)
+            self.create_folder(path, made=made)
         return status
 
-    def create_folder(self, path: str, permissions: int | None = None) -> list[str]:
+    def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
         missing = [path]
-        made: list[str] = []
+        made = {} if made is None else made
+        has_made = False
         # Nearly always only the last one is missing: it is tried first, since each look at one above takes a round trip.
         while missing:
+            folder = missing[-1]
+            is_noted = folder in made
+            made[folder] = None
             try:
-                mode = permissions if missing[-1] == path else None
-                self._session.call(Type.MKDIR, encode_path(missing[-1]), Attributes(mode=mode).encode())
-                made.append(missing[-1])
+                mode = permissions if folder == path else None
+                self._session.call(Type.MKDIR, encode_path(folder), Attributes(mode=mode).encode())
+                has_made = True
             except Refusal as refusal:
-                parent = posixpath.dirname(missing[-1])
-                if not made and parent not in ("", "/") and self._is_for_want_of(parent, refusal):
+                parent = posixpath.dirname(folder)
+                if not is_noted:
+                    del made[folder]
+                if not has_made and parent not in ("", "/") and self._is_for_want_of(parent, refusal):
                     missing.append(parent)
                     continue
-                # Somebody else may have made it in the meantime.
-                if not self._is_directory(missing[-1]):
-                    self.remove_folders(made)
-                    raise explain_refusal(refusal, "cannot create the folder", missing[-1], self._session) from refusal
+                # Somebody else may have made it in the meantime, or an earlier attempt.
+                if not self._is_directory(folder):
+                    self.remove_folders(list(made))
+                    raise explain_refusal(refusal, "cannot create the folder", folder, self._session) from refusal
             missing.pop()
-        return made
+        return list(made)
 
     def _is_for_want_of(self, folder: str, refusal: Refusal) -> bool:
         """Whether something could not be made in a folder because that is missing. Not all servers say so."""
@@ -303,11 +321,14 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot set permissions or times of", path, self._session) from refusal
 
-    def publish(self, temporary: str, path: str, backup: str | None = None) -> Published:
+    def publish(self, temporary: str, path: str, backup: str | None = None, note: Note | None = None) -> Published:
+        note = note or _note_nothing
+        note(Published(self.can_replace, backup))
         is_kept = backup is not None and self.can_replace and self._give_second_name(path, backup)
         if backup is not None and not is_kept and not self._lstat_exists(path):
             backup = None
         if self.can_replace and (backup is None or is_kept):
+            note(Published(True, backup))
             try:
                 self._rename(Type.EXTENDED, encode_string(POSIX_RENAME.encode()), temporary, path)
             except StepError as error:
@@ -316,7 +337,9 @@ class SftpFiles:
                 raise
             return Published(True, backup)
         if backup is not None or self._lstat_exists(path):
+            note(Published(False, backup))
             return self._publish_in_two_steps(temporary, path, backup)
+        note(Published(True))
         self._rename(Type.RENAME, b"", temporary, path)
         return Published(True)
 
@@ -356,18 +379,20 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_renaming(refusal, source, destination, self._session) from refusal
 
-    def remove(self, path: str) -> None:
-        self._remove(Type.REMOVE, "cannot remove", path)
+    def remove(self, path: str) -> bool:
+        return self._remove(Type.REMOVE, "cannot remove", path)
 
     def remove_folder(self, path: str) -> None:
         self._remove(Type.RMDIR, "cannot remove the folder", path)
 
-    def _remove(self, kind: int, doing: str, path: str) -> None:
+    def _remove(self, kind: int, doing: str, path: str) -> bool:
         try:
             self._session.call(kind, encode_path(path))
         except Refusal as refusal:
             if refusal.code != StatusCode.NO_SUCH_FILE:
                 raise explain_refusal(refusal, doing, path, self._session) from refusal
+            return False
+        return True
 
     def start_batch(self) -> Batch:
         """A batch of copies; while it lives, nothing else may be asked of these files."""
@@ -614,6 +639,10 @@ class SftpFiles:
         except Refusal:
             return False
         return True
+
+
+def _note_nothing(published: Published) -> None:
+    """Nobody wants to know."""
 
 
 def ask_to_open(session: SftpSession, path: str, flags: int, attributes: Attributes) -> Reply:

@@ -24,6 +24,8 @@ CHECKSUM_COMMANDS = {
     "sha256": "sha256 -q",
 }
 
+# The sum is worked out by a shell and by nothing else that might echo the command.
+_QUESTION = b"echo runner-$((40+2))"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Each writes digest, a space, a space or a star, and the name.
 _MANY_SHA256 = ("openssl dgst -sha256 -r", "sha256sum", "shasum -a 256")
@@ -50,9 +52,11 @@ class Shell:
     def answered_by(self) -> Answerer:
         """Who runs this account's commands. Asked once."""
         if self._answered_by is None:
-            # The sum is worked out by a shell and by nothing else that might echo the command.
             try:
-                status, output, _ = self._run(b"echo runner-$((40+2))")
+                status, output, _ = self._run(_QUESTION)
+                if status is None:
+                    # Nor does a connection that has broken off tell a status: then this raises `ConnectionLost`.
+                    status, output, _ = self._run(_QUESTION)
                 self._answered_by = "shell" if status == 0 and output.strip() == b"runner-42" else "program"
             except ServerLacksFeature:
                 self._answered_by = "nothing"
@@ -89,9 +93,11 @@ class Shell:
         )
         return output.strip() == b"kept"
 
-    def remove(self, path: str) -> None:
-        """Remove a file; no error if there is none. Raises `StepError`."""
-        self._do(f"rm -f -- {quote(path)}", "cannot remove", path)
+    def remove(self, path: str) -> bool:
+        """Remove a file; whether there was one. Raises `StepError`."""
+        name = quote(path)
+        command = f"if [ -e {name} ] || [ -L {name} ]; then rm -f -- {name} && echo removed; fi"
+        return self._do(command, "cannot remove", path).strip() == b"removed"
 
     def set_permissions(self, path: str, permissions: int) -> None:
         """Set a file's permissions. Raises `StepError`."""

@@ -15,12 +15,23 @@ from typing import NamedTuple
 from runner.cancellation import CleanUpAbandoned
 from runner.errors import StepError, VerificationFailed
 from runner.plan import CopyFile
-from runner.remote_files import Batch, Digest, FileStatus, ReadFile, RemoteFiles, Source, WantedAttributes, Written
+from runner.remote_files import (
+    Batch,
+    Digest,
+    FileStatus,
+    ReadFile,
+    RemoteFiles,
+    SendingStage,
+    Source,
+    WantedAttributes,
+    Written,
+)
 from runner.results import Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.copy import CLEAN_UP_SECONDS, NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.decision import wanted_attributes
+from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -108,7 +119,7 @@ def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundi
 class Common:
     """What all files of a batch share."""
 
-    __slots__ = ("check", "names", "new_file_permissions", "on_outcome", "options", "peer")
+    __slots__ = ("check", "journal", "names", "new_file_permissions", "on_outcome", "options", "peer")
 
     def __init__(
         self,
@@ -118,6 +129,7 @@ class Common:
         new_file_permissions: int,
         names: TemporaryNames | None = None,
     ) -> None:
+        self.journal = around.journal
         self.options = options
         self.peer = around.peer
         # Asked in the transport's thread, on behalf of the one that carries out the step.
@@ -281,9 +293,34 @@ class Upload:
         return None
 
     def finish(self, error: StepError | None) -> None:
+        journal = self._common.journal
+        if journal is not None:
+            if error is None:
+                journal.published[self.destination] = self._describe_done()
+            elif self.temporary is None:
+                self.lose("writing")
         self._common.on_outcome(
             Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self.backup, self._is_synced)
         )
+
+    def lose(self, stage: SendingStage) -> None:
+        journal = self._common.journal
+        if journal is None:
+            return
+        if stage == "published":
+            journal.published[self.destination] = self._describe_done()
+        elif self.temporary is None:
+            journal.replaced.setdefault(self.destination, self._file.destination)
+        elif stage == "publishing":
+            aside = self.backup or f"{self.temporary}.old"
+            journal.unanswered[self.destination] = Unanswered(
+                self._describe_done(), self.temporary, aside, self.size_bytes, before=self._file.destination
+            )
+        else:
+            journal.leftovers.add(self.temporary)
+
+    def _describe_done(self) -> Done:
+        return Done(self._verified, self.backup, tuple(self._warnings))
 
     @property
     def size_bytes(self) -> int:
@@ -333,6 +370,8 @@ class Download:
         self._target = LocalTarget(
             folder, destination, is_atomic=common.options.atomic, names=common.names, permissions=wanted
         )
+        if common.journal is not None and not common.options.atomic:
+            common.journal.replaced.setdefault(destination, self._file.destination)
         self._target.open()
         return self._target.fd
 
@@ -358,7 +397,12 @@ class Download:
                 self._warnings += () if self._is_synced else (NOT_SYNCED_HERE,)
         except OSError as error:
             raise self.explain(error) from error
-        self._backup = target.publish(keeps_old=self._common.options.backup).backup
+        journal, path = self._common.journal, self._file.destination_path
+        # What an earlier attempt has put there is not old.
+        is_ours = journal is not None and path in journal.published
+        self._backup = target.publish(keeps_old=self._common.options.backup and not is_ours).backup
+        if journal is not None:
+            journal.published[path] = Done(self._verified, self._backup, tuple(self._warnings))
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common

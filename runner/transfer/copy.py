@@ -27,6 +27,8 @@ from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import (
     FileStatus,
     Hasher,
+    Made,
+    Published,
     RemoteFiles,
     Source,
     StatusRefused,
@@ -45,6 +47,7 @@ from runner.transfer.changes import (
 )
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
+from runner.transfer.journal import Done, Journal, Unanswered
 from runner.transfer.ledger import Ledger
 from runner.transfer.local_files import (
     LocalFolder,
@@ -113,6 +116,8 @@ class Surroundings:
     open_local_folder: Callable[[str], LocalFolder] | None = None
     ledger: Ledger = field(default_factory=Ledger)
     step: str = "an earlier step"
+    # What earlier attempts at the step have done; None if there is only one attempt.
+    journal: Journal | None = None
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""
@@ -138,8 +143,16 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
                 f"{around.peer} does not tell whether {copy.destination!r} exists, so '{option}' cannot be kept",
                 hint=f"Set '{option.partition(':')[0]}: {other}' for this server.",
             )
+        done = _find_done(copy, source.status, destination, around)
+        if done is not None:
+            if done.durable and around.journal is not None:
+                # The attempt that published it was cut off before the turn of the directories.
+                _sync_folders([copy.destination, *around.journal.made], around.remote)
+            return done
         sha256 = None
-        if only_hash_tells(copy, source.status, destination):
+        if around.journal is not None and around.journal.owns(copy.destination):
+            destination = around.journal.before(copy.destination, destination)
+        elif only_hash_tells(copy, source.status, destination):
             sha256 = _same_hash(copy.destination, hash_file(source.fd, around.cancellation.check), around)
         decision = decide(
             copy,
@@ -160,38 +173,58 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         if decision.action == "chmod":
             return _change_remote_permissions(copy, decision, source.status, around)
         if around.is_check or not is_copied:
-            return _summarise(copy, decision, source.status, around, sha256)
+            return _summarise(copy, _as_first_decided(copy, decision, around), source.status, around, sha256)
         if destination is not None:
-            return _send(copy, decision, source, around, [])
+            return _send(copy, decision, source, destination, around, {})
         with explained_by(lambda: require_remote_folder(copy.destination, around, is_made=copy.create_parents)):
             if not copy.create_parents:
-                return _send(copy, decision, source, around, [])
+                return _send(copy, decision, source, None, around, {})
             return _send_with_parents(copy, decision, source, around)
+
+
+def _find_done(
+    copy: CopyFile, source: FileStatus, destination: FileStatus | None, around: Surroundings
+) -> CopyResult | None:
+    """The result of the copy, if an earlier attempt has published it."""
+    done = around.journal.find_published(copy.destination, source, destination) if around.journal else None
+    return done.output if done is not None and isinstance(done.output, CopyResult) else None
+
+
+def _as_first_decided(copy: CopyFile, decision: Decision, around: Surroundings) -> Decision:
+    """What is right because an earlier attempt has set its permissions was changed by this step."""
+    is_ours = around.journal is not None and copy.destination in around.journal.attributes_set
+    return replace(decision, action="chmod") if is_ours and decision.action == "nothing" else decision
 
 
 def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
     """Send the source, and make the folders above the destination where they are missing."""
     remote = around.remote
+    made: Made = {} if around.journal is None else around.journal.made
     if remote.tells_made_folders and source.opened_as.st_size < RESUME_FROM_BYTES:
         # Nearly always they are there: looking first would cost a round trip for each file.
         try:
-            return _send(copy, decision, source, around, [])
+            return _send(copy, decision, source, None, around, made)
         except FileError:
-            made = remote.create_parents(copy.destination)
-            if not made:
+            if not remote.create_parents(copy.destination, made):
                 raise
     else:
-        made = remote.create_parents(copy.destination)
-    return _send(copy, decision, source, around, made)
+        remote.create_parents(copy.destination, made)
+    return _send(copy, decision, source, None, around, made)
 
 
 def _send(
-    copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings, made_folders: list[str]
+    copy: CopyFile,
+    decision: Decision,
+    source: LocalSource,
+    destination: FileStatus | None,
+    around: Surroundings,
+    made_folders: Made,
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
-    remote, size = around.remote, source.opened_as.st_size
+    remote, size, journal = around.remote, source.opened_as.st_size, around.journal
     given = Source(source.fd, size, hashlib.sha256() if copy.verify == "checksum" else None)
     warnings = list(decision.warnings)
+    verified: Verified | None = None
 
     def report(done_bytes: int) -> None:
         around.on_progress(done_bytes, size)
@@ -200,48 +233,80 @@ def _send(
         verified = _verify_sent(copy, path, source, written, around, warnings)
         return _verify_sent_checksum(path, given.hasher, around) if given.hasher else verified
 
-    is_atomic = copy.atomic and remote.can_rename
-    backup: str | None = None
-    if not is_atomic:
+    def describe(published: Published) -> CopyResult:
+        told = list(warnings)
+        if not published.in_one_step and copy.atomic and remote.can_rename:
+            why = "gives no file two names" if published.backup else "cannot replace a file in one (no posix-rename)"
+            told.append(f"replaced in two steps: the server {why}")
+        return CopyResult(
+            source=copy.source,
+            destination=copy.destination,
+            size_bytes=size,
+            files_changed=1,
+            bytes_transferred=size - given.offset,
+            message=_message(decision, given.offset, published.backup),
+            backup=published.backup,
+            resumed_at_bytes=given.offset,
+            verified=verified,
+            sha256=given.hasher.hexdigest() if given.hasher else None,
+            atomic=published.in_one_step,
+            asks_durable=copy.durable,
+            durable=written.is_synced,
+            warnings=tuple(told),
+        )
+
+    def sync_folders() -> None:
+        if written.is_synced and not _sync_folders([copy.destination, *made_folders], remote):
+            warnings.append(FOLDER_NOT_SYNCED)
+
+    if not (copy.atomic and remote.can_rename):
         if copy.atomic:
             warnings.append("written in place, not atomically: the server offers no way to rename a file")
+        if journal is not None:
+            journal.replaced.setdefault(copy.destination, destination)
         with _naming_what_is_left(copy.destination):
             written = remote.write_in_place(copy.destination, given, decision.wanted, report, is_durable=copy.durable)
             verified = verify(copy.destination, written)
-    else:
-        partial = partial_of_upload(copy, source, around.peer) if remote.can_resume else None
-        temporary = _temporary_path(copy.destination, partial)
-        with _tidying_up(temporary, partial, made_folders, around):
-            if partial is not None:
-                given = _go_on(temporary, partial, source, given, around)
-            write = remote.write_on if given.offset else remote.write_new
-            written = write(temporary, given, decision.wanted, report, is_durable=copy.durable)
-            verified = verify(temporary, written)
-            # This is where the temporary file becomes the destination. A signal between two renames would lose both.
-            kept_as = free_remote_path(copy.destination, remote) if copy.backup else None
-            with around.cancellation.deferred(CLEAN_UP_SECONDS):
-                is_atomic, backup = remote.publish(temporary, copy.destination, kept_as)
-        if not is_atomic:
-            why = "gives no file two names" if backup else "cannot replace a file in one (no posix-rename)"
-            warnings.append(f"replaced in two steps: the server {why}")
-    if written.is_synced and not _sync_folders([copy.destination, *made_folders], remote):
-        warnings.append(FOLDER_NOT_SYNCED)
-    return CopyResult(
-        source=copy.source,
-        destination=copy.destination,
-        size_bytes=size,
-        files_changed=1,
-        bytes_transferred=size - given.offset,
-        message=_message(decision, given.offset, backup),
-        backup=backup,
-        resumed_at_bytes=given.offset,
-        verified=verified,
-        sha256=given.hasher.hexdigest() if given.hasher else None,
-        atomic=is_atomic,
-        asks_durable=copy.durable,
-        durable=written.is_synced,
-        warnings=tuple(warnings),
-    )
+        sync_folders()
+        return _confirm(describe(Published(False)), around)
+    partial = partial_of_upload(copy, source, around.peer) if remote.can_resume else None
+    temporary = _temporary_path(copy.destination, partial)
+    with _tidying_up(copy.destination, temporary, partial, made_folders, around):
+        if partial is not None:
+            given = _go_on(temporary, partial, source, given, around)
+        write = remote.write_on if given.offset else remote.write_new
+        written = write(temporary, given, decision.wanted, report, is_durable=copy.durable)
+        verified = verify(temporary, written)
+        earlier = journal.published.get(copy.destination) if journal is not None else None
+        kept_as = free_remote_path(copy.destination, remote) if copy.backup and earlier is None else None
+
+        def note(published: Published) -> None:
+            if journal is not None:
+                if destination is None:
+                    published = published._replace(backup=None)
+                result = describe(published)
+                done = Done(result.verified, result.backup, result.warnings, result)
+                aside = published.backup or (None if remote.can_replace else f"{temporary}.old")
+                journal.unanswered[copy.destination] = Unanswered(
+                    done, temporary, aside, size, is_source=partial is not None, before=destination
+                )
+
+        # This is where the temporary file becomes the destination. A signal between two renames would lose both.
+        with around.cancellation.deferred(CLEAN_UP_SECONDS):
+            published = remote.publish(temporary, copy.destination, kept_as, note)
+    if earlier is not None and earlier.backup is not None:
+        # The source has changed since an earlier attempt published it and kept what was there before.
+        published = published._replace(backup=earlier.backup)
+    sync_folders()
+    return _confirm(describe(published), around)
+
+
+def _confirm(result: CopyResult, around: Surroundings) -> CopyResult:
+    """The copy is there: no later attempt at the step has to make it again."""
+    if around.journal is not None:
+        done = Done(result.verified, result.backup, result.warnings, result)
+        around.journal.confirm(result.destination, done)
+    return result
 
 
 def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:
@@ -306,8 +371,13 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     # A link in the file's own place is replaced, or refused: it is those above it that would be followed.
     around.ledger.links.require_none_on(os.path.dirname(copy.destination))
     destination = look_at(copy.destination)
+    done = _find_done(copy, source, destination, around)
+    if done is not None:
+        return done
     sha256 = None
-    if only_hash_tells(copy, source, destination):
+    if around.journal is not None and around.journal.owns(copy.destination):
+        destination = around.journal.before(copy.destination, destination)
+    elif only_hash_tells(copy, source, destination):
         here = hash_local(copy.destination, around.cancellation.check, follows_links=True)
         sha256 = _same_hash(copy.source, here, around)
     decision = decide(
@@ -329,6 +399,8 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     if decision.action == "chmod":
         _change_local_permissions(copy, decision, around)
         return _summarise(copy, decision, source, around)
+    if around.journal is not None and not copy.atomic:
+        around.journal.replaced.setdefault(copy.destination, destination)
     return _fetch(copy, decision, source, around)
 
 
@@ -382,7 +454,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         warnings = (*warnings, NOT_SYNCED_HERE)
     if copy.atomic and not is_atomic:
         warnings = (*warnings, "replaced in two steps: the file system here gives no file two names")
-    return CopyResult(
+    result = CopyResult(
         source=copy.source,
         destination=copy.destination,
         size_bytes=read.received_bytes,
@@ -398,6 +470,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         durable=is_synced,
         warnings=warnings,
     )
+    return _confirm(result, around)
 
 
 def _open_local_folder(copy: CopyFile, around: Surroundings) -> LocalFolder:
@@ -422,6 +495,8 @@ def _change_remote_permissions(
     copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings
 ) -> CopyResult:
     """The content is right, the permissions are not."""
+    if around.journal is not None:
+        around.journal.attributes_set.add(copy.destination)
     try:
         require_settable_permissions(copy.destination, around)
         if not around.is_check:
@@ -509,33 +584,47 @@ def _summarise(
 
 @contextmanager
 def _tidying_up(
-    temporary: str, partial: Partial | None, made_folders: list[str], around: Surroundings
+    path: str, temporary: str, partial: Partial | None, made_folders: Made, around: Surroundings
 ) -> Iterator[None]:
     """If the block fails, remove temporary file and new folders, and say so if that fails too.
 
-    A partial file stays for the next attempt when the session has ended or the play was interrupted.
+    A partial file stays for the next attempt when the session has ended or the play was interrupted. So does one whose
+    publication was asked for and not confirmed: whether it is there says then what became of that.
     """
+    journal = around.journal
+    if journal is not None and partial is None:
+        journal.leftovers.add(temporary)
     try:
         yield
     except (UnreachableError, Interrupted) as error:
-        if partial is None:
+        if journal is not None and journal.is_left_open(path, error):
+            journal.leftovers.discard(temporary)
+        elif partial is None:
             _remove(temporary, made_folders, error, around)
         elif isinstance(error, StepError):
             error.add(f"What has arrived is kept as {temporary!r}: the next attempt goes on from there")
         raise
     except BaseException as error:
+        if journal is not None:
+            journal.unanswered.pop(path, None)
         _remove(temporary, made_folders, error, around)
         raise
+    if journal is not None:
+        journal.leftovers.discard(temporary)
 
 
-def _remove(temporary: str, made_folders: list[str], error: BaseException, around: Surroundings) -> None:
+def _remove(temporary: str, made_folders: Made, error: BaseException, around: Surroundings) -> None:
     try:
         with around.cancellation.shield(CLEAN_UP_SECONDS):
             around.remote.remove(temporary)
-            around.remote.remove_folders(made_folders)
+            around.remote.remove_folders(list(made_folders))
     except (StepError, CleanUpAbandoned):
         if isinstance(error, StepError):
             error.add(f"The temporary file {temporary!r} on {around.peer} could not be removed")
+        return
+    made_folders.clear()
+    if around.journal is not None:
+        around.journal.leftovers.discard(temporary)
 
 
 @contextmanager

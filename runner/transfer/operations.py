@@ -12,10 +12,11 @@ from runner.errors import (
 )
 from runner.operation_results import FolderCreation, Renaming
 from runner.plan import CreateFolder, ListFolder, LookAtPath, Operation, RemovePath, RenamePath
-from runner.remote_files import FileStatus, Published, WantedAttributes
+from runner.remote_files import FileStatus, Made, Note, Published, WantedAttributes
 from runner.results import Change, Output
 from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
+from runner.transfer.journal import Done, Unanswered
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.removal import remove_path
 from runner.transfer.requirements import (
@@ -47,7 +48,11 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
 
     Raises `SourceMissing`, `DestinationExists`, `DestinationIsDirectory`, `FileRefused`.
     """
+    journal = around.journal
     source, destination = (look(path, around, follow=False) for path in (mode.source, mode.destination))
+    done = journal.published.get(mode.destination) if journal is not None and source is None else None
+    if done is not None and isinstance(done.output, Renaming):
+        return done.output
     if source is None:
         if destination is None:
             raise SourceMissing(
@@ -55,10 +60,12 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
                 hint="Relative remote paths start at the login directory; servers do not expand '~'.",
             )
         return Renaming(message="already renamed", source=mode.source, destination=mode.destination)
-    if destination is None:
+    # An earlier attempt may have cleared the way.
+    before = destination if journal is None else journal.before(mode.destination, destination)
+    if destination is None and before is None:
         hint = "'mode_name: create_directory' makes it."
         require_remote_folder(mode.destination, around, is_made=False, hint=hint)
-    else:
+    elif destination is not None:
         _require_replaceable(mode, source, destination, around)
     if source.is_directory:
         require_outside(mode.source, mode.destination, around)
@@ -67,30 +74,48 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
         if source.is_directory:
             foretell_folder(mode.destination, around, is_local=False)
         return _renamed(mode, "would be renamed", destination, None)
+
+    def note(published: Published) -> None:
+        if journal is not None:
+            done = Done(output=_renamed(mode, "renamed", before, published))
+            aside = None if published.in_one_step else f"{mode.source}.old"
+            size = source.size_bytes if source.is_regular else None
+            journal.unanswered[mode.destination] = Unanswered(done, mode.source, aside, size, is_source=True)
+
     with around.cancellation.deferred(CLEAN_UP_SECONDS):
-        published = _rename(mode, destination, around)
+        published = _rename(mode, destination, before, around, note)
+    renamed = _renamed(mode, "renamed", before, published)
+    if journal is not None:
+        journal.confirm(mode.destination, Done(output=renamed))
     # Two names of the same file: POSIX then has nothing to do, and says that all went well.
     if look(mode.source, around, follow=False) is not None:
         raise VerificationFailed(
             f"{around.peer} says that {mode.source!r} was renamed to {mode.destination!r}, but it is still there",
             hint="Both may be names of the same file (hard links): remove one of them.",
         )
-    return _renamed(mode, "renamed", destination, published)
+    return renamed
 
 
-def _rename(mode: RenamePath, destination: FileStatus | None, around: Surroundings) -> Published:
+def _rename(
+    mode: RenamePath, destination: FileStatus | None, before: FileStatus | None, around: Surroundings, note: Note
+) -> Published:
     remote = around.remote
     if destination is None:
+        published = Published(before is None)
+        note(published)
         # Should something have come there in the meantime, this request fails where the other one would replace it.
         remote.rename(mode.source, mode.destination)
-        return Published(True)
+        return published
     if remote.can_replace or not destination.is_directory:
         try:
-            return remote.publish(mode.source, mode.destination)
+            return remote.publish(mode.source, mode.destination, note=note)
         except FileRefused as error:
             error.hint = "The usual reasons: another file system, or no right to write to one of the folders."
             raise
+    if around.journal is not None:
+        around.journal.replaced[mode.destination] = destination
     remote.remove_folder(mode.destination)
+    note(Published(False))
     try:
         remote.rename(mode.source, mode.destination)
     except StepError as error:
@@ -143,17 +168,23 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
     """Make a folder, and give it the permissions if they are given. Raises `FileRefused`, `PermissionRefused`."""
     path = mode.path.rstrip("/") or mode.path[:1]
     found = look(path, around, follow=True)
+    if found is not None and around.journal is not None and path in around.journal.made:
+        return _finish_creation(mode, path, around.journal.made, around)
     if found is None:
         return _create(mode, path, around)
     if not found.is_directory:
         raise FileRefused(
             f"{path!r} on {around.peer} is there already and no folder", hint="Name another one, or remove it first."
         )
-    if mode.permissions is None or found.permissions == mode.permissions:
+    # An earlier attempt may have set them.
+    is_set = around.journal is not None and path in around.journal.attributes_set
+    if mode.permissions is None or (found.permissions == mode.permissions and not is_set):
         return FolderCreation(message="already there", path=mode.path)
     around.tell(Change("chmod", f"{path}/", explain_permissions(found.permissions, mode.permissions)))
     becomes = "would become" if around.is_check else "set to"
     if not around.is_check:
+        if around.journal is not None:
+            around.journal.attributes_set.add(path)
         around.remote.set_attributes(path, WantedAttributes(mode.permissions, None))
     return FolderCreation(message=f"permissions {becomes} {mode.permissions:04o}", path=mode.path, is_change=True)
 
@@ -168,15 +199,23 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
         _tell_created(created, around)
         foretell_folder(path, around, is_local=False)
         return FolderCreation(message="would be created", path=mode.path, created=created, is_change=True)
+    made: Made = around.journal.made if around.journal is not None else {}
     with explained_by(lambda: require_remote_folder(path, around, is_made=mode.parents)):
-        made = around.remote.create_folder(path, mode.permissions)
+        around.remote.create_folder(path, mode.permissions, made)
+    return _finish_creation(mode, path, made, around)
+
+
+def _finish_creation(mode: CreateFolder, path: str, made: Made, around: Surroundings) -> FolderCreation:
+    """The folder is there; `made` are those that this step made."""
     _tell_created(tuple(made), around)
     if mode.permissions is not None:
         try:
             # What the server's umask has taken away.
             around.remote.set_attributes(path, WantedAttributes(mode.permissions, None))
-        except StepError:
-            around.remote.remove_folders(made)
+        except StepError as error:
+            is_tried_again = around.journal is not None and around.journal.has_next_attempt and error.may_pass
+            if not is_tried_again:
+                around.remote.remove_folders(list(made))
             raise
     return FolderCreation(message="created", path=mode.path, created=tuple(made), is_change=True)
 

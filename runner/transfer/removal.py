@@ -33,6 +33,10 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
     """
     path, remote = mode.path, around.remote
     found = look(path, around, follow=False)
+    removed = around.journal.removed if around.journal is not None else set()
+    if found is None and removed:
+        # By an earlier attempt.
+        return _conclude(path, len(removed), around)
     if found is None:
         if not mode.missing_ok:
             raise missing(path, around)
@@ -40,6 +44,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
     if not found.is_directory:
         around.tell(Change("delete", path))
         if not around.is_check:
+            removed.add(path)
             remote.remove(path)
         return _conclude(path, 1, around)
     real_path = _guard(path, around)
@@ -52,8 +57,9 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
         )
     around.tell(Change("delete", f"{path.rstrip('/')}/"))
     if not around.is_check:
+        removed.add(path)
         remote.remove_folder(path)
-    return _conclude(path, 1, around)
+    return _conclude(path, max(1, len(removed)), around)
 
 
 def _guard(path: str, around: Surroundings) -> str:
@@ -102,7 +108,9 @@ class _Sweep:
     """One recursive removal; lives as long as the step."""
 
     def __init__(self, path: str, real_path: str, around: Surroundings) -> None:
-        self.removed = 0
+        self._removed_count = 0
+        # What was removed, by earlier attempts as well, or is about to be.
+        self._noted = around.journal.removed if around.journal is not None else None
         self.failures = Failures(path, "removed")
         self._root = _Folder(path, None)
         self._real_root = real_path
@@ -121,6 +129,11 @@ class _Sweep:
                 self._visit(*self._ready.popleft())
             if not batch.wait() and not self._ready:
                 return
+
+    @property
+    def removed(self) -> int:
+        """How many files and folders are gone."""
+        return self._removed_count if self._noted is None else len(self._noted)
 
     def _enter(self, folder: _Folder) -> None:
         self._batch.list(FolderEntries(folder.path, self._allowance, functools.partial(self._listed, folder)))
@@ -181,7 +194,12 @@ class _Sweep:
         if self._around.is_check:
             self._gone(folder)
         else:
+            self._note(path)
             self._batch.run(Errand("remove", path, functools.partial(self._removed, folder)))
+
+    def _note(self, path: str) -> None:
+        if self._noted is not None:
+            self._noted.add(path)
 
     def _removed(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
         if error is not None:
@@ -191,12 +209,14 @@ class _Sweep:
 
     def _gone(self, folder: _Folder | None) -> None:
         """Something in a folder is gone, or the root itself."""
-        self.removed += 1
+        self._removed_count += 1
         self._one_less(folder)
 
     def _stay(self, folder: _Folder | None, path: str, error: StepError) -> None:
         """Something in a folder cannot be removed, so that the folder has to stay as well."""
         self.failures.add(path, error)
+        if self._noted is not None:
+            self._noted.discard(path)
         if folder is not None:
             folder.must_stay = True
         self._one_less(folder)
@@ -214,9 +234,10 @@ class _Sweep:
                 self._around.tell(Change("delete", f"{folder.path.rstrip('/')}/"))
                 if not self._around.is_check:
                     done = functools.partial(self._folder_removed, folder)
+                    self._note(folder.path)
                     self._batch.run(Errand("remove folder", folder.path, done))
                     return
-                self.removed += 1
+                self._removed_count += 1
             folder = folder.parent
 
     def _folder_removed(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:

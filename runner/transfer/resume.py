@@ -132,7 +132,7 @@ def _prove(size_bytes: int, ours: Callable[[int], Hasher], theirs: Callable[[int
     return 0, None
 
 
-def _remove_stale(names: Iterable[str], partial: Partial, remove: Callable[[str], None]) -> None:
+def _remove_stale(names: Iterable[str], partial: Partial, remove: Callable[[str], object]) -> None:
     try:
         for number, name in enumerate(names):
             if number >= MAX_LISTED_NAMES:

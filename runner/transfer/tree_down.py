@@ -17,6 +17,7 @@ from runner.remote_files import Batch, Errand, FileStatus, Published, WantedAttr
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
+from runner.transfer.journal import Done
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -122,6 +123,8 @@ class TreeDown(TreeWalk):
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
         self.root.was_made = True
+        if self.journal is not None:
+            self.journal.made[self.destination_root] = None
         self.tally.folders_changed += 1
         self.changes.tell_folder("mkdir", "")
 
@@ -246,7 +249,7 @@ class TreeDown(TreeWalk):
 
     def _settle_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
         if destination is not None and destination.is_link and self._is_same_link(path, target):
-            self.tally.files_right += 1
+            self.link_is_right(folder, path)
         elif destination is not None and destination.is_directory:
             hint = "Remove or rename one of them."
             self.tally.fail(
@@ -296,6 +299,8 @@ class TreeDown(TreeWalk):
                     kept = keep_old(opened.fd, self.destination_path(path))
                 os.replace(temporary, name, src_dir_fd=opened.fd, dst_dir_fd=opened.fd)
                 self.tally.keep(kept.backup)
+                if self.journal is not None:
+                    self.journal.published[self.destination_path(path)] = Done(backup=kept.backup)
             except OSError:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=opened.fd)

@@ -16,17 +16,22 @@ def remove_extras(walk: TreeWalk, batch: Batch) -> SafetyLimitHeld | None:
     walk.batch = batch
     wanted = _list_extras(walk)
     limit = walk.copy.max_delete
-    if len(wanted) > limit:
+    # With what earlier attempts have removed, or asked for and not heard of again.
+    removed = {walk.destination_path(path) for path, _ in wanted} if walk.journal else set()
+    removed |= walk.journal.removed if walk.journal else set()
+    if max(len(wanted), len(removed)) > limit:
         return SafetyLimitHeld(
             f"more than {limit:,} files and folders would be removed from {walk.destination_root!r} {walk.where}, "
             "so none was",
             hint=f"'max_delete' is {limit}. Check the source, or raise it.",
         )
-    walk.tally.removed = len(wanted)
+    walk.tally.removed = max(len(wanted), len(removed))
     for path, is_folder in wanted:
         (walk.changes.tell_folder if is_folder else walk.changes.tell)("delete", path)
     if walk.around.is_check:
         return None
+    if walk.journal is not None:
+        walk.journal.removed = removed
     for path, is_folder in wanted:
         if not is_folder:
             walk.remove(path, is_folder=False)

@@ -24,6 +24,7 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
     for folder in reversed(walk.folders):
         wanted = _wanted_of_folder(walk, folder)
         if wanted == NOTHING_WANTED:
+            walk.tally.folders_changed += _was_set_before(walk, folder)
             continue
         if folder.destination is not None and not folder.was_made:
             # That the time of a folder is set back when something in it has changed is no change worth telling.
@@ -33,8 +34,16 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
             is_new = folder.destination is None
             walk.tally.folders_changed += not is_new and not folder.is_touched
         else:
+            if walk.journal is not None:
+                walk.journal.attributes_set.add(walk.destination_path(folder.path))
             walk.set_folder_attributes(folder, wanted)
     walk.work()
+
+
+def _was_set_before(walk: TreeWalk, folder: Folder) -> bool:
+    """Whether an earlier attempt has changed a folder that needed nothing else."""
+    is_ours = walk.past is not None and walk.destination_path(folder.path) in walk.past.attributes_set
+    return is_ours and not folder.was_made and not folder.is_touched
 
 
 def restore_folders(walk: TreeWalk, batch: Batch) -> None:

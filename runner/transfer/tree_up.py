@@ -11,6 +11,7 @@ from runner.plan import CopyDirectory
 from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.remote_status import look, status_refused
 from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
@@ -78,17 +79,18 @@ class TreeUp(TreeWalk):
     def _claim_root(self) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
         remote, path, peer = self.around.remote, self.destination_root, self.around.peer
+        made = self.journal.made if self.journal is not None else None
         if self.copy.create_parents and not self.around.is_check:
             try:
                 with explained_by(self._require_place):
-                    return remote.claim_folder(path)
+                    return remote.claim_folder(path, made)
             except StatusRefused as refusal:
                 raise status_refused(refusal, path, peer, hint=HINT_WITHOUT_STATUS) from refusal
         destination = look(remote, path, peer, hint=HINT_WITHOUT_STATUS)
         if destination is None:
             self._require_place()
             if not self.around.is_check:
-                remote.create_folder(path)
+                remote.create_folder(path, made=made)
         return destination
 
     def _require_place(self) -> None:
@@ -153,7 +155,7 @@ class TreeUp(TreeWalk):
 
         def compare(errand: Errand, error: StepError | None) -> None:
             if error is None and errand.answer == target:
-                self.tally.files_right += 1
+                self.link_is_right(folder, path)
             else:
                 self._make_link(folder, path, target, destination)
 
@@ -175,14 +177,22 @@ class TreeUp(TreeWalk):
             return
         place = self.destination_path(path)
 
+        done = Done(backup=backup)
+
         def made(errand: Errand, error: StepError | None) -> None:
-            if error is None:
-                self.tally.links_changed += 1
-                self.tally.keep(backup)
-            else:
+            if self.journal is not None:
+                del self.journal.unanswered[place]
+            if error is not None:
                 self.tally.fail(path, error)
+                return
+            if self.journal is not None:
+                self.journal.published[place] = done
+            self.tally.links_changed += 1
+            self.tally.keep(backup)
 
         temporary = self.names.path_beside(place)
+        if self.journal is not None:
+            self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old", is_link=True)
         is_new = destination is None
         self.batch.run(
             Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)

@@ -16,6 +16,7 @@ from runner.transfer.batch import Outcome, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.filters import Filter
+from runner.transfer.journal import Done, Journal
 from runner.transfer.requirements import foretell_folder
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import TreeNames
@@ -107,6 +108,10 @@ class TreeWalk(ABC):
         self._doubtful: list[tuple[Folder, str, FileStatus]] = []
         self._settled: list[tuple[Folder, str, FileStatus]] = []
         self._folder_count = 0
+        self.journal = around.journal
+        # What earlier attempts have done; None in the first one.
+        self.past = around.journal if around.journal is not None and around.journal.is_retry else None
+        self._emptied = {path.rpartition("/")[0] for path in self.past.removed} if self.past else set()
 
     # What each direction knows.
 
@@ -196,7 +201,7 @@ class TreeWalk(ABC):
     @property
     def has_more(self) -> bool:
         """Whether anything is left once every folder has been visited: to be copied, looked into, or removed."""
-        return bool(self._doubtful or self.large or self.extras)
+        return bool(self._doubtful or self.large or self.extras or (self.past and self.past.removed))
 
     def settle(self) -> bool:
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
@@ -223,6 +228,7 @@ class TreeWalk(ABC):
             self._foretell(folder)
         elif folder.is_there:
             self._enlist(folder)
+            self._recall_folder(folder)
         doubtful = find_doubtful(entries, destination)
         if self.copy.backup:
             folder.taken = destination
@@ -301,24 +307,45 @@ class TreeWalk(ABC):
         if len(folder.waiting) > 1:
             return
         if folder.parent is None or folder.parent.is_there:
-            self.make_folder(folder)
+            self._make(folder)
         else:
-            self._make_with_parents(folder.parent, lambda: self.make_folder(folder))
+            self._make_with_parents(folder.parent, lambda: self._make(folder))
+
+    def _make(self, folder: Folder) -> None:
+        if self.journal is not None:
+            self.journal.made[self.destination_path(folder.path)] = None
+        self.make_folder(folder)
 
     def made(self, folder: Folder, error: StepError | None) -> None:
         """A folder was made, or could not be: then nothing in it is copied."""
         waiting, folder.waiting = folder.waiting, []
         if error is not None:
+            if self.journal is not None:
+                self.journal.made.pop(self.destination_path(folder.path), None)
             self.tally.fail(folder.path or ".", error)
             return
-        folder.is_there = folder.was_made = True
+        folder.is_there = True
         self._enlist(folder)
+        self._count_made(folder)
+        for then in waiting:
+            then()
+
+    def _count_made(self, folder: Folder) -> None:
+        folder.was_made = True
         self.tally.folders_changed += 1
         self.changes.tell_folder("mkdir", folder.path)
         if folder.parent is not None:
             folder.parent.is_touched = True
-        for then in waiting:
-            then()
+
+    def _recall_folder(self, folder: Folder) -> None:
+        """Count what an earlier attempt did to a folder, if there was one."""
+        if self.past is None:
+            return
+        place = self.destination_path(folder.path)
+        if place in self.past.made and not folder.was_made:
+            self._count_made(folder)
+        if place in self._emptied:
+            folder.is_touched = True
 
     def _look_at(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
         path = folder.child(name)
@@ -397,8 +424,10 @@ class TreeWalk(ABC):
         if destination is None:
             self._begin_copy(folder, path, source, None)
             return
+        if self.past is not None and self._recall_file(folder, path, source, destination, self.past):
+            return
         if self._is_right(source, destination):
-            self.tally.files_right += 1
+            self._note_right(path)
             return
         if only_hash_tells(self.copy, source, destination):
             if (source.size_bytes or 0) >= RESUME_FROM_BYTES:
@@ -408,6 +437,48 @@ class TreeWalk(ABC):
                 self._comparison.add(path, source.size_bytes or 0, weigh)
             return
         self._weigh(folder, path, source, destination, False)
+
+    def _recall_file(
+        self, folder: Folder, path: str, source: FileStatus, destination: FileStatus, past: Journal
+    ) -> bool:
+        """Count what an earlier attempt published, or write anew what it left unfinished; whether it was one of them."""
+        place = self.destination_path(path)
+        published = past.published.get(place)
+        if published is not None:
+            self._recall(folder, published)
+            if past.find_published(place, source, destination) is not None:
+                self.tally.files_changed += 1
+                self.tally.bytes_changed += source.size_bytes or 0
+                self.tally.note_verified(published.verified)
+            else:
+                # The source has changed since: what is there was put there by this step.
+                self._begin_copy(folder, path, source, destination)
+        elif place in past.replaced:
+            self._begin_copy(folder, path, source, past.replaced[place])
+        else:
+            return False
+        return True
+
+    def _recall(self, folder: Folder, published: Done) -> None:
+        folder.is_touched = True
+        self.tally.keep(published.backup)
+        for warning in published.warnings:
+            self.tally.warn(warning)
+
+    def link_is_right(self, folder: Folder, path: str) -> None:
+        """A link leads where it shall; an earlier attempt may have made it."""
+        published = self.past.published.get(self.destination_path(path)) if self.past is not None else None
+        if published is None:
+            self.tally.files_right += 1
+        else:
+            self.tally.links_changed += 1
+            self._recall(folder, published)
+
+    def _note_right(self, path: str) -> None:
+        if self.past is not None and self.destination_path(path) in self.past.attributes_set:
+            self.tally.files_changed += 1
+        else:
+            self.tally.files_right += 1
 
     def _weigh(
         self, folder: Folder, path: str, source: FileStatus, destination: FileStatus, has_same_hash: bool
@@ -430,7 +501,7 @@ class TreeWalk(ABC):
             return
         match decision.action:
             case "nothing":
-                self.tally.files_right += 1
+                self._note_right(path)
             case "leave":
                 self.tally.left_alone += 1
             case "chmod":
@@ -457,8 +528,10 @@ class TreeWalk(ABC):
         self.changes.tell_attributes(path, found, WantedAttributes(permissions, None), is_folder=False)
         if self.around.is_check:
             self.tally.files_changed += 1
-        else:
-            self.change_permissions(path, permissions)
+            return
+        if self.journal is not None:
+            self.journal.attributes_set.add(self.destination_path(path))
+        self.change_permissions(path, permissions)
 
     def permissions_changed(self, path: str, error: StepError | None) -> None:
         """A file whose content was right has its permissions, or the server refuses."""
@@ -497,6 +570,9 @@ class TreeWalk(ABC):
     def backup_path(self, folder: Folder, path: str, destination: FileStatus | None) -> str | None:
         """Where what is at a path of the destination is to be kept, if it is."""
         if destination is None or not self.copy.backup:
+            return None
+        if self.past is not None and self.destination_path(path) in self.past.published:
+            # What is there is new.
             return None
         return self.destination_path(folder.child(free_name(path.rpartition("/")[2], folder.taken)))
 
