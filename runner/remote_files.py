@@ -13,9 +13,15 @@ from runner.errors import StepError
 
 Progress = Callable[[int], None]
 
+# Set-uid, set-gid and sticky.
+SPECIAL_BITS = 0o7000
+
 
 class FileStatus(NamedTuple):
-    """What a side says about one path. `permissions` are the nine bits; None for what it does not tell."""
+    """What a side says about one path. `permissions` are the nine bits; None for what it does not tell.
+
+    `special_bits` are set-uid, set-gid and sticky of a directory, and 0 for anything else: only a directory keeps them.
+    """
 
     is_directory: bool
     is_regular: bool
@@ -23,6 +29,7 @@ class FileStatus(NamedTuple):
     permissions: int | None
     modified_at_seconds: int | None
     is_link: bool = False
+    special_bits: int = 0
 
 
 class WantedAttributes(NamedTuple):
@@ -170,6 +177,7 @@ ErrandKind = Literal[
     "set attributes",
     "remove",
     "remove folder",
+    "rename",
     "make link",
     "read link",
     "resolve",
@@ -183,7 +191,8 @@ class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
     A link is made under its `temporary` name and renamed over what is there (nothing, if it `is_new`), which is kept under
-    the name `backup` if one is given. `look` follows links, `look closely` does not.
+    the name `backup` if one is given. What is renamed becomes `target`, where nothing may be. `look` follows links, `look
+    closely` does not.
     """
 
     what: ErrandKind
@@ -308,6 +317,10 @@ class RemoteFiles(Protocol):
 
     def real_path(self, path: str) -> str:
         """A path with all links resolved."""
+        ...
+
+    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
+        """Ask for several real paths without waiting; what is returned waits for them, and raises as `real_path` does."""
         ...
 
     def write_new(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:

@@ -19,10 +19,12 @@ def carry_out(
     on_progress: Callable[[int, int], None],
     on_change: Callable[[Change], None],
     cancellation: Cancellation,
+    made_roots: set[str],
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
-    Raises a `StepError`, or `Interrupted`.
+    `made_roots` are the destinations of trees that earlier attempts at the step have made. Raises a `StepError`, or
+    `Interrupted`.
     """
     mode = step.mode
     around = Surroundings(
@@ -33,6 +35,7 @@ def carry_out(
         cancellation,
         on_change if options.tells_changes else None,
         options.is_diff,
+        made_roots=made_roots,
     )
     # Each step pays for the import of what it needs.
     if isinstance(mode, CopyDirectory):

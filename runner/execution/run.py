@@ -107,6 +107,7 @@ def _run_step(
 
     changes: list[Change] = []
     changes_total = 0
+    made_roots: set[str] = set()
 
     def tell_change(change: Change) -> None:
         nonlocal changes_total
@@ -129,7 +130,7 @@ def _run_step(
                     remote = sessions.open(step)
                     from runner.execution.modes import carry_out
 
-                    output = carry_out(step, remote, options, report, tell_change, cancellation)
+                    output = carry_out(step, remote, options, report, tell_change, cancellation, made_roots)
                 status = _status_of(output)
                 break
             except StepError as error:

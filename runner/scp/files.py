@@ -108,6 +108,9 @@ class ScpFiles:
     def real_path(self, path: str) -> str:
         raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
 
+    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
+        raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
+
     def write_on(self, path: str, source: Source, wanted: WantedAttributes, progress: Progress) -> Written:
         raise ServerLacksFeature(
             "SCP cannot go on with a file", hint="Set 'resume: false' or use connector_type: SFTP."

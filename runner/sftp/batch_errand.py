@@ -22,6 +22,7 @@ _DOING = {
     "set attributes": "cannot set permissions or times of",
     "remove": "cannot remove",
     "remove folder": "cannot remove the folder",
+    "rename": "cannot rename",
     "make link": "cannot create the link",
     "read link": "cannot read the link",
     "resolve": "cannot resolve",
@@ -71,6 +72,8 @@ class SingleRequest(BatchFile):
                 return Type.REMOVE, path
             case "remove folder":
                 return Type.RMDIR, path
+            case "rename":
+                return Type.RENAME, path + encode_path(self.job.target)
             case "make link":
                 # OpenSSH, and everybody after it, takes target and link in the other order than the draft.
                 return Type.SYMLINK, encode_path(self.job.target) + encode_path(self.job.temporary)

@@ -218,12 +218,19 @@ class SftpFiles:
     def real_path(self, path: str) -> str:
         return self._ask_for_path(Type.REALPATH, path, "cannot resolve")
 
+    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
+        replies = [(path, self._session.submit(Type.REALPATH, encode_path(path))) for path in paths]
+        return lambda: [self._take_path(reply, path, "cannot resolve") for path, reply in replies]
+
     def read_link(self, path: str) -> str:
         return self._ask_for_path(Type.READLINK, path, "cannot read the link")
 
     def _ask_for_path(self, kind: int, path: str, doing: str) -> str:
+        return self._take_path(self._session.submit(kind, encode_path(path)), path, doing)
+
+    def _take_path(self, reply: Reply, path: str, doing: str) -> str:
         try:
-            reader = self._session.expect(self._session.submit(kind, encode_path(path)), Type.NAME)
+            reader = self._session.expect(reply, Type.NAME)
         except Refusal as refusal:
             raise explain_refusal(refusal, doing, path, self._session) from refusal
         try:

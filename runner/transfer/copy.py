@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from runner.cancellation import Cancellation, CleanUpAbandoned
 from runner.errors import (
@@ -93,6 +93,8 @@ class Surroundings:
     on_change: Callable[[Change], None] | None = None
     is_diff: bool = False
     open_local_folder: Callable[[str], LocalFolder] | None = None
+    # The destinations of trees that this step's attempts have made.
+    made_roots: set[str] = field(default_factory=set)
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""

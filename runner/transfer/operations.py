@@ -15,11 +15,13 @@ from runner.errors import (
 )
 from runner.operation_results import FolderCreation, Renaming
 from runner.plan import CreateFolder, ListFolder, LookAtPath, Operation, RemovePath, RenamePath
-from runner.remote_files import FileStatus, Published, WantedAttributes
+from runner.remote_files import FileStatus, Published, StatusRefused, WantedAttributes
 from runner.results import Change, Output
 from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
+from runner.transfer.directory_modes import asked_for_mode, mode_of
 from runner.transfer.listing import list_folder, look, look_at_path
+from runner.transfer.protected_places import ask_remote_places, refuse_protected
 from runner.transfer.removal import remove_path
 
 
@@ -41,7 +43,8 @@ def operate(mode: Operation, around: Surroundings) -> Output:
 def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
     """Rename, unless that has been done: the source gone and the destination there is what a second play finds.
 
-    Raises `SourceMissing`, `DestinationExists`, `DestinationIsDirectory`, `FileRefused`.
+    Raises `SourceMissing`, `DestinationExists`, `DestinationIsDirectory`, `FileRefused`, and `SafetyLimitHeld` if one of
+    the two is the root, the login directory, or a directory above it.
     """
     source, destination = (look(path, around, follow=False) for path in (mode.source, mode.destination))
     if source is None:
@@ -51,6 +54,9 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
                 hint="Relative remote paths start at the login directory; servers do not expand '~'.",
             )
         return Renaming(message="already renamed", source=mode.source, destination=mode.destination)
+    for path, found in ((mode.source, source), (mode.destination, destination)):
+        if found is not None and found.is_directory:
+            _require_movable(path, around, "renamed" if path == mode.source else "replaced")
     warnings: tuple[str, ...] = ()
     if destination is None:
         warnings = _require_folder_above(mode.destination, around, "'mode_name: create_directory' makes it.")
@@ -68,6 +74,13 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
             hint="Both may be names of the same file (hard links): remove one of them.",
         )
     return _renamed(mode, "renamed", destination, published)
+
+
+def _require_movable(path: str, around: Surroundings, never: str) -> None:
+    real_paths = ask_remote_places(path, around)()
+    # A server that resolves nothing has had the path checked as it is written, by `playbook/modes.py`.
+    if real_paths is not None:
+        refuse_protected(path, real_paths, f"on {around.peer}", "login directory", never)
 
 
 def _rename(mode: RenamePath, destination: FileStatus | None, around: Surroundings) -> Published:
@@ -141,13 +154,14 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
         raise FileRefused(
             f"{path!r} on {around.peer} is there already and no folder", hint="Name another one, or remove it first."
         )
-    if mode.permissions is None or found.permissions == mode.permissions:
+    wanted = None if mode.permissions is None else asked_for_mode(mode.permissions, found.special_bits)
+    if wanted is None or mode_of(found) == wanted:
         return FolderCreation(message="already there", path=mode.path)
-    around.tell(Change("chmod", f"{path}/", explain_permissions(found.permissions, mode.permissions)))
+    around.tell(Change("chmod", f"{path}/", explain_permissions(mode_of(found), wanted)))
     becomes = "would become" if around.is_check else "set to"
     if not around.is_check:
-        around.remote.set_attributes(path, WantedAttributes(mode.permissions, None))
-    return FolderCreation(message=f"permissions {becomes} {mode.permissions:04o}", path=mode.path, is_change=True)
+        around.remote.set_attributes(path, WantedAttributes(wanted, None))
+    return FolderCreation(message=f"permissions {becomes} {wanted:04o}", path=mode.path, is_change=True)
 
 
 def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreation:
@@ -165,16 +179,26 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
         return FolderCreation(
             message="would be created", path=mode.path, created=created, is_change=True, warnings=warnings
         )
-    made = around.remote.create_folder(path, mode.permissions)
+    made = around.remote.create_folder(path, None if mode.permissions is None else asked_for_mode(mode.permissions, 0))
     _tell_created(tuple(made), around)
     if mode.permissions is not None:
         try:
-            # What the server's umask has taken away.
-            around.remote.set_attributes(path, WantedAttributes(mode.permissions, None))
+            _complete_mode(path, mode.permissions, around)
         except StepError:
             around.remote.remove_folders(made)
             raise
     return FolderCreation(message="created", path=mode.path, created=tuple(made), is_change=True)
+
+
+def _complete_mode(path: str, permissions: int, around: Surroundings) -> None:
+    """Give a new directory what the server's umask has taken away, and leave it the set-gid bit of the one above it."""
+    try:
+        found = around.remote.status(path)
+    except StatusRefused:
+        found = None
+    wanted = asked_for_mode(permissions, found.special_bits if found else 0)
+    if found is None or mode_of(found) != wanted:
+        around.remote.set_attributes(path, WantedAttributes(wanted, None))
 
 
 def _tell_created(folders: tuple[str, ...], around: Surroundings) -> None:

@@ -36,6 +36,7 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
         with running_batch(around) as batch:
             walk.copy_all(batch)
             is_finished = is_all_done(walk)
+            walk.warn_of_open_source()
             if is_finished:
                 # A round trip less than behind the answers to the last renames.
                 finish_folders(walk, batch)

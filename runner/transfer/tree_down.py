@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError
 from runner.plan import CopyDirectory
-from runner.remote_files import Batch, Errand, FileStatus, Published, WantedAttributes
+from runner.remote_files import SPECIAL_BITS, Batch, Errand, FileStatus, Published, WantedAttributes
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
@@ -25,6 +25,7 @@ from runner.transfer.local_files import (
     permissions_by_umask,
     to_status,
 )
+from runner.transfer.protected_places import find_local_places, find_protected_paths, require_emptiable
 from runner.transfer.tree_names import Entries
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out
 from runner.transfer.tree_walk import Folder, TreeWalk
@@ -76,6 +77,12 @@ class TreeDown(TreeWalk):
             return
         if destination is None:
             self._make_root()
+        else:
+            real_paths = find_local_places(self.destination_root)
+            if self.copy.delete:
+                require_emptiable(self.destination_root, real_paths, self.where, "home directory")
+            self.protected = find_protected_paths(self.destination_root, real_paths)
+        self.claim(destination)
         # The root itself may be a link: the user has named it.
         self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
 
@@ -93,9 +100,6 @@ class TreeDown(TreeWalk):
             make(self.destination_root)
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
-        self.root.was_made = True
-        self.tally.folders_changed += 1
-        self.changes.tell_folder("mkdir", "")
 
     def copy_all(self, batch: Batch) -> None:
         if self.copy.links == "follow":
@@ -237,9 +241,9 @@ class TreeDown(TreeWalk):
         self.permissions_changed(path, error)
 
     def set_folder_attributes(self, folder: Folder, wanted: WantedAttributes) -> None:
-        self.folder_set(folder, self._set(folder.path, wanted))
+        self.folder_set(folder, self._set(folder.path, wanted, is_folder=True))
 
-    def _set(self, path: str, wanted: WantedAttributes) -> StepError | None:
+    def _set(self, path: str, wanted: WantedAttributes, *, is_folder: bool = False) -> StepError | None:
         folder, name = self._split(path)
         try:
             opened = self._folders_open.enter(folder)
@@ -248,7 +252,9 @@ class TreeDown(TreeWalk):
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=opened.fd)
                 try:
                     if wanted.permissions is not None:
-                        os.fchmod(fd, wanted.permissions)
+                        # A new folder may have the set-gid bit of the one above it.
+                        kept_bits = os.fstat(fd).st_mode & SPECIAL_BITS if is_folder else 0
+                        os.fchmod(fd, wanted.permissions | kept_bits)
                     if wanted.modified_at_seconds is not None:
                         os.utime(fd, (wanted.modified_at_seconds, wanted.modified_at_seconds))
                 finally:

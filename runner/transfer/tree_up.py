@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceMissing, StepError
 from runner.plan import CopyDirectory
-from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttributes
+from runner.remote_files import Batch, Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.directory_modes import SET_GID
 from runner.transfer.local_files import explain_os_error, to_status
+from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
 
@@ -54,18 +56,23 @@ class TreeUp(TreeWalk):
             )
         if self.copy.delete and is_empty:
             raise empty_source(self.source_root)
+        take_places = ask_remote_places(self.destination_root, self.around)
         destination = self._claim_root()
         if destination is not None and not destination.is_directory:
             raise FileRefused(
                 f"the destination {self.destination_root!r} {self.where} is no folder",
                 hint="Name a folder, or remove the file that is there.",
             )
+        if destination is not None:
+            self._look_where_root_is(take_places())
         self.root = Folder("", source, destination, real_path=os.path.realpath(self.source_root))
-        self.root.was_made = destination is None and not self.around.is_check
-        if self.root.was_made:
-            self.tally.folders_changed += 1
-            self.changes.tell_folder("mkdir", "")
+        self.claim(destination)
         self.root.is_there = destination is not None or self.root.was_made
+
+    def _look_where_root_is(self, real_paths: RealPaths | None) -> None:
+        if self.copy.delete:
+            require_emptiable(self.destination_root, real_paths, self.where, "login directory")
+        self.protected = find_protected_paths(self.destination_root, real_paths)
 
     def _claim_root(self) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
@@ -81,6 +88,11 @@ class TreeUp(TreeWalk):
                 )
             remote.create_folder(self.destination_root)
         return destination
+
+    def copy_all(self, batch: Batch) -> None:
+        if self.root.was_made:
+            batch.run(Errand("look", self.destination_root, functools.partial(_note_bits, self.root)))
+        super().copy_all(batch)
 
     def enter(self, folder: Folder) -> None:
         if folder.destination is None:
@@ -110,14 +122,23 @@ class TreeUp(TreeWalk):
 
     def make_folder(self, folder: Folder) -> None:
         wanted = WantedAttributes(PRIVATE_FOLDER_PERMISSIONS, None)
-        self.batch.run(
-            Errand(
-                "make folder",
-                self.destination_path(folder.path),
-                lambda errand, error: self.made(folder, error),
-                wanted,
-            )
-        )
+
+        def done(errand: Errand, error: StepError | None) -> None:
+            if error is None and folder.parent is not None:
+                self._inherit(folder, folder.parent)
+            self.made(folder, error)
+
+        self.batch.run(Errand("make folder", self.destination_path(folder.path), done, wanted))
+
+    def _inherit(self, folder: Folder, parent: Folder) -> None:
+        """A new folder may have the set-gid bit of the one above it, which setting its mode would take away."""
+        is_old = parent.destination is not None and not parent.was_made
+        bits = parent.destination.special_bits if is_old and parent.destination else parent.inherited_bits
+        if bits is None or bits & SET_GID:
+            path = self.destination_path(folder.path)
+            self.batch.run(Errand("look closely", path, functools.partial(_note_bits, folder)))
+        else:
+            folder.inherited_bits = 0
 
     def begin_copy(self, file: Pending) -> None:
         self._uploads.begin(file, self.batch)
@@ -291,6 +312,11 @@ class _ExtraListing:
             self._see(self._entries)
         else:
             self._walk.tally.fail(self._relative_path, error)
+
+
+def _note_bits(folder: Folder, errand: Errand, error: StepError | None) -> None:
+    if errand.status is not None:
+        folder.inherited_bits = errand.status.special_bits
 
 
 def is_inside(path: str, root: str) -> bool:

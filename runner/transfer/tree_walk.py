@@ -15,6 +15,7 @@ from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.decision import decide, only_hash_tells
+from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import TreeNames
@@ -52,6 +53,8 @@ class Folder:
     real_path: str = ""
     is_there: bool = False
     was_made: bool = False
+    # Special bits that a folder made by this play has taken over from the one above it; None for not known.
+    inherited_bits: int | None = None
     # Whether it gets its modes and times in the end.
     is_listed: bool = False
     # Something in it was written or removed, which changes its modification time.
@@ -106,6 +109,10 @@ class TreeWalk(ABC):
         self._doubtful: list[tuple[Folder, str, FileStatus]] = []
         self._settled: list[tuple[Folder, str, FileStatus]] = []
         self._folder_count = 0
+        # Folders whose modes and times are not ours to change.
+        self.protected: frozenset[str] = frozenset()
+        # Whether everybody may write to everything that the source has shown so far.
+        self._is_source_open = "permissions" in copy.preserve and copy.permissions is None
 
     # What each direction knows.
 
@@ -179,6 +186,23 @@ class TreeWalk(ABC):
             self.report()
             if not is_busy and not self._ready and not self.settle():
                 return
+
+    def claim(self, destination: FileStatus | None) -> None:
+        """Note whether this step has made the root, now or in an earlier attempt: then it still has to get its mode."""
+        if destination is None and not self.around.is_check:
+            self.around.made_roots.add(self.copy.destination)
+        self.root.was_made = not self.around.is_check and self.copy.destination in self.around.made_roots
+        if self.root.was_made:
+            self.tally.folders_changed += 1
+            self.changes.tell_folder("mkdir", "")
+
+    def warn_of_open_source(self) -> None:
+        """A checkout in CI, or a mounted volume: its permissions mean nothing, and the copy has them."""
+        if self._is_source_open and self.tally.files:
+            self.tally.warn(
+                f"everybody may write to everything in {self.copy.source!r}, as in a CI checkout or a mounted volume, and "
+                "so to the files of the copy: 'permissions: \"0644\"' gives them other permissions"
+            )
 
     @property
     def has_more(self) -> bool:
@@ -315,7 +339,10 @@ class TreeWalk(ABC):
             return
         elif source.is_link:
             self._look_at_link(folder, name, destination)
-        elif source.is_directory:
+            return
+        if self._is_source_open:
+            self._is_source_open = bool((source.permissions or 0) & WRITABLE_BY_ALL)
+        if source.is_directory:
             self._look_at_folder(folder, name, source, destination, f"{folder.real_path}/{name}")
         elif source.is_regular:
             self._look_at_file(folder, path, source, destination)
