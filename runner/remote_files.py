@@ -297,9 +297,10 @@ class RemoteFiles(Protocol):
         """Make the missing folders above `path`. Returns those it knows it made, outermost first."""
         ...
 
-    def claim_folder(self, path: str) -> FileStatus | None:
+    def claim_folder(self, path: str, permissions: int | None = None) -> FileStatus | None:
         """What is at `path`, as `status` tells it; where nothing is, a folder is made, with those above it that are missing.
 
+        The folder itself never has more than `permissions`.
         Raises a `StepError` when it can be neither seen nor made.
         """
         ...

@@ -89,7 +89,7 @@ class ScpFiles:
         # `mkdir -p` does not tell which folders it made.
         return []
 
-    def claim_folder(self, path: str) -> FileStatus | None:
+    def claim_folder(self, path: str, permissions: int | None = None) -> FileStatus | None:
         raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
 
     def create_folder(self, path: str, permissions: int | None = None) -> list[str]:

@@ -107,10 +107,10 @@ class SftpFiles:
             return []
         return self.create_folder(parent)
 
-    def claim_folder(self, path: str) -> FileStatus | None:
+    def claim_folder(self, path: str, permissions: int | None = None) -> FileStatus | None:
         # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
         look = self._session.submit(Type.STAT, encode_path(path))
-        made = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
+        made = self._session.submit(Type.MKDIR, encode_path(path), Attributes(mode=permissions).encode())
         try:
             self._session.expect_status(made)
             return None
@@ -118,7 +118,7 @@ class SftpFiles:
             pass
         status = self._status(path, look)
         if status is None:
-            self.create_folder(path)
+            self.create_folder(path, permissions)
         return status
 
     def create_folder(self, path: str, permissions: int | None = None) -> list[str]:

@@ -17,6 +17,7 @@ from runner.remote_files import SPECIAL_BITS, Batch, Errand, FileStatus, Publish
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
+from runner.transfer.directory_modes import first_permissions
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -28,7 +29,7 @@ from runner.transfer.local_files import (
 from runner.transfer.protected_places import find_local_places, find_protected_paths, require_emptiable
 from runner.transfer.tree_names import Entries
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out
-from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 
 
 class TreeDown(TreeWalk):
@@ -76,7 +77,7 @@ class TreeDown(TreeWalk):
         if destination is None and self.around.is_check:
             return
         if destination is None:
-            self._make_root()
+            self._make_root(first_permissions(self.copy, source))
         else:
             real_paths = find_local_places(self.destination_root)
             if self.copy.delete:
@@ -94,10 +95,10 @@ class TreeDown(TreeWalk):
         except OSError as error:
             raise explain_os_error(error, "cannot look at", self.destination_root) from error
 
-    def _make_root(self) -> None:
+    def _make_root(self, permissions: int | None) -> None:
         try:
             make = os.makedirs if self.copy.create_parents else os.mkdir
-            make(self.destination_root)
+            make(self.destination_root, 0o777 if permissions is None else permissions)
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
 
@@ -169,10 +170,7 @@ class TreeDown(TreeWalk):
             elif destination is not None and destination.is_link and self._target_of(path) == errand.answer:
                 self.tally.files_right += 1
             elif destination is not None and destination.is_directory:
-                hint = "Remove or rename one of them."
-                self.tally.fail(
-                    path, FileRefused(f"{path!r} is a folder on this machine, and a link in the source", hint=hint)
-                )
+                self.link_over_folder(folder, path, errand.answer)
             else:
                 folder.is_touched = True
                 self.changes.tell("link", path, f"→ {errand.answer}")
@@ -282,6 +280,34 @@ class TreeDown(TreeWalk):
                 self._folders_open.leave(opened)
         except (OSError, StepError) as error:
             self.removed(path, self._explain(error, "cannot remove", path))
+
+    def remove_now(self, path: str) -> None:
+        self.remove(path, is_folder=False)
+
+    def rename(self, path: str, new_path: str, done: OnDone) -> None:
+        folder, name = self._split(path)
+        new_name = self._split(new_path)[1]
+
+        def act(fd: int) -> None:
+            os.rename(name, new_name, src_dir_fd=fd, dst_dir_fd=fd)
+
+        done(self._do_in(folder, act, "cannot rename", path))
+
+    def make_new_link(self, path: str, target: str, done: OnDone) -> None:
+        folder, name = self._split(path)
+        done(self._do_in(folder, lambda fd: os.symlink(target, name, dir_fd=fd), "cannot create the link", path))
+
+    def _do_in(self, folder: str, act: Callable[[int], None], doing: str, path: str) -> StepError | None:
+        """Do something in an open folder of the destination; what went wrong, if anything did."""
+        try:
+            opened = self._folders_open.enter(folder)
+            try:
+                act(opened.fd)
+            finally:
+                self._folders_open.leave(opened)
+        except (OSError, StepError) as error:
+            return self._explain(error, doing, path)
+        return None
 
     def _explain(self, error: OSError | StepError, doing: str, path: str) -> StepError:
         if isinstance(error, StepError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
 from runner.transfer.decision import carried_time
-from runner.transfer.directory_modes import keep_special_bits, mode_of
+from runner.transfer.directory_modes import keep_special_bits, mode_of, permissions_for_folders
 from runner.transfer.tree_walk import Folder, TreeWalk
 
 # Without these nobody can write into a folder: the owner's.
@@ -58,12 +58,11 @@ def _wanted_of_folder(walk: TreeWalk, folder: Folder) -> WantedAttributes:
     if found is not None and folder.path in walk.protected:
         return NOTHING_WANTED
     is_old_root = found is not None and folder.parent is None
-    if walk.copy.permissions is not None:
-        permissions: int | None = walk.copy.permissions | (walk.copy.permissions & 0o444) >> 2
-    elif "permissions" in walk.copy.preserve:
-        permissions = None if is_old_root else folder.source.permissions
-    else:
-        permissions = walk.new_folder_permissions if folder.was_made else None
+    permissions = permissions_for_folders(walk.copy, folder.source)
+    if is_old_root and walk.copy.permissions is None:
+        permissions = None
+    elif permissions is None and folder.was_made:
+        permissions = walk.new_folder_permissions
     has_time = "times" in walk.copy.preserve and not is_old_root
     modified_at = carried_time(folder.source.modified_at_seconds) if has_time else None
     if permissions is not None:

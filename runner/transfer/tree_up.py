@@ -11,11 +11,11 @@ from runner.plan import CopyDirectory
 from runner.remote_files import Batch, Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
-from runner.transfer.directory_modes import SET_GID
+from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
 from runner.transfer.tree_names import Entries, with_slash
-from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
 # Until it has its own, a folder is its owner's alone.
@@ -57,7 +57,7 @@ class TreeUp(TreeWalk):
         if self.copy.delete and is_empty:
             raise empty_source(self.source_root)
         take_places = ask_remote_places(self.destination_root, self.around)
-        destination = self._claim_root()
+        destination = self._claim_root(first_permissions(self.copy, source))
         if destination is not None and not destination.is_directory:
             raise FileRefused(
                 f"the destination {self.destination_root!r} {self.where} is no folder",
@@ -74,11 +74,11 @@ class TreeUp(TreeWalk):
             require_emptiable(self.destination_root, real_paths, self.where, "login directory")
         self.protected = find_protected_paths(self.destination_root, real_paths)
 
-    def _claim_root(self) -> FileStatus | None:
+    def _claim_root(self, permissions: int | None) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
         remote = self.around.remote
         if self.copy.create_parents and not self.around.is_check:
-            return remote.claim_folder(self.destination_root)
+            return remote.claim_folder(self.destination_root, permissions)
         destination = remote.status(self.destination_root)
         if destination is None and not self.around.is_check:
             if remote.status(os.path.dirname(self.destination_root) or ".") is None:
@@ -86,7 +86,7 @@ class TreeUp(TreeWalk):
                     f"the folder above {self.destination_root!r} does not exist {self.where}",
                     hint="'create_parents: true' makes it.",
                 )
-            remote.create_folder(self.destination_root)
+            remote.create_folder(self.destination_root, permissions)
         return destination
 
     def copy_all(self, batch: Batch) -> None:
@@ -168,10 +168,7 @@ class TreeUp(TreeWalk):
 
     def _make_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
         if destination is not None and destination.is_directory:
-            hint = "Remove or rename one of them."
-            self.tally.fail(
-                path, FileRefused(f"{path!r} is a folder {self.where}, and a link in the source", hint=hint)
-            )
+            self.link_over_folder(folder, path, target)
             return
         folder.is_touched = True
         self.changes.tell("link", path, f"→ {target}")
@@ -239,6 +236,20 @@ class TreeUp(TreeWalk):
                 self.destination_path(path),
                 lambda errand, error: self.removed(path, error),
             )
+        )
+
+    def remove_now(self, path: str) -> None:
+        self.around.remote.remove(self.destination_path(path))
+
+    def rename(self, path: str, new_path: str, done: OnDone) -> None:
+        target = self.destination_path(new_path)
+        self.batch.run(Errand("rename", self.destination_path(path), lambda errand, error: done(error), target=target))
+
+    def make_new_link(self, path: str, target: str, done: OnDone) -> None:
+        place = self.destination_path(path)
+        temporary = self.names.path_beside(place)
+        self.batch.run(
+            Errand("make link", place, lambda errand, error: done(error), target=target, temporary=temporary)
         )
 
 

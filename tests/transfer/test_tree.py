@@ -169,7 +169,7 @@ def test_check_cannot_change_anything_even_by_mistake(
     make_tree(tree.source, "mistake", entries=5)
     monkeypatch.setattr(
         "runner.transfer.tree_up.TreeUp._claim_root",
-        lambda walk: walk.around.remote.claim_folder(walk.destination_root),
+        lambda walk, permissions: walk.around.remote.claim_folder(walk.destination_root),
     )
 
     outcome = tree.play("--check")
