@@ -35,7 +35,7 @@ def permissions_for_folders(copy: CopyDirectory, source: FileStatus) -> int | No
 
 
 def first_permissions(copy: CopyDirectory, source: FileStatus) -> int | None:
-    """What a new destination has while it is filled: no more than in the end, in case the play is killed; but its owner's."""
+    """What a new destination has while it is filled. It is never more open than in the end, should the play be killed."""
     permissions = permissions_for_folders(copy, source)
     return None if permissions is None else keep_special_bits(permissions, 0) | OWNERS
 

@@ -83,9 +83,14 @@ def picture(root: Path) -> Picture:
         if stat.S_ISLNK(status.st_mode):
             found[name] = ("link", 0, 0, os.fsencode(os.readlink(path)))
         elif stat.S_ISDIR(status.st_mode):
-            found[name] = ("folder", status.st_mode & 0o777, int(status.st_mtime), b"")
+            found[name] = ("folder", status.st_mode & 0o7777, int(status.st_mtime), b"")
         elif not stat.S_ISREG(status.st_mode):
             found[name] = ("other", 0, 0, b"")
         else:
             found[name] = ("file", status.st_mode & 0o777, int(status.st_mtime), path.read_bytes())
     return found
+
+
+def below(found: Picture) -> Picture:
+    """The same without the folder itself: one that was there before a copy keeps its mode and time."""
+    return {path: entry for path, entry in found.items() if path != "."}
