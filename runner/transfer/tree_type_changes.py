@@ -71,8 +71,7 @@ def plan_removal(walk: TreeWalk, batch: Batch) -> Removal:
         removal.replacements.append(Written(replacement, extras, backup))
         count += len(extras)
     if count > limit:
-        removal.refusal = too_much(walk)
-        return removal
+        return Removal(refusal=too_much(walk))
     tell_removal(walk, removal.extras)
     for planned in removal.replacements:
         tell_removal(walk, planned.extras)
