@@ -405,14 +405,14 @@ class TreeWalk(ABC):
         refusal = check_name(name, path, self.destination_root)
         if refusal is not None:
             self.tally.fail(path if len(path) <= MAX_SHOWN_CHARACTERS else f"{path[:MAX_SHOWN_CHARACTERS]}…", refusal)
-        elif self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
             return
-        elif source.is_link:
-            self._look_at_link(folder, name, destination)
+        if self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
             return
-        if self._is_source_open:
+        if self._is_source_open and not source.is_link:
             self._is_source_open = bool((source.permissions or 0) & WRITABLE_BY_ALL)
-        if source.is_directory:
+        if source.is_link:
+            self._look_at_link(folder, name, destination)
+        elif source.is_directory:
             self._look_at_folder(folder, name, source, destination, f"{folder.real_path}/{name}")
         elif source.is_regular:
             self._look_at_file(folder, path, source, destination)
