@@ -13,9 +13,15 @@ from runner.errors import StepError
 
 Progress = Callable[[int], None]
 
+# Set-uid, set-gid and sticky.
+SPECIAL_BITS = 0o7000
+
 
 class FileStatus(NamedTuple):
-    """What a side says about one path. `permissions` are the nine bits; None for what it does not tell."""
+    """What a side says about one path. `permissions` are the nine bits; None for what it does not tell.
+
+    `special_bits` are set-uid, set-gid and sticky of a directory, and 0 for anything else: only a directory keeps them.
+    """
 
     is_directory: bool
     is_regular: bool
@@ -23,6 +29,7 @@ class FileStatus(NamedTuple):
     permissions: int | None
     modified_at_seconds: int | None
     is_link: bool = False
+    special_bits: int = 0
 
 
 class WantedAttributes(NamedTuple):
@@ -347,10 +354,11 @@ class RemoteFiles(Protocol):
         """
         ...
 
-    def claim_folder(self, path: str, made: Made | None = None) -> FileStatus | None:
+    def claim_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> FileStatus | None:
         """What is at `path`, as `status` tells it; where nothing is, a folder is made, with those above it that are missing.
 
-        Notes in `made` what it makes, as `create_parents` does. Raises a `StepError` when it can be neither seen nor made.
+        The folder itself never has more than `permissions`. Notes in `made` what it makes, as `create_parents` does.
+        Raises a `StepError` when it can be neither seen nor made.
         """
         ...
 
@@ -367,6 +375,10 @@ class RemoteFiles(Protocol):
 
     def real_path(self, path: str) -> str:
         """A path with all links resolved."""
+        ...
+
+    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
+        """Ask for several real paths without waiting; what is returned waits for them, and raises as `real_path` does."""
         ...
 
     def write_new(

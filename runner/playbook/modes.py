@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Callable
 from typing import Any
@@ -82,6 +83,11 @@ def _read_copy(mode: PositionedMap, workdir: str) -> Mode:
     _refuse_remote_tilde(mode, destination_key if is_upload else source_key)
     options = _read_options(mode)
     _refuse_backup_in_place(mode)
+    if options.get("delete"):
+        _refuse_no_name(mode, destination_key)
+        _refuse_empty_part(mode, destination_key, destination.removesuffix("/"), "a copy with 'delete: true'")
+        if not is_upload:
+            _refuse_surroundings(mode, destination_key, workdir)
     if is_upload:
         return kind(source=local_path(source, workdir), destination=destination, **options)
     return kind(source=source, destination=local_path(destination, workdir), **options)
@@ -113,13 +119,7 @@ def _read_remove(mode: PositionedMap) -> RemovePath:
 def _read_remove_path(mode: PositionedMap) -> str:
     path = _remote_path(mode, "path")
     _refuse_no_name(mode, "path")
-    # What an empty variable leaves of "/data/{{ day }}" is "/data/", and nobody wants that removed.
-    if "" in path.removeprefix("/").split("/"):
-        raise InputProblem(
-            mode.value_locations["path"],
-            f"'path' of a removal has an empty part: {show(path)}",
-            "It is what an empty variable leaves. Write the path without '//' and without '/' at its end.",
-        )
+    _refuse_empty_part(mode, "path", path, "a removal")
     return path
 
 
@@ -154,14 +154,51 @@ _READ_OPERATION: dict[str, Callable[[PositionedMap], Mode]] = {
 }
 
 
+def _refuse_empty_part(mode: PositionedMap, key: str, path: str, what: str) -> None:
+    """What an empty variable leaves of `/data/{{ day }}` is `/data/`, and nobody wants that removed, or emptied."""
+    if "" in path.removeprefix("/").split("/"):
+        raise InputProblem(
+            mode.value_locations[key],
+            f"'{key}' of {what} has an empty part: {show(mode[key])}",
+            "It is what an empty variable leaves. Write the path without '//' and without '/' at its end.",
+        )
+
+
+def _refuse_surroundings(mode: PositionedMap, key: str, workdir: str) -> None:
+    """A download with `delete: true` must not empty a home, nor what the playbook itself is in."""
+    location, name = mode.value_locations[key], mode[key]
+    destination = os.path.realpath(local_path(name, workdir))
+    kept = {
+        "the home directory": os.path.expanduser("~"),
+        "workdir": workdir,
+        "the playbook's directory": os.path.dirname(os.path.abspath(location.file)),
+    }
+    if name.startswith("~") and "/" not in name.rstrip("/"):
+        what = "a home directory"
+    else:
+        above = (what for what, path in kept.items() if _is_within(os.path.realpath(path), destination))
+        what = next(above, "")
+    if what:
+        raise InputProblem(
+            location,
+            f"'{key}' is {what}, or above it, and 'delete: true' would empty it: {show(name)}",
+            "Copy into a directory of its own, for example 'mirror', or without 'delete: true'.",
+        )
+
+
+def _is_within(path: str, folder: str) -> bool:
+    """Whether a resolved path is a directory or below it."""
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
 def _refuse_no_name(mode: PositionedMap, key: str) -> None:
-    """`/`, `.` and `..` name folders that nobody may take away, and so does what ends in one of them."""
+    """`/`, `.` and `..` name folders that nobody may take away or empty, and so does what ends in one of them."""
     path: str = mode[key]
     if path.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
         raise InputProblem(
             mode.value_locations[key],
             f"'{key}' must end in a name, not in '/', '.' or '..': {show(path)}",
-            "The root, the login directory and the folders above it are neither removed nor renamed.",
+            "The root, the login directory and what is above it are neither removed, nor renamed, nor emptied by 'delete'.",
         )
 
 

@@ -125,7 +125,7 @@ class ScpFiles:
         # `mkdir -p` does not tell which folders it made.
         return []
 
-    def claim_folder(self, path: str, made: Made | None = None) -> FileStatus | None:
+    def claim_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> FileStatus | None:
         raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
 
     def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
@@ -144,6 +144,9 @@ class ScpFiles:
         return Written(None, is_synced=self._sync(path) if is_durable else None)
 
     def real_path(self, path: str) -> str:
+        raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
+
+    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
         raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
 
     def write_on(

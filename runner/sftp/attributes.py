@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from runner.remote_files import FileStatus, WantedAttributes
+from runner.remote_files import SPECIAL_BITS, FileStatus, WantedAttributes
 from runner.sftp.packets import Attributes
 
 
@@ -20,8 +20,11 @@ def to_status(attributes: Attributes) -> FileStatus:
         return FileStatus(False, True, attributes.size_bytes, None, attributes.modified_at_seconds)
     kind = stat.S_IFMT(mode)
     # By position: this is made for every file of a tree.
+    if kind == stat.S_IFDIR:
+        size_bytes, modified_at = attributes.size_bytes, attributes.modified_at_seconds
+        return FileStatus(True, False, size_bytes, mode & 0o777, modified_at, False, mode & SPECIAL_BITS)
     return FileStatus(
-        kind == stat.S_IFDIR,
+        False,
         kind in (stat.S_IFREG, 0),
         attributes.size_bytes,
         mode & 0o777,

@@ -141,7 +141,7 @@ class SftpFiles:
             return []
         return self.create_folder(parent, made=made)
 
-    def claim_folder(self, path: str, made: Made | None = None) -> FileStatus | None:
+    def claim_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> FileStatus | None:
         if self._session.is_untouched:
             # That the session was closed while it was idle must come out before anything is changed.
             with suppress(StatusRefused):
@@ -150,7 +150,7 @@ class SftpFiles:
                     return found
         # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
         look = self._session.submit(Type.STAT, encode_path(path))
-        making = self._session.submit(Type.MKDIR, encode_path(path), Attributes().encode())
+        making = self._session.submit(Type.MKDIR, encode_path(path), Attributes(mode=permissions).encode())
         made = {} if made is None else made
         try:
             status, problem = self._status(path, look), None
@@ -168,7 +168,7 @@ class SftpFiles:
         if problem is not None:
             raise problem
         if status is None:
-            self.create_folder(path, made=made)
+            self.create_folder(path, permissions, made)
         return status
 
     def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
@@ -289,12 +289,19 @@ class SftpFiles:
     def real_path(self, path: str) -> str:
         return self._ask_for_path(Type.REALPATH, path, "cannot resolve")
 
+    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
+        replies = [(path, self._session.submit(Type.REALPATH, encode_path(path))) for path in paths]
+        return lambda: [self._take_path(reply, path, "cannot resolve") for path, reply in replies]
+
     def read_link(self, path: str) -> str:
         return self._ask_for_path(Type.READLINK, path, "cannot read the link")
 
     def _ask_for_path(self, kind: int, path: str, doing: str) -> str:
+        return self._take_path(self._session.submit(kind, encode_path(path)), path, doing)
+
+    def _take_path(self, reply: Reply, path: str, doing: str) -> str:
         try:
-            reader = self._session.expect(self._session.submit(kind, encode_path(path)), Type.NAME)
+            reader = self._session.expect(reply, Type.NAME)
         except Refusal as refusal:
             raise explain_refusal(refusal, doing, path, self._session) from refusal
         try:

@@ -10,6 +10,7 @@ from runner.errors import StepError
 from runner.plan import CopyFile
 from runner.remote_files import FileStatus, RemoteFiles, WantedAttributes
 from runner.results import moment
+from runner.transfer.directory_modes import mode_of
 
 # A larger file's difference is told by its size alone.
 MAX_DIFF_BYTES = 64 * 1024
@@ -41,8 +42,9 @@ def explain_permissions(found: int | None, wanted: int | None) -> str:
 def explain_attributes(found: FileStatus, wanted: WantedAttributes) -> str:
     """What becomes of permissions and times."""
     told = []
-    if wanted.permissions is not None and wanted.permissions != found.permissions:
-        told.append(explain_permissions(found.permissions, wanted.permissions))
+    found_mode = mode_of(found)
+    if wanted.permissions is not None and wanted.permissions != found_mode:
+        told.append(explain_permissions(found_mode, wanted.permissions))
     if wanted.modified_at_seconds is not None and wanted.modified_at_seconds != found.modified_at_seconds:
         told.append(f"modified {_show_time(found.modified_at_seconds)} → {_show_time(wanted.modified_at_seconds)}")
     return ", ".join(told)

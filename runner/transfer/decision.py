@@ -48,7 +48,7 @@ def decide(
             f"the destination {path or copy.destination!r} {where} is a directory",
             hint=f"Name the file in it: {copy.destination.rstrip('/')}/{name}"
             if path is None
-            else "The source has a file there. Remove or rename one of them.",
+            else "The source has a file there. Remove or rename one of them; 'delete: true' replaces the folder.",
         )
     wanted, warnings = wanted_attributes(copy, source, destination, new_file_permissions)
     if destination is None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
+# The library's expressions end at a line's end: for them a newline in a name is another character, which nobody uses.
+_NEWLINE = "\ue00a"
+
 
 class Filter:
     """Judges paths relative to the tree's root, with '/' between their parts."""
@@ -22,13 +25,13 @@ class Filter:
 
     def excludes(self, path: str, *, is_folder: bool) -> bool:
         """Whether a path, and all that is below it, is left alone on both sides."""
-        return self._exclude is not None and self._exclude.match_file(path + "/" if is_folder else path)
+        return self._exclude is not None and _matches(self._exclude, path + "/" if is_folder else path)
 
     def admits(self, path: str, *, is_folder: bool) -> bool:
         """Whether a path is copied; for a folder, whether it is entered."""
         if self.excludes(path, is_folder=is_folder):
             return False
-        return is_folder or self._include is None or bool(self._include.match_file(path))
+        return is_folder or self._include is None or _matches(self._include, path)
 
 
 def _compile(patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
@@ -37,4 +40,8 @@ def _compile(patterns: tuple[str, ...]) -> GitIgnoreSpec | None:
     # Only a step that filters pays for it.
     from pathspec import GitIgnoreSpec
 
-    return GitIgnoreSpec.from_lines(patterns)
+    return GitIgnoreSpec.from_lines(pattern.replace("\n", _NEWLINE) for pattern in patterns)
+
+
+def _matches(spec: GitIgnoreSpec, path: str) -> bool:
+    return bool(spec.match_file(path.replace("\n", _NEWLINE)))

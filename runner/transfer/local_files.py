@@ -24,7 +24,7 @@ from runner.errors import (
     SourceMissing,
     UnreachableError,
 )
-from runner.remote_files import FileStatus, Hasher, Published, WantedAttributes
+from runner.remote_files import SPECIAL_BITS, FileStatus, Hasher, Published, WantedAttributes
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.temporary import TemporaryNames
 
@@ -136,8 +136,11 @@ def to_status(found: os.stat_result) -> FileStatus:
     mode = found.st_mode
     kind = stat.S_IFMT(mode)
     # By position: this is made for every file of a tree.
+    if kind == stat.S_IFDIR:
+        modified_at = found.st_mtime_ns // 1_000_000_000
+        return FileStatus(True, False, found.st_size, mode & 0o777, modified_at, False, mode & SPECIAL_BITS)
     return FileStatus(
-        kind == stat.S_IFDIR,
+        False,
         kind == stat.S_IFREG,
         found.st_size,
         mode & 0o777,

@@ -12,12 +12,14 @@ from runner.errors import (
 )
 from runner.operation_results import FolderCreation, Renaming
 from runner.plan import CreateFolder, ListFolder, LookAtPath, Operation, RemovePath, RenamePath
-from runner.remote_files import FileStatus, Made, Note, Published, WantedAttributes
+from runner.remote_files import FileStatus, Made, Note, Published, StatusRefused, WantedAttributes
 from runner.results import Change, Output
 from runner.transfer.changes import explain_permissions
 from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
+from runner.transfer.directory_modes import asked_for_mode, mode_of
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.listing import list_folder, look, look_at_path
+from runner.transfer.protected_places import ask_remote_places, refuse_protected
 from runner.transfer.removal import remove_path
 from runner.transfer.requirements import (
     explained_by,
@@ -46,7 +48,8 @@ def operate(mode: Operation, around: Surroundings) -> Output:
 def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
     """Rename, unless that has been done: the source gone and the destination there is what a second play finds.
 
-    Raises `SourceMissing`, `DestinationExists`, `DestinationIsDirectory`, `FileRefused`.
+    Raises `SourceMissing`, `DestinationExists`, `DestinationIsDirectory`, `FileRefused`, and `SafetyLimitHeld` if one of
+    the two is the root, the login directory, or a directory above it.
     """
     journal = around.journal
     source, destination = (look(path, around, follow=False) for path in (mode.source, mode.destination))
@@ -60,6 +63,9 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
                 hint="Relative remote paths start at the login directory; servers do not expand '~'.",
             )
         return Renaming(message="already renamed", source=mode.source, destination=mode.destination)
+    for path, found in ((mode.source, source), (mode.destination, destination)):
+        if found is not None and found.is_directory:
+            _require_movable(path, around, "renamed" if path == mode.source else "replaced")
     # An earlier attempt may have cleared the way.
     before = destination if journal is None else journal.before(mode.destination, destination)
     if destination is None and before is None:
@@ -94,6 +100,13 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
             hint="Both may be names of the same file (hard links): remove one of them.",
         )
     return renamed
+
+
+def _require_movable(path: str, around: Surroundings, never: str) -> None:
+    real_paths = ask_remote_places(path, around)()
+    # A server that resolves nothing has had the path checked as it is written, by `playbook/modes.py`.
+    if real_paths is not None:
+        refuse_protected(path, real_paths, f"on {around.peer}", "login directory", never)
 
 
 def _rename(
@@ -176,17 +189,18 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
         raise FileRefused(
             f"{path!r} on {around.peer} is there already and no folder", hint="Name another one, or remove it first."
         )
+    wanted = None if mode.permissions is None else asked_for_mode(mode.permissions, found.special_bits)
     # An earlier attempt may have set them.
     is_set = around.journal is not None and path in around.journal.attributes_set
-    if mode.permissions is None or (found.permissions == mode.permissions and not is_set):
+    if wanted is None or (mode_of(found) == wanted and not is_set):
         return FolderCreation(message="already there", path=mode.path)
-    around.tell(Change("chmod", f"{path}/", explain_permissions(found.permissions, mode.permissions)))
+    around.tell(Change("chmod", f"{path}/", explain_permissions(mode_of(found), wanted)))
     becomes = "would become" if around.is_check else "set to"
     if not around.is_check:
         if around.journal is not None:
             around.journal.attributes_set.add(path)
-        around.remote.set_attributes(path, WantedAttributes(mode.permissions, None))
-    return FolderCreation(message=f"permissions {becomes} {mode.permissions:04o}", path=mode.path, is_change=True)
+        around.remote.set_attributes(path, WantedAttributes(wanted, None))
+    return FolderCreation(message=f"permissions {becomes} {wanted:04o}", path=mode.path, is_change=True)
 
 
 def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreation:
@@ -200,8 +214,9 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
         foretell_folder(path, around, is_local=False)
         return FolderCreation(message="would be created", path=mode.path, created=created, is_change=True)
     made: Made = around.journal.made if around.journal is not None else {}
+    permissions = None if mode.permissions is None else asked_for_mode(mode.permissions, 0)
     with explained_by(lambda: require_remote_folder(path, around, is_made=mode.parents)):
-        around.remote.create_folder(path, mode.permissions, made)
+        around.remote.create_folder(path, permissions, made)
     return _finish_creation(mode, path, made, around)
 
 
@@ -210,14 +225,24 @@ def _finish_creation(mode: CreateFolder, path: str, made: Made, around: Surround
     _tell_created(tuple(made), around)
     if mode.permissions is not None:
         try:
-            # What the server's umask has taken away.
-            around.remote.set_attributes(path, WantedAttributes(mode.permissions, None))
+            _complete_mode(path, mode.permissions, around)
         except StepError as error:
             is_tried_again = around.journal is not None and around.journal.has_next_attempt and error.may_pass
             if not is_tried_again:
                 around.remote.remove_folders(list(made))
             raise
     return FolderCreation(message="created", path=mode.path, created=tuple(made), is_change=True)
+
+
+def _complete_mode(path: str, permissions: int, around: Surroundings) -> None:
+    """Give a new directory what the server's umask has taken away, and leave it the set-gid bit of the one above it."""
+    try:
+        found = around.remote.status(path)
+    except StatusRefused:
+        found = None
+    wanted = asked_for_mode(permissions, found.special_bits if found else 0)
+    if found is None or mode_of(found) != wanted:
+        around.remote.set_attributes(path, WantedAttributes(wanted, None))
 
 
 def _tell_created(folders: tuple[str, ...], around: Surroundings) -> None:

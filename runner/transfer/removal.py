@@ -12,7 +12,7 @@ import functools
 from collections import deque
 from dataclasses import dataclass
 
-from runner.errors import FileRefused, SafetyLimitHeld, StepError
+from runner.errors import FileRefused, StepError
 from runner.operation_results import Removal
 from runner.plan import RemovePath
 from runner.remote_files import Batch, Errand, FileStatus
@@ -21,6 +21,7 @@ from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.listing import look, missing
+from runner.transfer.protected_places import require_removable
 from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
 from runner.transfer.tree_names import Entries, is_proper_name, join
 
@@ -47,7 +48,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
             removed.add(path)
             remote.remove(path)
         return _conclude(path, 1, around)
-    real_path = _guard(path, around)
+    real_path = require_removable(path, around, "removed")
     if mode.recursive:
         return _remove_tree(path, real_path, around)
     if next(remote.names_in(path), None) is not None:
@@ -60,23 +61,6 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
         removed.add(path)
         remote.remove_folder(path)
     return _conclude(path, max(1, len(removed)), around)
-
-
-def _guard(path: str, around: Surroundings) -> str:
-    """The folder's real path. Raises `SafetyLimitHeld` if it is one that must never go."""
-    home, real_path = around.remote.real_path("."), around.remote.real_path(path)
-    if real_path == "/":
-        what = "the root of the server's files"
-    elif real_path == home:
-        what = "the login directory"
-    elif home.startswith(f"{real_path}/"):
-        what = f"above the login directory {home!r}"
-    else:
-        return real_path
-    raise SafetyLimitHeld(
-        f"{path!r} on {around.peer} is {what}, which is never removed",
-        hint="Name what is in it, one step each. Nothing was removed.",
-    )
 
 
 def _remove_tree(path: str, real_path: str, around: Surroundings) -> Removal:

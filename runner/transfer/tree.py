@@ -5,7 +5,8 @@ goes to the batch, which has hundreds of requests under way while the next folde
 other: copy, remove what the source lacks, and last, from the deepest folder up, give the folders their modes and times.
 
 `tree_walk.py` has the first stage and its decisions, `tree_large.py` copies the large files after it, `tree_extras.py` and
-`tree_folders.py` have the other stages; `tree_tally.py` counts, `tree_up.py` and `tree_down.py` know what each side can do.
+`tree_folders.py` have the other stages, `tree_type_changes.py` what needs something removed first; `tree_tally.py` counts,
+`tree_up.py` and `tree_down.py` know what each side can do.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ from runner.results import CopyResult
 from runner.transfer.batch import running_batch
 from runner.transfer.copy import Surroundings
 from runner.transfer.tree_down import TreeDown
-from runner.transfer.tree_extras import remove_extras, spare_twins
+from runner.transfer.tree_extras import spare_twins
 from runner.transfer.tree_folders import finish_folders, is_all_done, restore_folders
 from runner.transfer.tree_large import copy_large_files
 from runner.transfer.tree_sync import sync_folders
+from runner.transfer.tree_type_changes import (
+    carry_out_removal,
+    make_way_for_folders,
+    plan_removal,
+    written_replacements,
+)
 from runner.transfer.tree_up import TreeUp
 from runner.transfer.tree_walk import TreeWalk
 
@@ -37,22 +44,35 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
         with running_batch(around) as batch:
             walk.copy_all(batch)
             is_finished = is_all_done(walk)
+            walk.warn_of_open_source()
             if is_finished:
                 # A round trip less than behind the answers to the last renames.
                 finish_folders(walk, batch)
         if is_finished and not walk.tally.failure_count:
             sync_folders(walk)
             return walk.tally.conclude(None)
-        if walk.settle_doubts():
-            with running_batch(around) as batch:
-                walk.copy_settled(batch)
-        copy_large_files(walk)
+        _copy_rest(walk)
         spare_twins(walk)
         with running_batch(around) as batch:
-            refusal = remove_extras(walk, batch)
+            removal = plan_removal(walk, batch)
+            if removal.refusal is None:
+                make_way_for_folders(walk, batch)
+        # What is in the folders that have been made only now.
+        _copy_rest(walk)
+        with written_replacements(walk, removal), running_batch(around) as batch:
+            if removal.refusal is None:
+                carry_out_removal(walk, removal, batch)
             if not is_finished:
                 finish_folders(walk, batch)
             elif not around.is_check:
                 restore_folders(walk, batch)
         sync_folders(walk)
-        return walk.tally.conclude(refusal)
+        return walk.tally.conclude(removal.refusal)
+
+
+def _copy_rest(walk: TreeWalk) -> None:
+    """Copy what the walk has put off."""
+    if walk.settle_doubts():
+        with running_batch(walk.around) as batch:
+            walk.copy_settled(batch)
+    copy_large_files(walk)

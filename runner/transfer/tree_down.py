@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError
 from runner.plan import CopyDirectory
-from runner.remote_files import Batch, Errand, FileStatus, Published, WantedAttributes
+from runner.remote_files import SPECIAL_BITS, Batch, Errand, FileStatus, Published, WantedAttributes
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
+from runner.transfer.directory_modes import first_permissions
 from runner.transfer.journal import Done
 from runner.transfer.local_files import (
     LocalFolder,
@@ -28,12 +29,13 @@ from runner.transfer.local_files import (
     sync_folder,
     to_status,
 )
+from runner.transfer.protected_places import find_local_places, find_protected_paths, require_emptiable
 from runner.transfer.remote_status import look
 from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder
 from runner.transfer.tree_links import check_target, find_way_out, leads_out, show_target
 from runner.transfer.tree_names import Entries, fold
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out_of_source
-from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 
 HINT_WITHOUT_STATUS = (
     "A directory is looked at (STAT) before it is copied. Check the permissions of the directories above it; a server that "
@@ -96,7 +98,13 @@ class TreeDown(TreeWalk):
         if destination is None and self.around.is_check:
             return
         if destination is None:
-            self._make_root()
+            self._make_root(first_permissions(self.copy, source))
+        else:
+            real_paths = find_local_places(self.destination_root)
+            if self.copy.delete:
+                require_emptiable(self.destination_root, real_paths, self.where, "home directory")
+            self.protected = find_protected_paths(self.destination_root, real_paths)
+        self.claim(destination)
         # The root itself may be a link: the user has named it.
         self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
 
@@ -116,17 +124,12 @@ class TreeDown(TreeWalk):
         except OSError as error:
             raise explain_os_error(error, "cannot look at", self.destination_root) from error
 
-    def _make_root(self) -> None:
+    def _make_root(self, permissions: int | None) -> None:
         try:
             make = os.makedirs if self.copy.create_parents else os.mkdir
-            make(self.destination_root)
+            make(self.destination_root, 0o777 if permissions is None else permissions)
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
-        self.root.was_made = True
-        if self.journal is not None:
-            self.journal.made[self.destination_root] = None
-        self.tally.folders_changed += 1
-        self.changes.tell_folder("mkdir", "")
 
     def copy_all(self, batch: Batch) -> None:
         if self.copy.links == "follow":
@@ -251,10 +254,7 @@ class TreeDown(TreeWalk):
         if destination is not None and destination.is_link and self._is_same_link(path, target):
             self.link_is_right(folder, path)
         elif destination is not None and destination.is_directory:
-            hint = "Remove or rename one of them."
-            self.tally.fail(
-                path, FileRefused(f"{path!r} is a folder on this machine, and a link in the source", hint=hint)
-            )
+            self.link_over_folder(folder, path, target)
         elif self.may_be_written(path, None):
             folder.is_touched = True
             self.changes.tell("link", path, f"→ {target}")
@@ -336,9 +336,9 @@ class TreeDown(TreeWalk):
         self.permissions_changed(path, error)
 
     def set_folder_attributes(self, folder: Folder, wanted: WantedAttributes) -> None:
-        self.folder_set(folder, self._set(folder.path, wanted))
+        self.folder_set(folder, self._set(folder.path, wanted, is_folder=True))
 
-    def _set(self, path: str, wanted: WantedAttributes) -> StepError | None:
+    def _set(self, path: str, wanted: WantedAttributes, *, is_folder: bool = False) -> StepError | None:
         folder, name = self._split(path)
         try:
             opened = self._folders_open.enter(folder)
@@ -347,7 +347,9 @@ class TreeDown(TreeWalk):
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=opened.fd)
                 try:
                     if wanted.permissions is not None:
-                        os.fchmod(fd, wanted.permissions)
+                        # A new folder may have the set-gid bit of the one above it.
+                        kept_bits = os.fstat(fd).st_mode & SPECIAL_BITS if is_folder else 0
+                        os.fchmod(fd, wanted.permissions | kept_bits)
                     if wanted.modified_at_seconds is not None:
                         os.utime(fd, (wanted.modified_at_seconds, wanted.modified_at_seconds))
                 finally:
@@ -390,6 +392,39 @@ class TreeDown(TreeWalk):
                 self._folders_open.leave(opened)
         except (OSError, StepError) as error:
             self.removed(path, self._explain(error, "cannot remove", path))
+
+    def remove_now(self, path: str) -> None:
+        self.remove(path, is_folder=False)
+
+    def rename(self, path: str, new_path: str, done: OnDone) -> None:
+        folder, name = self._split(path)
+        new_name = self._split(new_path)[1]
+
+        def act(fd: int) -> None:
+            os.rename(name, new_name, src_dir_fd=fd, dst_dir_fd=fd)
+
+        done(self._do_in(folder, act, "cannot rename", path))
+
+    def make_new_link(self, path: str, target: str, done: OnDone) -> None:
+        folder, name = self._split(path)
+
+        def make(fd: int) -> None:
+            os.symlink(target, name, dir_fd=fd)
+            self._note_received(name, fd)
+
+        done(self._do_in(folder, make, "cannot create the link", path))
+
+    def _do_in(self, folder: str, act: Callable[[int], None], doing: str, path: str) -> StepError | None:
+        """Do something in an open folder of the destination; what went wrong, if anything did."""
+        try:
+            opened = self._folders_open.enter(folder)
+            try:
+                act(opened.fd)
+            finally:
+                self._folders_open.leave(opened)
+        except (OSError, StepError) as error:
+            return self._explain(error, doing, path)
+        return None
 
     def _explain(self, error: OSError | StepError, doing: str, path: str) -> StepError:
         if isinstance(error, StepError):

@@ -4,46 +4,84 @@ from __future__ import annotations
 
 import functools
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from runner.errors import SafetyLimitHeld
 from runner.remote_files import Batch
 from runner.transfer.tree_names import Entries, is_proper_name
 from runner.transfer.tree_walk import TreeWalk
 
+# A path of the destination, and whether it is a folder.
+Extra = tuple[str, bool]
 
-def remove_extras(walk: TreeWalk, batch: Batch) -> SafetyLimitHeld | None:
-    """Remove what the source lacks, or nothing of it if that is too much."""
-    walk.batch = batch
-    wanted = _list_extras(walk)
+
+@dataclass(slots=True)
+class Content:
+    """Paths to be removed and all that is in them; `kept` are those that stay, since something in them is protected."""
+
+    found: list[Extra] = field(default_factory=list)
+    kept: set[str] = field(default_factory=set)
+
+    @property
+    def removable(self) -> list[Extra]:
+        """What can go."""
+        return [extra for extra in self.found if extra[0] not in self.kept]
+
+
+def list_content(walk: TreeWalk, roots: Iterable[Extra], limit: int) -> Content:
+    """The roots and everything in them, no more than one beyond the limit. Needs a batch."""
+    content = Content()
+    waiting = deque(roots)
+    while waiting and len(content.found) - len(content.kept) <= limit:
+        path, is_folder = waiting.popleft()
+        content.found.append((path, is_folder))
+        if is_folder:
+            walk.list_extra(path, functools.partial(_spread, path, waiting, content.kept, walk))
+            walk.work()
+    return content
+
+
+def too_much(walk: TreeWalk) -> SafetyLimitHeld:
+    """The error for more than may be removed."""
     limit = walk.copy.max_delete
-    # With what earlier attempts have removed, or asked for and not heard of again.
-    removed = {walk.destination_path(path) for path, _ in wanted} if walk.journal else set()
-    removed |= walk.journal.removed if walk.journal else set()
-    if max(len(wanted), len(removed)) > limit:
-        return SafetyLimitHeld(
-            f"more than {limit:,} files and folders would be removed from {walk.destination_root!r} {walk.where}, "
-            "so none was",
-            hint=f"'max_delete' is {limit}. Check the source, or raise it.",
-        )
-    walk.tally.removed = max(len(wanted), len(removed))
-    for path, is_folder in wanted:
+    return SafetyLimitHeld(
+        f"more than {limit:,} files and folders would be removed from {walk.destination_root!r} {walk.where}, so none was",
+        hint=f"'max_delete' is {limit}. Check the source, or raise it.",
+    )
+
+
+def count_removed(walk: TreeWalk, extras: Iterable[Extra]) -> int:
+    """How many paths the step removes, with those that earlier attempts have removed, or asked for and not heard of."""
+    paths = {path for path, _ in extras}
+    if walk.past is not None:
+        return len({walk.destination_path(path) for path in paths} | walk.past.removed)
+    return len(paths)
+
+
+def tell_removal(walk: TreeWalk, extras: Iterable[Extra]) -> None:
+    """Something is about to be removed."""
+    for path, is_folder in extras:
         (walk.changes.tell_folder if is_folder else walk.changes.tell)("delete", path)
+
+
+def remove_extras(walk: TreeWalk, extras: list[Extra], batch: Batch) -> None:
+    """Remove files, links, and folders with all that is in them. With --check they are only counted."""
+    walk.batch = batch
+    walk.tally.removed += len(extras)
     if walk.around.is_check:
-        return None
-    if walk.journal is not None:
-        walk.journal.removed = removed
-    for path, is_folder in wanted:
+        return
+    for path, is_folder in extras:
         if not is_folder:
             walk.remove(path, is_folder=False)
     walk.work()
     # A folder goes when everything in it has gone.
-    folders = sorted((path for path, is_folder in wanted if is_folder), key=lambda path: -path.count("/"))
+    folders = sorted((path for path, is_folder in extras if is_folder), key=lambda path: -path.count("/"))
     for depth in sorted({path.count("/") for path in folders}, reverse=True):
         for path in folders:
             if path.count("/") == depth:
                 walk.remove(path, is_folder=True)
         walk.work()
-    return None
 
 
 def spare_twins(walk: TreeWalk) -> None:
@@ -61,21 +99,7 @@ def _is_extra(walk: TreeWalk, path: str) -> bool:
     return {name, twin} <= set(walk.list_names(folder))
 
 
-def _list_extras(walk: TreeWalk) -> list[tuple[str, bool]]:
-    """Everything that would be removed, no more than one beyond the limit."""
-    found: list[tuple[str, bool]] = []
-    kept: set[str] = set()
-    waiting = deque(walk.extras)
-    while waiting and len(found) <= walk.copy.max_delete:
-        path, is_folder = waiting.popleft()
-        found.append((path, is_folder))
-        if is_folder:
-            walk.list_extra(path, functools.partial(_spread, path, waiting, kept, walk))
-            walk.work()
-    return [one for one in found if one[0] not in kept]
-
-
-def _spread(path: str, waiting: deque[tuple[str, bool]], kept: set[str], walk: TreeWalk, entries: Entries) -> None:
+def _spread(path: str, waiting: deque[Extra], kept: set[str], walk: TreeWalk, entries: Entries) -> None:
     """What is in a folder that shall go goes with it, but for what is protected, which keeps the folder."""
     for name, status in entries.items():
         if not is_proper_name(name):

@@ -1,9 +1,14 @@
-"""Gives a tree's folders their modes and times, last of all: writing into a folder changes its time."""
+"""Gives a tree's folders their modes and times, last of all: writing into a folder changes its time.
+
+A destination that was there before keeps both, unless `permissions` are given: it is not a part of what is copied. The login
+directory and those above it keep them in any case, since sshd refuses a key below a directory that others may write to.
+"""
 
 from __future__ import annotations
 
 from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
 from runner.transfer.decision import carried_time
+from runner.transfer.directory_modes import keep_special_bits, mode_of, permissions_for_folders
 from runner.transfer.tree_walk import Folder, TreeWalk
 
 # Without these nobody can write into a folder: the owner's.
@@ -59,14 +64,19 @@ def restore_folders(walk: TreeWalk, batch: Batch) -> None:
 def _wanted_of_folder(walk: TreeWalk, folder: Folder) -> WantedAttributes:
     """What is to be changed; nothing where it is right already."""
     found = None if folder.was_made or folder.destination is None else folder.destination
-    if walk.copy.permissions is not None:
-        permissions: int | None = walk.copy.permissions | (walk.copy.permissions & 0o444) >> 2
-    elif "permissions" in walk.copy.preserve:
-        permissions = folder.source.permissions
-    else:
-        permissions = walk.new_folder_permissions if folder.was_made else None
-    modified_at = carried_time(folder.source.modified_at_seconds) if "times" in walk.copy.preserve else None
-    if found is not None and found.permissions == permissions:
+    if found is not None and folder.path in walk.protected:
+        return NOTHING_WANTED
+    is_old_root = found is not None and folder.parent is None
+    permissions = permissions_for_folders(walk.copy, folder.source)
+    if is_old_root and walk.copy.permissions is None:
+        permissions = None
+    elif permissions is None and folder.was_made:
+        permissions = walk.new_folder_permissions
+    has_time = "times" in walk.copy.preserve and not is_old_root
+    modified_at = carried_time(folder.source.modified_at_seconds) if has_time else None
+    if permissions is not None:
+        permissions = keep_special_bits(permissions, found.special_bits if found else folder.inherited_bits or 0)
+    if found is not None and mode_of(found) in (permissions, None):
         permissions = None
     if found is not None and not folder.is_touched and found.modified_at_seconds == modified_at:
         modified_at = None

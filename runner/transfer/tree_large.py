@@ -15,9 +15,10 @@ from runner.transfer.tree_walk import Folder, TreeWalk
 
 def copy_large_files(walk: TreeWalk) -> None:
     """Copy them. What fails for one of them is told in the end; raises what ends the session."""
-    for folder, path, source, is_unsure in walk.large:
+    large, walk.large = walk.large, []
+    for folder, path, source, is_unsure in large:
         try:
-            result = copy_file(_describe(walk, path), _surround(walk, path, is_unsure=is_unsure))
+            result = copy_file(describe_copy(walk, path), surround(walk, path, tells=is_unsure))
         except StepError as error:
             if error.exit_code == 4:
                 raise
@@ -26,7 +27,8 @@ def copy_large_files(walk: TreeWalk) -> None:
         _note(walk, folder, source, result, is_unsure=is_unsure)
 
 
-def _describe(walk: TreeWalk, path: str) -> CopyFileFromEngine | CopyFileToEngine:
+def describe_copy(walk: TreeWalk, path: str) -> CopyFileFromEngine | CopyFileToEngine:
+    """The copy of one file of a tree, as a step of its own would say it."""
     kind = CopyFileFromEngine if walk.is_upload else CopyFileToEngine
     copy = walk.copy
     return kind(
@@ -45,14 +47,14 @@ def _describe(walk: TreeWalk, path: str) -> CopyFileFromEngine | CopyFileToEngin
     )
 
 
-def _surround(walk: TreeWalk, path: str, *, is_unsure: bool) -> Surroundings:
+def surround(walk: TreeWalk, path: str, *, tells: bool) -> Surroundings:
+    """What the copy of one file of a tree needs; with `tells`, its changes have not been told yet."""
     before_bytes = walk.batch.done_bytes
 
     def report(done_bytes: int, total_bytes: int) -> None:
         walk.around.on_progress(before_bytes + done_bytes, max(walk.tally.bytes_changed, before_bytes + done_bytes))
 
-    # What is certain has been told already.
-    tell = functools.partial(_tell, walk, path) if is_unsure and walk.around.on_change else None
+    tell = functools.partial(_tell, walk, path) if tells and walk.around.on_change else None
     return replace(walk.around, on_progress=report, on_change=tell)
 
 

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 
 from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceMissing, StepError
 from runner.plan import CopyDirectory
-from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttributes
+from runner.remote_files import Batch, Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_files import explain_os_error, to_status
+from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
 from runner.transfer.remote_status import look, status_refused
 from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
 from runner.transfer.tree_names import Entries, with_slash
-from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
@@ -63,40 +65,50 @@ class TreeUp(TreeWalk):
             )
         if self.copy.delete and is_empty:
             raise empty_source(self.source_root)
-        destination = self._claim_root()
+        take_places = ask_remote_places(self.destination_root, self.around)
+        destination = self._claim_root(first_permissions(self.copy, source))
         if destination is not None and not destination.is_directory:
             raise FileRefused(
                 f"the destination {self.destination_root!r} {self.where} is no folder",
                 hint="Name a folder, or remove the file that is there.",
             )
+        if destination is not None:
+            self._look_where_root_is(take_places())
         self.root = Folder("", source, destination, real_path=os.path.realpath(self.source_root))
-        self.root.was_made = destination is None and not self.around.is_check
-        if self.root.was_made:
-            self.tally.folders_changed += 1
-            self.changes.tell_folder("mkdir", "")
+        self.claim(destination)
         self.root.is_there = destination is not None or self.root.was_made
 
-    def _claim_root(self) -> FileStatus | None:
+    def _look_where_root_is(self, real_paths: RealPaths | None) -> None:
+        if self.copy.delete:
+            require_emptiable(self.destination_root, real_paths, self.where, "login directory")
+        self.protected = find_protected_paths(self.destination_root, real_paths)
+
+    def _claim_root(self, permissions: int | None) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
         remote, path, peer = self.around.remote, self.destination_root, self.around.peer
         made = self.journal.made if self.journal is not None else None
         if self.copy.create_parents and not self.around.is_check:
             try:
                 with explained_by(self._require_place):
-                    return remote.claim_folder(path, made)
+                    return remote.claim_folder(path, permissions, made)
             except StatusRefused as refusal:
                 raise status_refused(refusal, path, peer, hint=HINT_WITHOUT_STATUS) from refusal
         destination = look(remote, path, peer, hint=HINT_WITHOUT_STATUS)
         if destination is None:
             self._require_place()
             if not self.around.is_check:
-                remote.create_folder(path, made=made)
+                remote.create_folder(path, permissions, made)
         return destination
 
     def _require_place(self) -> None:
         """Raise `FileRefused` unless the destination can be made."""
         require_no_dangling_link(self.destination_root, self.around)
         require_remote_folder(self.destination_root, self.around, is_made=self.copy.create_parents)
+
+    def copy_all(self, batch: Batch) -> None:
+        if self.root.was_made:
+            batch.run(Errand("look", self.destination_root, functools.partial(_note_bits, self.root)))
+        super().copy_all(batch)
 
     def enter(self, folder: Folder) -> None:
         if folder.destination is None:
@@ -126,14 +138,23 @@ class TreeUp(TreeWalk):
 
     def make_folder(self, folder: Folder) -> None:
         wanted = WantedAttributes(PRIVATE_FOLDER_PERMISSIONS, None)
-        self.batch.run(
-            Errand(
-                "make folder",
-                self.destination_path(folder.path),
-                lambda errand, error: self.made(folder, error),
-                wanted,
-            )
-        )
+
+        def done(errand: Errand, error: StepError | None) -> None:
+            if error is None and folder.parent is not None:
+                self._inherit(folder, folder.parent)
+            self.made(folder, error)
+
+        self.batch.run(Errand("make folder", self.destination_path(folder.path), done, wanted))
+
+    def _inherit(self, folder: Folder, parent: Folder) -> None:
+        """A new folder may have the set-gid bit of the one above it, which setting its mode would take away."""
+        is_old = parent.destination is not None and not parent.was_made
+        bits = parent.destination.special_bits if is_old and parent.destination else parent.inherited_bits
+        if bits is None or bits & SET_GID:
+            path = self.destination_path(folder.path)
+            self.batch.run(Errand("look closely", path, functools.partial(_note_bits, folder)))
+        else:
+            folder.inherited_bits = 0
 
     def begin_copy(self, file: Pending) -> None:
         self._uploads.begin(file, self.batch)
@@ -163,10 +184,7 @@ class TreeUp(TreeWalk):
 
     def _make_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
         if destination is not None and destination.is_directory:
-            hint = "Remove or rename one of them."
-            self.tally.fail(
-                path, FileRefused(f"{path!r} is a folder {self.where}, and a link in the source", hint=hint)
-            )
+            self.link_over_folder(folder, path, target)
             return
         folder.is_touched = True
         self.changes.tell("link", path, f"→ {target}")
@@ -255,6 +273,20 @@ class TreeUp(TreeWalk):
             )
         )
 
+    def remove_now(self, path: str) -> None:
+        self.around.remote.remove(self.destination_path(path))
+
+    def rename(self, path: str, new_path: str, done: OnDone) -> None:
+        target = self.destination_path(new_path)
+        self.batch.run(Errand("rename", self.destination_path(path), lambda errand, error: done(error), target=target))
+
+    def make_new_link(self, path: str, target: str, done: OnDone) -> None:
+        place = self.destination_path(path)
+        temporary = self.names.path_beside(place)
+        self.batch.run(
+            Errand("make link", place, lambda errand, error: done(error), target=target, temporary=temporary)
+        )
+
 
 class _LocalEntries(Mapping[str, FileStatus]):
     """A folder of the source. Each entry is looked at in its turn: the first copy does not wait for the last look."""
@@ -326,6 +358,11 @@ class _ExtraListing:
             self._see(self._entries)
         else:
             self._walk.tally.fail(self._relative_path, error)
+
+
+def _note_bits(folder: Folder, errand: Errand, error: StepError | None) -> None:
+    if errand.status is not None:
+        folder.inherited_bits = errand.status.special_bits
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, SourceMissing, StepError
 from runner.plan import CopyDirectory
@@ -15,6 +16,7 @@ from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.decision import decide, only_hash_tells
+from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter
 from runner.transfer.journal import Done, Journal
 from runner.transfer.requirements import foretell_folder
@@ -36,6 +38,8 @@ from runner.transfer.tree_tally import Tally
 
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
 ListSource = Callable[[], Entries]
+# Is told why something could not be done, or None.
+OnDone = Callable[[StepError | None], None]
 
 # More than memory should hold: a server may list folders in folders without end.
 MAX_FOLDERS = 1_000_000
@@ -54,6 +58,11 @@ class Folder:
     real_path: str = ""
     is_there: bool = False
     was_made: bool = False
+    # Special bits that a folder made by this play has taken over from the one above it; None for not known.
+    inherited_bits: int | None = None
+    # A file or link in its place; `tree_type_changes.py` moves it out of the way, under this name.
+    in_the_way: FileStatus | None = None
+    moved_aside_to: str = ""
     # Whether it gets its modes and times in the end.
     is_listed: bool = False
     # Something in it was written or removed, which changes its modification time.
@@ -74,6 +83,24 @@ class Folder:
     def child(self, name: str) -> str:
         """The relative path of an entry."""
         return f"{self.path}/{name}" if self.path else name
+
+    def find_blocked(self) -> Folder | None:
+        """This folder, or the one above it, that cannot be made because something is in the way."""
+        here: Folder | None = self
+        while here is not None and not here.is_there:
+            if here.in_the_way is not None:
+                return here
+            here = here.parent
+        return None
+
+
+class Replacement(NamedTuple):
+    """A file of the source, or a link with its target, where the destination has a folder."""
+
+    folder: Folder
+    path: str
+    source: FileStatus | None
+    target: str = ""
 
 
 class TreeWalk(ABC):
@@ -104,6 +131,12 @@ class TreeWalk(ABC):
         self._ready: deque[tuple[Folder, ListSource, Entries]] = deque()
         # What `tree_large.py` copies, with whether it is still open if it has to be copied at all.
         self.large: list[tuple[Folder, str, FileStatus, bool]] = []
+        # What `tree_type_changes.py` does, if it is to be done: what waits for a folder that something is in the way of, and
+        # what is to be put in a folder's place.
+        self.blocked: dict[Folder, list[Callable[[], None]]] = {}
+        self.replacements: list[Replacement] = []
+        # Paths that could not be removed.
+        self.unremoved: set[str] = set()
         self._comparison = Comparison(self)
         self._doubtful: list[tuple[Folder, str, FileStatus]] = []
         self._settled: list[tuple[Folder, str, FileStatus]] = []
@@ -112,6 +145,10 @@ class TreeWalk(ABC):
         # What earlier attempts have done; None in the first one.
         self.past = around.journal if around.journal is not None and around.journal.is_retry else None
         self._emptied = {path.rpartition("/")[0] for path in self.past.removed} if self.past else set()
+        # Folders whose modes and times are not ours to change.
+        self.protected: frozenset[str] = frozenset()
+        # Whether everybody may write to everything that the source has shown so far.
+        self._is_source_open = "permissions" in copy.preserve and copy.permissions is None
 
     # What each direction knows.
 
@@ -179,6 +216,18 @@ class TreeWalk(ABC):
     def remove(self, path: str, *, is_folder: bool) -> None:
         """Remove a path of the destination; it is no error if it is gone already."""
 
+    @abstractmethod
+    def remove_now(self, path: str) -> None:
+        """Remove a file or link of the destination, while no batch is under way. Raises a `StepError`."""
+
+    @abstractmethod
+    def rename(self, path: str, new_path: str, done: OnDone) -> None:
+        """Rename an entry of the destination; nothing has the new path."""
+
+    @abstractmethod
+    def make_new_link(self, path: str, target: str, done: OnDone) -> None:
+        """Make a link in the destination, where nothing is."""
+
     # Stage one: copy.
 
     def copy_all(self, batch: Batch) -> None:
@@ -198,10 +247,36 @@ class TreeWalk(ABC):
             if not is_busy and not self._ready and not self.settle():
                 return
 
+    def claim(self, destination: FileStatus | None) -> None:
+        """Note whether this step has made the root, now or in an earlier attempt: then it still has to get its mode."""
+        if self.around.is_check:
+            return
+        if destination is None and self.journal is not None:
+            self.journal.made[self.destination_root] = None
+        was_made_before = self.past is not None and self.destination_root in self.past.made
+        self.root.was_made = destination is None or was_made_before
+        if self.root.was_made:
+            self.tally.folders_changed += 1
+            self.changes.tell_folder("mkdir", "")
+
+    def warn_of_open_source(self) -> None:
+        """A checkout in CI, or a mounted volume: its permissions mean nothing, and the copy has them."""
+        if self._is_source_open and self.tally.files:
+            self.tally.warn(
+                f"everybody may write to everything in {self.copy.source!r}, as in a CI checkout or a mounted volume, and "
+                "so to the files of the copy: 'permissions: \"0644\"' gives them other permissions"
+            )
+
     @property
     def has_more(self) -> bool:
         """Whether anything is left once every folder has been visited: to be copied, looked into, or removed."""
-        return bool(self._doubtful or self.large or self.extras or (self.past and self.past.removed))
+        has_removals = bool(self.extras or self.blocked or self.replacements or (self.past and self.past.removed))
+        return bool(self._doubtful or self.large) or has_removals
+
+    @property
+    def changes_types(self) -> bool:
+        """Whether a folder may be put in the place of a file, or the other way round: it removes what is there."""
+        return self.copy.delete and self.copy.if_exists == "replace"
 
     def settle(self) -> bool:
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
@@ -222,8 +297,7 @@ class TreeWalk(ABC):
             self.tally.fail(folder.path or ".", error)
             return
         if not folder.is_there and self._is_wanted(folder, entries):
-            if not self.around.is_check:
-                self._make_with_parents(folder, lambda: self.see(folder, lambda: entries, destination))
+            if self._puts_off(folder, lambda: self.see(folder, lambda: entries, destination)):
                 return
             self._foretell(folder)
         elif folder.is_there:
@@ -250,6 +324,17 @@ class TreeWalk(ABC):
             self.twins |= {
                 folder.child(name): twin for name, twin in twins.items() if self._is_copied(folder, twin, entries)
             }
+
+    def _puts_off(self, folder: Folder, then: Callable[[], None]) -> bool:
+        """Have a folder made, and `then` carry on. False with --check, unless something is in the way: nothing is made."""
+        blocked = folder.find_blocked()
+        if blocked is not None:
+            self.blocked.setdefault(blocked, []).append(then)
+        elif not self.around.is_check:
+            self.make_with_parents(folder, then)
+        else:
+            return False
+        return True
 
     def _may_be_wanted(self, path: str, error: StepError) -> bool:
         """Whether the copy may be about an entry that cannot be looked at. One that vanished was hardly a folder."""
@@ -302,14 +387,14 @@ class TreeWalk(ABC):
                 here.parent.is_touched = True
             here = here.parent
 
-    def _make_with_parents(self, folder: Folder, then: Callable[[], None]) -> None:
+    def make_with_parents(self, folder: Folder, then: Callable[[], None]) -> None:
         folder.waiting.append(then)
         if len(folder.waiting) > 1:
             return
         if folder.parent is None or folder.parent.is_there:
             self._make(folder)
         else:
-            self._make_with_parents(folder.parent, lambda: self._make(folder))
+            self.make_with_parents(folder.parent, lambda: self._make(folder))
 
     def _make(self, folder: Folder) -> None:
         if self.journal is not None:
@@ -323,6 +408,7 @@ class TreeWalk(ABC):
             if self.journal is not None:
                 self.journal.made.pop(self.destination_path(folder.path), None)
             self.tally.fail(folder.path or ".", error)
+            self._bring_back(folder, error)
             return
         folder.is_there = True
         self._enlist(folder)
@@ -347,14 +433,29 @@ class TreeWalk(ABC):
         if place in self._emptied:
             folder.is_touched = True
 
+    def _bring_back(self, folder: Folder, error: StepError) -> None:
+        """A folder could not be made: what was in its way goes back to its place."""
+        if not folder.moved_aside_to:
+            return
+        aside = self.destination_path(folder.moved_aside_to)
+
+        def done(failure: StepError | None) -> None:
+            if failure is not None:
+                error.add(f"What was there is kept as {aside!r}")
+
+        self.rename(folder.moved_aside_to, folder.path, done)
+
     def _look_at(self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None) -> None:
         path = folder.child(name)
         refusal = check_name(name, path, self.destination_root)
         if refusal is not None:
             self.tally.fail(path if len(path) <= MAX_SHOWN_CHARACTERS else f"{path[:MAX_SHOWN_CHARACTERS]}…", refusal)
-        elif self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
             return
-        elif source.is_link:
+        if self._has_patterns and not self.filter.admits(path, is_folder=source.is_directory):
+            return
+        if self._is_source_open and not source.is_link:
+            self._is_source_open = bool((source.permissions or 0) & WRITABLE_BY_ALL)
+        if source.is_link:
             self._look_at_link(folder, name, destination)
         elif source.is_directory:
             self._look_at_folder(folder, name, source, destination, f"{folder.real_path}/{name}")
@@ -403,19 +504,27 @@ class TreeWalk(ABC):
         self, folder: Folder, name: str, source: FileStatus, destination: FileStatus | None, real_path: str
     ) -> None:
         path = folder.child(name)
+        in_the_way = None
+        if destination is not None and not destination.is_directory and self.changes_types:
+            if not self.may_be_written(path, destination):
+                return
+            in_the_way, destination = destination, None
         if destination is not None and not destination.is_directory:
             self.tally.fail(
                 path,
                 FileRefused(
                     f"{self.destination_path(path)!r} {self.where} is no folder, and the source has one there",
-                    hint="Remove or rename one of them.",
+                    hint="Remove or rename one of them; 'delete: true' replaces what is there.",
                 ),
             )
             return
         self._folder_count += 1
         if self._folder_count > MAX_FOLDERS:
             raise FileRefused(f"the source {self.source_root!r} has more than {MAX_FOLDERS:,} folders", hint=HARM_HINT)
-        self.enter(Folder(path, source, destination, folder, real_path=real_path, is_there=destination is not None))
+        is_there = destination is not None
+        self.enter(
+            Folder(path, source, destination, folder, real_path=real_path, is_there=is_there, in_the_way=in_the_way)
+        )
 
     def _look_at_file(self, folder: Folder, path: str, source: FileStatus, destination: FileStatus | None) -> None:
         self.tally.files += 1
@@ -435,6 +544,10 @@ class TreeWalk(ABC):
             else:
                 weigh = functools.partial(self._weigh, folder, path, source, destination)
                 self._comparison.add(path, source.size_bytes or 0, weigh)
+            return
+        # Written in place, the new file would come after the folder has gone.
+        if destination.is_directory and self.changes_types and self.copy.atomic:
+            self.replacements.append(Replacement(folder, path, source))
             return
         self._weigh(folder, path, source, destination, False)
 
@@ -479,6 +592,14 @@ class TreeWalk(ABC):
             self.tally.files_changed += 1
         else:
             self.tally.files_right += 1
+
+    def link_over_folder(self, folder: Folder, path: str, target: str) -> None:
+        """The source has a link where the destination has a folder."""
+        if self.changes_types:
+            self.replacements.append(Replacement(folder, path, None, target))
+            return
+        hint = "Remove or rename one of them; 'delete: true' replaces the folder."
+        self.tally.fail(path, FileRefused(f"{path!r} is a folder {self.where}, and a link in the source", hint=hint))
 
     def _weigh(
         self, folder: Folder, path: str, source: FileStatus, destination: FileStatus, has_same_hash: bool
@@ -612,7 +733,8 @@ class TreeWalk(ABC):
     def copy_settled(self, batch: Batch) -> None:
         """Copy what was in doubt and is not."""
         self.batch = batch
-        for folder, name, source in self._settled:
+        settled, self._settled = self._settled, []
+        for folder, name, source in settled:
             self._look_at(folder, name, source, None)
         self.work()
 
@@ -630,7 +752,7 @@ class TreeWalk(ABC):
 
     def is_protected(self, path: str, *, is_folder: bool) -> bool:
         """Whether what the source lacks stays all the same: it is excluded, or what an earlier play has kept."""
-        is_kept = self.copy.backup and not is_folder and is_backup(path.rpartition("/")[2])
+        is_kept = self.copy.backup and is_backup(path.rpartition("/")[2])
         return is_kept or self.filter.excludes(path, is_folder=is_folder)
 
     def _remove_stale(self, path: str) -> None:
@@ -644,6 +766,7 @@ class TreeWalk(ABC):
         if self.names.is_stale(path.rpartition("/")[2]):
             self.tally.warn(f"an earlier play's temporary file {path!r} could not be removed: {error}")
             return
+        self.unremoved.add(path)
         self.tally.removed -= 1
         self.tally.fail(path, error)
 

@@ -723,7 +723,8 @@ def test_permissions_are_those_asked_for_also_of_a_folder_that_is_there(play: Op
     for permissions in ("0777", "0700", "0o750"):
         status, _ = play.foretold("create_directory", path="a/b", permissions=permissions)
         assert status == "changed"
-        mode = int(permissions.removeprefix("0o"), 8)
+        # What everybody may write to has the sticky bit, and a folder keeps what it has.
+        mode = int(permissions.removeprefix("0o"), 8) | 0o1000
         assert (play.remote / "a/b").stat().st_mode & 0o7777 == mode
     assert play.well("create_directory", path="a/b")[0] == "ok"
 
@@ -771,7 +772,8 @@ def test_a_folder_whose_permissions_are_refused_goes_again(runner: Runner, tmp_p
     with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=misbehaving.RefusedSetstat) as server:
         play = Operation(runner, server, remote)
         for path in ("a/b", "old"):
-            outcome = play("create_directory", path=path, permissions="0750")
+            # More than the umask leaves of it, so that they must be set.
+            outcome = play("create_directory", path=path, permissions="0770")
             assert (outcome.exit_code, outcome.step["error"]["type"]) == (2, "PermissionRefused")
         assert play.well("create_directory", path="c")[0] == "changed"
 

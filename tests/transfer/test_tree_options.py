@@ -86,6 +86,7 @@ def prepare(tree: Tree, seed: str) -> None:
     """A source, and a destination with much of the same names: some alike, some other, some of another kind."""
     chance = random.Random(seed)
     make_tree(tree.source, f"source {seed}", entries=25)
+    season(tree.source, chance)
     if chance.random() < 0.6:
         shutil.copytree(tree.source, tree.destination, symlinks=True)
         for path in sorted(tree.destination.rglob("*")):
@@ -93,6 +94,16 @@ def prepare(tree: Tree, seed: str) -> None:
                 spoil(path, chance)
     else:
         make_tree(tree.destination, f"destination {seed}", entries=25)
+    season(tree.destination, chance)
+
+
+def season(root: Path, chance: random.Random) -> None:
+    """Give some folders special bits, or let everybody write into them, and leave their times as they are."""
+    for folder in [path for path in root.rglob("*") if path.is_dir() and not path.is_symlink()]:
+        if chance.random() < 0.4:
+            times = folder.stat()
+            folder.chmod(chance.choice([0o2775, 0o1777, 0o777, 0o3770]))
+            os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def spoil(path: Path, chance: random.Random) -> None:

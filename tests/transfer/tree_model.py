@@ -54,13 +54,31 @@ class Model:
         below = [self._copy(_join(path, name), source / name, chain) for name in names]
         is_there = is_there or is_wanted or any(below)
         if is_there:
-            status = source.stat()
-            self._after[path or "."] = ("folder", status.st_mode & 0o777, int(status.st_mtime), b"")
+            self._after[path or "."] = self._folder(path, source.stat())
         if self._deletes:
             for old in [old for old in self._before if _parent(old) == path and old != "."]:
                 if old.rpartition("/")[2] not in names:
                     self._remove(old)
         return is_there
+
+    def _folder(self, path: str, source: os.stat_result) -> Entry:
+        """A folder afterwards. An old root stays as it is; where the sticky bit is not, not everybody may write."""
+        old = self._before.get(path or ".")
+        if not path and old is not None:
+            self._restless.add(".")
+            return old
+        bits = self._special_bits(path)
+        permissions = source.st_mode & 0o777
+        if not bits & 0o1000:
+            permissions &= ~0o002
+        return "folder", permissions | bits, int(source.st_mtime), b""
+
+    def _special_bits(self, path: str) -> int:
+        """An old folder keeps what it has; to a new one the system passes on the set-gid bit of the one above it."""
+        old = self._before.get(path or ".")
+        if old is not None and old[0] == "folder":
+            return old[1] & 0o7000
+        return self._special_bits(_parent(path)) & 0o2000 if path else 0
 
     def _copy(self, path: str, source: Path, chain: list[str]) -> bool:
         """One entry of the source; whether a folder was made of it, which makes those above it."""
@@ -81,9 +99,7 @@ class Model:
             if not self._is_upload and not self._stays_inside(path, os.readlink(source)):
                 # Left out, with a warning.
                 return False
-            if old is not None and old[0] == "folder":
-                self._failures.add(path)
-            else:
+            if self._makes_way(path, old):
                 self._after[path] = ("link", 0, 0, os.fsencode(os.readlink(source)))
         elif self._links == "error":
             self._failures.add(path)
@@ -140,21 +156,35 @@ class Model:
 
     def _copy_folder(self, path: str, source: Path, chain: list[str]) -> bool:
         old = self._before.get(path)
-        if old is not None and old[0] != "folder":
+        is_in_the_way = old is not None and old[0] != "folder"
+        if is_in_the_way and not self._deletes:
             self._failures.add(path)
             return False
-        return self._enter(path, source, chain, is_there=old is not None)
+        return self._enter(path, source, chain, is_there=old is not None and not is_in_the_way)
 
     def _copy_file(self, path: str, source: Path) -> None:
         status, content, old = source.stat(), source.read_bytes(), self._before.get(path)
         mode, time = status.st_mode & 0o777, int(status.st_mtime)
-        if old is not None and old[0] == "folder":
-            self._failures.add(path)
+        if not self._makes_way(path, old):
             return
         if old is not None and old[0] == "file" and self._is_right(old, content, time):
             self._after[path] = ("file", mode, old[2], old[3])
             return
         self._after[path] = ("file", mode, time, content)
+
+    def _makes_way(self, path: str, old: Entry | None) -> bool:
+        """Whether a file or link can have this path: a folder goes for it with `delete`, but not what is excluded in it."""
+        if old is None or old[0] != "folder":
+            return True
+        inside = [one for one in self._before if one.startswith(f"{path}/")]
+        if not self._deletes or any(
+            self._is_excluded(one, is_folder=self._before[one][0] == "folder") for one in inside
+        ):
+            self._failures.add(path)
+            return False
+        for one in inside:
+            del self._after[one]
+        return True
 
     def _is_right(self, old: Entry, content: bytes, time: int) -> bool:
         if self._compare == "checksum":

@@ -83,7 +83,7 @@ def picture(root: Path) -> Picture:
         if stat.S_ISLNK(status.st_mode):
             found[name] = ("link", 0, 0, os.fsencode(os.readlink(path)))
         elif stat.S_ISDIR(status.st_mode):
-            found[name] = ("folder", status.st_mode & 0o777, int(status.st_mtime), b"")
+            found[name] = ("folder", status.st_mode & 0o7777, int(status.st_mtime), b"")
         elif not stat.S_ISREG(status.st_mode):
             found[name] = ("other", 0, 0, b"")
         else:
@@ -103,3 +103,8 @@ def without_links_out(tree: Picture) -> Picture:
     return {
         name: entry for name, entry in tree.items() if entry[0] != "link" or stays_inside(name, os.fsdecode(entry[3]))
     }
+
+
+def below(found: Picture) -> Picture:
+    """The same without the folder itself: one that was there before a copy keeps its mode and time."""
+    return {path: entry for path, entry in found.items() if path != "."}
