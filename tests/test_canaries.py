@@ -200,7 +200,8 @@ def test_no_failure_tells_a_secret(
     assert_none_is_told((runner.folder / "report.json").read_text(), canaries)
 
     outcome = runner("doctor", str(runner.folder / "play.yaml"), "--json", "-", *options(runner), "-vvv")
-    assert outcome.exit_code in exit_codes, outcome.output
+    # It tells of each server by itself: a key that cannot be used is no reason to look at none.
+    assert outcome.exit_code in (exit_codes | {2} if 3 in exit_codes else exit_codes), outcome.output
     assert_none_is_told(outcome.output, canaries)
 
 

@@ -132,7 +132,7 @@ class TestMistakes:
         good, bad = encrypted("good"), encrypted("bad", b"another password")
         broken = "!vault |\n          $ANSIBLE_VAULT;1.1;AES256\n          6162\n"
 
-        problems = load.find_problems(f"vars:\n  a: {good}  b: {bad}  c: {broken}  d: !vault x\nsteps: []\n")
+        problems = load.find_problems(f"vars:\n  a: {good}  b: {bad}  c: {broken}  d: !vault x\nsteps:\n{STEP}")
 
         lines = {
             name: 2 + sum(text.count("\n") for text in texts)
