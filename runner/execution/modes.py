@@ -9,6 +9,7 @@ from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.owner import find_owner
 from runner.transfer.read_only import read_only
 
 
@@ -33,6 +34,7 @@ def carry_out(
         cancellation,
         on_change if options.tells_changes else None,
         options.is_diff,
+        find_owner(step.owner),
     )
     # Each step pays for the import of what it needs.
     if isinstance(mode, CopyDirectory):

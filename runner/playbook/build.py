@@ -46,6 +46,7 @@ DEFAULT_STALL_TIMEOUT_SECONDS = 60
 DEFAULT_DELAY_SECONDS = 5.0
 DEFAULT_TRANSFERS = 256
 MAX_TIMEOUT_SECONDS = 604_800
+MAX_OWNER_CHARACTERS = 200
 
 _NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "retries": ("a whole number from 0 to 1,000", lambda value: 0 <= value <= 1000 and value % 1 == 0),
@@ -168,6 +169,7 @@ class _Builder:
             **_variables(_map(sections.get("vars"))),
         }
         self._workdir = self._resolve_workdir(sections, workdir)
+        self._owner = self._find_owner(sections)
 
     def build(self) -> Play:
         """The play, or `PlaybookInvalid` with everything that is wrong."""
@@ -272,6 +274,21 @@ class _Builder:
         except InputProblem as error:
             self._problems.append(error.problem)
             return str(self._folder)
+
+    def _find_owner(self, sections: PositionedMap) -> str | None:
+        """Whose temporary files this playbook's are, if it says so."""
+        unknown_before = self._rendering.unknown_count
+        value = self._rendering.key(sections, "owner", {**self._play_scope, **self._extra_vars})
+        if value is None or self._rendering.unknown_count > unknown_before:
+            return None
+        location = sections.value_locations["owner"]
+        if isinstance(value, str) and 0 < len(value) <= MAX_OWNER_CHARACTERS:
+            return value
+        # What the schema has found already is not told twice.
+        if all(problem.location != location for problem in self._problems):
+            wanted = f"a text of 1 to {MAX_OWNER_CHARACTERS} characters"
+            self._problems.append(Problem(location, f"'owner' must be {wanted}, not {show(value)}"))
+        return None
 
     def _build_step(self, index: int, item: PositionedMap) -> Step | None:
         before, unknown_before = len(self._problems), self._rendering.unknown_count
@@ -423,6 +440,7 @@ class _Builder:
             stall_timeout_seconds=stall_timeout_seconds,
             transfers=int(inputs.get("transfers", DEFAULT_TRANSFERS)),
             location=item.location,
+            owner=self._owner,
         )
 
     def _read(self, read: Callable[[PositionedMap, str], Value], inputs: PositionedMap, workdir: str) -> Value | None:

@@ -26,7 +26,7 @@ def hash_remotely(files: Sequence[tuple[str, int]], remote: RemoteFiles, batch: 
 
     What the server cannot work out itself is read back through the batch, and `done` is called while it is waited for.
     """
-    digests = remote.sha256_many([path for path, _ in files])
+    digests = remote.sha256_many(files)
     for path, size_bytes in files:
         digest = digests.get(path)
         if digest is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -24,8 +25,9 @@ from runner.errors import (
 )
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import (
+    NOTHING_WANTED,
     FileStatus,
-    Hasher,
+    Published,
     RemoteFiles,
     Source,
     StatusRefused,
@@ -33,7 +35,7 @@ from runner.remote_files import (
     Written,
 )
 from runner.results import Change, ChangeAction, CopyResult, Verified
-from runner.transfer.backup import backup_names, free_remote_path
+from runner.transfer.backup import backup_names, free_remote_path, is_taken
 from runner.transfer.changes import (
     can_be_diffed,
     diff_texts,
@@ -44,6 +46,7 @@ from runner.transfer.changes import (
 )
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
+from runner.transfer.leftovers import describe_leftovers
 from runner.transfer.local_files import (
     LocalFolder,
     LocalSource,
@@ -61,15 +64,15 @@ from runner.transfer.local_files import (
 )
 from runner.transfer.resume import (
     RESUME_FROM_BYTES,
-    Partial,
+    Claim,
+    RemoteClaims,
+    clear_local_leftovers,
     find_local_prefix,
-    find_remote_prefix,
     partial_of_download,
     partial_of_upload,
-    remove_stale_local,
 )
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import prove_kept, prove_received, prove_same_hash, prove_sent
+from runner.transfer.verification import prove_attributes, prove_kept, prove_received, prove_same_hash, prove_sent
 
 # How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
 # Together well below the ten seconds that containers have between SIGTERM and SIGKILL.
@@ -92,6 +95,8 @@ class Surroundings:
     # Told of every change before it is made; None if nobody wants to know. With `is_diff` small texts are compared.
     on_change: Callable[[Change], None] | None = None
     is_diff: bool = False
+    # Whose the temporary files are: what one play leaves, the next one of the same owner goes on with or clears away.
+    owner: str = ""
     open_local_folder: Callable[[str], LocalFolder] | None = None
 
     def tell(self, change: Change) -> None:
@@ -119,7 +124,7 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             )
         sha256 = None
         if only_hash_tells(copy, source.status, destination):
-            sha256 = _same_hash(copy.destination, hash_file(source.fd), around)
+            sha256 = _same_hash(copy.destination, source.opened_as.st_size, hash_file(source.fd), around)
         decision = decide(
             copy,
             source.status,
@@ -153,7 +158,14 @@ def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, 
                 raise
     else:
         made = remote.create_parents(copy.destination)
-    return _send(copy, decision, source, around, made)
+    try:
+        return _send(copy, decision, source, around, made)
+    except FileError:
+        # Another play that had made the folder, and failed, may have removed it before anything was in it.
+        again = remote.create_parents(copy.destination)
+        if not again:
+            raise
+    return _send(copy, decision, source, around, again)
 
 
 def _send(
@@ -167,12 +179,9 @@ def _send(
     def report(done_bytes: int) -> None:
         around.on_progress(done_bytes, size)
 
-    def verify(path: str, written: Written) -> Verified | None:
-        verified = _verify_sent(copy, path, source, written, around, warnings)
-        return _verify_sent_checksum(path, given.hasher, around) if given.hasher else verified
-
     is_atomic = copy.atomic and remote.can_rename
     backup: str | None = None
+    cleared = 0
     if not is_atomic:
         if copy.backup:
             raise ServerLacksFeature(
@@ -183,20 +192,23 @@ def _send(
             warnings.append("written in place, not atomically: the server offers no way to rename a file")
         with _naming_what_is_left(copy.destination):
             written = remote.write_in_place(copy.destination, given, decision.wanted, report)
-            verified = verify(copy.destination, written)
+            verified = _verify_sent(copy, copy.destination, source, written, given, around, warnings)
     else:
-        partial = partial_of_upload(copy, source, around.peer) if remote.can_resume else None
-        temporary = _temporary_path(copy.destination, partial)
-        with _tidying_up(temporary, partial, made_folders, around):
-            if partial is not None:
-                given = _go_on(temporary, partial, source, given, around)
-            write = remote.write_on if given.offset else remote.write_new
-            written = write(temporary, given, decision.wanted, report)
-            verified = verify(temporary, written)
+        partial = partial_of_upload(copy, source, around.owner) if remote.can_resume else None
+        temporary = TemporaryNames(around.owner).path_beside(copy.destination)
+        claims = RemoteClaims(remote, around.peer, around.cancellation.check)
+        with claims.claim(partial, source, temporary) as claim, _tidying_up(claim, made_folders, around):
+            given, cleared = _go_on(given, claim, around), claim.cleared
+            # What goes on must be resumable until it is proven: only then it gets the permissions that others may use.
+            is_set_later = claim.is_kept and given.hasher is not None
+            write = remote.write_on if claim.exists else remote.write_new
+            written = write(claim.path, given, NOTHING_WANTED if is_set_later else decision.wanted, report)
+            verified = _verify_sent(copy, claim.path, source, written, given, around, warnings)
+            if is_set_later:
+                refused = _set_remote_attributes(claim.path, decision.wanted, remote)
+                prove_attributes(copy, copy.destination, refused, around.peer, warnings)
             # This is where the temporary file becomes the destination. A signal between two renames would lose both.
-            kept_as = free_remote_path(copy.destination, remote) if copy.backup else None
-            with around.cancellation.deferred(CLEAN_UP_SECONDS):
-                is_atomic, backup = remote.publish(temporary, copy.destination, kept_as)
+            is_atomic, backup = _publish(copy, claim.path, around)
         if not is_atomic:
             why = "gives no file two names" if backup else "cannot replace a file in one (no posix-rename)"
             warnings.append(f"replaced in two steps: the server {why}")
@@ -206,7 +218,7 @@ def _send(
         size_bytes=size,
         files_changed=1,
         bytes_transferred=size - given.offset,
-        message=_message(decision, given.offset, backup),
+        message=_message(decision, given.offset, backup, cleared),
         backup=backup,
         resumed_at_bytes=given.offset,
         verified=verified,
@@ -216,48 +228,92 @@ def _send(
     )
 
 
-def _temporary_path(destination: str, partial: Partial | None) -> str:
-    if partial is None:
-        return TemporaryNames().path_beside(destination)
-    folder, slash, _ = destination.rpartition("/")
-    return folder + slash + partial.name
+def _go_on(given: Source, claim: Claim, around: Surroundings) -> Source:
+    """The source from where an earlier attempt's partial file ends.
+
+    What is put together of two attempts is proven as a whole where that costs no transfer, whatever the step asks for.
+    """
+    if not claim.offset:
+        return given
+    is_hashed = given.hasher is not None or around.remote.can_hash
+    return given._replace(offset=claim.offset, hasher=claim.hasher if is_hashed else None)
 
 
-def _go_on(path: str, partial: Partial, source: LocalSource, given: Source, around: Surroundings) -> Source:
-    """The source from where an earlier attempt's partial ends, if that is proven to hold its beginning."""
-    offset, hasher = find_remote_prefix(path, partial, source, around.remote)
-    return given._replace(offset=offset, hasher=hasher if offset and given.hasher else given.hasher)
+def _publish(copy: CopyFile, temporary: str, around: Surroundings) -> Published:
+    """Rename the temporary file over the destination; the old one is kept under a name that is free, if it is to be."""
+    remote = around.remote
+    while True:
+        kept_as = free_remote_path(copy.destination, remote) if copy.backup else None
+        try:
+            with around.cancellation.deferred(CLEAN_UP_SECONDS):
+                return remote.publish(temporary, copy.destination, kept_as)
+        except FileError:
+            # Another play may have kept the old file under that very name a moment ago.
+            if kept_as is None or not is_taken(kept_as, remote):
+                raise
 
 
-def _message(decision: Decision, offset: int, backup: str | None) -> str:
+def _set_remote_attributes(path: str, wanted: WantedAttributes, remote: RemoteFiles) -> str:
+    """Set what is wanted, one by one where the server refuses both together. Says in words what it refused."""
+    singles = {
+        "permissions": WantedAttributes(wanted.permissions, None),
+        "times": WantedAttributes(None, wanted.modified_at_seconds),
+    }
+    try:
+        if wanted != NOTHING_WANTED:
+            remote.set_attributes(path, wanted)
+        return ""
+    except (FileError, ServerLacksFeature) as both:
+        reason = both.message
+    refused = []
+    for name, single in singles.items():
+        try:
+            if single != NOTHING_WANTED:
+                remote.set_attributes(path, single)
+        except (FileError, ServerLacksFeature):
+            refused.append(name)
+    return f"{' and '.join(refused)} ({reason})" if refused else ""
+
+
+def _message(decision: Decision, offset: int, backup: str | None, cleared: int = 0) -> str:
     done = "created" if decision.action == "create" else "replaced"
     if backup is not None:
         done = f"{done}, the old one kept as {backup.rpartition('/')[2]}"
-    return f"{done}, resumed at byte {offset:,}" if offset else done
+    told = [done, f"resumed at byte {offset:,}" if offset else "", describe_leftovers(cleared)]
+    return ", ".join(part for part in told if part)
 
 
 def _verify_sent(
-    copy: CopyFile, path: str, source: LocalSource, written: Written, around: Surroundings, warnings: list[str]
+    copy: CopyFile,
+    path: str,
+    source: LocalSource,
+    written: Written,
+    given: Source,
+    around: Surroundings,
+    warnings: list[str],
 ) -> Verified | None:
     """Prove as far as the server allows that `path` is the source. Raises `VerificationFailed`, `SourceChanged`."""
     source.check_unchanged()
+    size_bytes = source.opened_as.st_size
     if written.size_bytes is None:
         found, _ = _look_at_remote(path, around)
         written = written._replace(size_bytes=found.size_bytes if found else None)
-    return prove_sent(copy, copy.destination, source.opened_as.st_size, written, around.peer, warnings)
-
-
-def _verify_sent_checksum(path: str, hasher: Hasher, around: Surroundings) -> Verified:
-    """Prove that `path` has the hash of what was sent. Raises `VerificationFailed`."""
-    found = around.remote.sha256(path)
-    prove_same_hash(found.sha256, hasher.hexdigest(), around.peer)
-    return found.how
+    verified = prove_sent(copy, copy.destination, size_bytes, written, around.peer, warnings)
+    if given.hasher is None:
+        return verified
+    found_hash = around.remote.sha256(path, size_bytes)
+    prove_same_hash(found_hash.sha256, given.hasher.hexdigest(), around.peer)
+    return found_hash.how
 
 
 def _verify_received_checksum(copy: CopyFile, target: LocalTarget, around: Surroundings) -> tuple[Verified, str]:
     """Prove that what is on the disk here has the hash of the source. Raises `VerificationFailed`."""
-    kept = hash_file(target.fd)
-    return prove_kept(copy.source, kept, around.remote.sha256(copy.source), around.peer), kept
+    # Both sides at the same time: hashing lets other threads run.
+    with ThreadPoolExecutor(1) as hashing:
+        local = hashing.submit(hash_file, target.fd)
+        found = around.remote.sha256(copy.source, os.fstat(target.fd).st_size)
+        kept = local.result()
+    return prove_kept(copy.source, kept, found, around.peer), kept
 
 
 def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
@@ -273,7 +329,9 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     destination = look_at(copy.destination)
     sha256 = None
     if only_hash_tells(copy, source, destination):
-        sha256 = _same_hash(copy.source, hash_local(copy.destination, follows_links=True), around)
+        sha256 = _same_hash(
+            copy.source, source.size_bytes or 0, hash_local(copy.destination, follows_links=True), around
+        )
     decision = decide(
         copy,
         source,
@@ -300,25 +358,30 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     verified: Verified | None = None
     sha256: str | None = None
     in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
-    partial = partial_of_download(copy, source, around.peer) if around.remote.can_resume else None
+    remote, cleared = around.remote, 0
+    partial = partial_of_download(copy, source, around.owner) if remote.can_resume else None
     target_of_copy = writing_to(
-        _open_local_folder(copy, around),
+        lambda: _open_local_folder(copy, around),
         copy.destination,
         is_atomic=copy.atomic,
+        names=TemporaryNames(around.owner),
         partial_name=partial.name if partial else None,
         permissions=decision.wanted.permissions,
     )
     with in_place, target_of_copy as target:
         try:
-            offset = find_local_prefix(target, copy, around.remote) if target.is_partial else 0
+            offset = 0
+            if target.is_partial:
+                offset = find_local_prefix(target, copy, remote, around.peer, around.cancellation.check)
             if partial is not None and not offset:
-                remove_stale_local(target.folder, partial)
-            read = around.remote.read(copy.source, target.fd, report, offset)
+                cleared = clear_local_leftovers(target.folder, partial, target.fd)
+            read = remote.read(copy.source, target.fd, report, offset)
             if offset:
                 # What is here already is the beginning of the source that was looked at, and of no other.
                 read = read._replace(before=source)
             prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
-            if copy.verify == "checksum":
+            if copy.verify == "checksum" or offset:
+                # What is put together of two attempts is proven as a whole.
                 verified, sha256 = _verify_received_checksum(copy, target, around)
             elif read.before.size_bytes is not None:
                 verified = "size"
@@ -335,7 +398,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         size_bytes=read.received_bytes,
         files_changed=1,
         bytes_transferred=read.received_bytes - offset,
-        message=_message(decision, offset, backup),
+        message=_message(decision, offset, backup, cleared),
         backup=backup,
         resumed_at_bytes=offset,
         verified=verified,
@@ -401,10 +464,10 @@ def _tell_change(
     around.tell(Change(kind, copy.destination, explain_difference(copy, source, destination), source.size_bytes, diff))
 
 
-def _same_hash(remote_path: str, local_sha256: str | None, around: Surroundings) -> str | None:
+def _same_hash(remote_path: str, size_bytes: int, local_sha256: str | None, around: Surroundings) -> str | None:
     """The SHA-256 that both sides have, None if they differ or one cannot be read: then it is copied, and told there."""
     try:
-        return local_sha256 if around.remote.sha256(remote_path).sha256 == local_sha256 else None
+        return local_sha256 if around.remote.sha256(remote_path, size_bytes).sha256 == local_sha256 else None
     except (PermissionRefused, FileRefused, SourceMissing):
         return None
 
@@ -450,9 +513,7 @@ def _summarise(
 
 
 @contextmanager
-def _tidying_up(
-    temporary: str, partial: Partial | None, made_folders: list[str], around: Surroundings
-) -> Iterator[None]:
+def _tidying_up(claim: Claim, made_folders: list[str], around: Surroundings) -> Iterator[None]:
     """If the block fails, remove temporary file and new folders, and say so if that fails too.
 
     A partial file stays for the next attempt when the session has ended or the play was interrupted.
@@ -460,13 +521,13 @@ def _tidying_up(
     try:
         yield
     except (UnreachableError, Interrupted) as error:
-        if partial is None:
-            _remove(temporary, made_folders, error, around)
+        if not claim.is_kept:
+            _remove(claim.path, made_folders, error, around)
         elif isinstance(error, StepError):
-            error.add(f"What has arrived is kept as {temporary!r}: the next attempt goes on from there")
+            error.add(f"What has arrived is kept as {claim.path!r}: the next attempt goes on from there")
         raise
     except BaseException as error:
-        _remove(temporary, made_folders, error, around)
+        _remove(claim.path, made_folders, error, around)
         raise
 
 

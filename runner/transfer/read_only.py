@@ -9,7 +9,7 @@ from runner.remote_files import Batch, Errand, RemoteFiles
 _READING = frozenset(
     {
         *("can_rename", "can_replace", "can_resume", "can_hash", "status", "names_in", "real_path", "read"),
-        *("sha256", "sha256_many", "read_link"),
+        *("sha256", "sha256_pieces", "sha256_many", "read_link"),
     }
 )
 _READING_IN_BATCH = frozenset({"fetch", "list", "wait", "complete", "done_bytes", "abandon"})

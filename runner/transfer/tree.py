@@ -31,7 +31,7 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
     raises `TreeIncomplete` then, `SafetyLimitHeld` if more would be removed than may be, or what ends the session.
     """
     walk: TreeWalk = TreeUp(copy, around) if isinstance(copy, CopyDirectoryFromEngine) else TreeDown(copy, around)
-    with closing(walk):
+    with closing(walk), closing(walk.names):
         walk.open_root()
         with running_batch(around) as batch:
             walk.copy_all(batch)
@@ -45,6 +45,7 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
             with running_batch(around) as batch:
                 walk.copy_settled(batch)
         copy_large_files(walk)
+        walk.tally.cleared = walk.clear_leftovers() if walk.leftovers else 0
         spare_twins(walk)
         with running_batch(around) as batch:
             refusal = remove_extras(walk, batch)

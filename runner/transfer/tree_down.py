@@ -6,7 +6,9 @@ without following links, so that nothing it says can lead outside.
 
 from __future__ import annotations
 
+import functools
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +19,7 @@ from runner.remote_files import Batch, Errand, FileStatus, Published, WantedAttr
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
+from runner.transfer.leftovers import clear_old_local
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -91,6 +94,9 @@ class TreeDown(TreeWalk):
         try:
             make = os.makedirs if self.copy.create_parents else os.mkdir
             make(self.destination_root)
+        except FileExistsError:
+            # Another play has made it a moment before. What else may be there is found when it is opened.
+            pass
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
         self.root.was_made = True
@@ -139,7 +145,7 @@ class TreeDown(TreeWalk):
         try:
             opened = self._folders_open.enter(parent)
             try:
-                os.mkdir(name, PRIVATE_FOLDER_PERMISSIONS, dir_fd=opened.fd)
+                _make_directory(name, opened.fd)
             finally:
                 self._folders_open.leave(opened)
         except OSError as error:
@@ -263,7 +269,34 @@ class TreeDown(TreeWalk):
         try:
             see(self.local_entries(Folder(path, self.root.source, self.root.source)))
         except StepError as error:
-            self.tally.fail(path, error)
+            if isinstance(error.__cause__, FileNotFoundError):
+                # Another play may have removed it a moment before.
+                see({})
+            else:
+                self.tally.fail(path, error)
+
+    def clear_leftovers(self) -> int:
+        removed = 0
+        for path, name in self.leftovers:
+            with suppress(StepError, OSError):
+                opened = self._folders_open.enter(self.destination_path(path))
+                try:
+                    removed += clear_old_local(opened.fd, name, self._now, opened.remove_unused)
+                finally:
+                    self._folders_open.leave(opened)
+        return removed
+
+    @functools.cached_property
+    def _now(self) -> float:
+        """The disk's time, as it dates a file that is written now. Raises `OSError`."""
+        assert self._root is not None
+        name = self.names.of("clock")
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._root.fd)
+        try:
+            return os.fstat(fd).st_mtime
+        finally:
+            os.close(fd)
+            os.unlink(name, dir_fd=self._root.fd)
 
     def remove(self, path: str, *, is_folder: bool) -> None:
         folder, name = self._split(path)
@@ -275,6 +308,9 @@ class TreeDown(TreeWalk):
             finally:
                 self._folders_open.leave(opened)
         except (OSError, StepError) as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                # It went with its folder, by another play.
+                return
             self.removed(path, self._explain(error, "cannot remove", path))
 
     def _explain(self, error: OSError | StepError, doing: str, path: str) -> StepError:
@@ -302,6 +338,15 @@ class TreeDown(TreeWalk):
             os.close(fd)
             raise explain_os_error(error, "cannot open the folder", path) from error
         return LocalFolder(path, fd)
+
+
+def _make_directory(name: str, folder_fd: int) -> None:
+    """Make a folder, unless another play has made it a moment before. Raises `OSError`."""
+    try:
+        os.mkdir(name, PRIVATE_FOLDER_PERMISSIONS, dir_fd=folder_fd)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
+            raise
 
 
 def _look_at_entries(fd: int) -> Entries:

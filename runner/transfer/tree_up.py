@@ -11,6 +11,7 @@ from runner.plan import CopyDirectory
 from runner.remote_files import Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.leftovers import RemoteLeftovers
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, TreeWalk
@@ -114,10 +115,22 @@ class TreeUp(TreeWalk):
             Errand(
                 "make folder",
                 self.destination_path(folder.path),
-                lambda errand, error: self.made(folder, error),
+                lambda errand, error: self._see_made(folder, error),
                 wanted,
             )
         )
+
+    def _see_made(self, folder: Folder, error: StepError | None) -> None:
+        """A folder was made. Where it could not be, another play may have made it a moment before."""
+        if error is None:
+            self.made(folder, None)
+            return
+
+        def looked(errand: Errand, refusal: StepError | None) -> None:
+            is_there = refusal is None and errand.status is not None and errand.status.is_directory
+            self.made(folder, None if is_there else error)
+
+        self.batch.run(Errand("look closely", self.destination_path(folder.path), looked))
 
     def begin_copy(self, file: Pending) -> None:
         self._uploads.begin(file, self.batch)
@@ -211,6 +224,12 @@ class TreeUp(TreeWalk):
     def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
         self.batch.list(_ExtraListing(self, path, see))
 
+    def clear_leftovers(self) -> int:
+        clear = RemoteLeftovers(with_slash(self.destination_root), self.around.owner, self.around.remote)
+        for folder, name in self.leftovers:
+            clear.remove_old(f"{folder}/{name}" if folder else name)
+        return clear.removed
+
     def remove(self, path: str, *, is_folder: bool) -> None:
         self.batch.run(
             Errand(
@@ -287,7 +306,8 @@ class _ExtraListing:
         self._entries[name] = status
 
     def finish(self, error: StepError | None) -> None:
-        if error is None:
+        if error is None or isinstance(error, SourceMissing):
+            # Another play may have removed it a moment before.
             self._see(self._entries)
         else:
             self._walk.tally.fail(self._relative_path, error)
