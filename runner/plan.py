@@ -316,6 +316,8 @@ class Step:
     retries: int = 0
     delay_seconds: float = 5
     timeout_seconds: float | None = None
+    # Whose its temporary files are; None for whoever plays it.
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

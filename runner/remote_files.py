@@ -410,12 +410,22 @@ class RemoteFiles(Protocol):
         """Raise what `read` would raise if the server does not let `path` be opened."""
         ...
 
-    def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
-        """The hash of `path`, or of its first bytes: by a utility there if the account has a shell, else by reading it."""
+    def sha256(self, path: str, size_bytes: int = 0) -> Digest:
+        """The hash of `path`: by a utility there if the account has a shell, else by reading it.
+
+        With the size that the file is expected to have, a server that works on it for long gives signs of life.
+        """
         ...
 
-    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
-        """The SHA-256 of many files, as far as the server has a shell and a utility for it; the others are missing."""
+    def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
+        """The hash of each piece of `path` from its beginning, in order; fewer if there are fewer. Close it when done."""
+        ...
+
+    def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
+        """The SHA-256 of many files, as far as the server has a shell and a utility for it; the others are missing.
+
+        `files` are paths and sizes in bytes.
+        """
         ...
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:

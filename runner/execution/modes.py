@@ -11,6 +11,7 @@ from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
 from runner.transfer.journal import Journal
 from runner.transfer.ledger import Ledger
+from runner.transfer.owner import find_owner
 from runner.transfer.read_only import read_only
 
 
@@ -40,6 +41,7 @@ def carry_out(
         cancellation,
         on_change if options.tells_changes else None,
         options.is_diff,
+        find_owner(step.owner),
         ledger=ledger,
         step=f"step {step.index} ({step.name}, {step.location})",
         journal=journal,

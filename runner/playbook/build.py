@@ -56,6 +56,7 @@ DEFAULT_STALL_TIMEOUT_SECONDS = 60
 DEFAULT_DELAY_SECONDS = 5.0
 DEFAULT_TRANSFERS = 256
 MAX_TIMEOUT_SECONDS = 604_800
+MAX_OWNER_CHARACTERS = 200
 
 _NUMBER_RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "retries": ("a whole number from 0 to 1,000", lambda value: 0 <= value <= 1000 and value % 1 == 0),
@@ -219,6 +220,7 @@ class _Builder:
             # Here it does not count as the time that filling in a template takes.
             self._find_hidden()
         self._workdir = self._resolve_workdir(sections, workdir)
+        self._owner = self._find_owner(sections)
 
     def _find_hidden(self) -> HiddenNames:
         """What commands must not be given: all that is looked up for a secret, now or later."""
@@ -366,6 +368,20 @@ class _Builder:
         # Where it is not known, no local path is looked at.
         self._knows_workdir = found is not None
         return found or str(self._folder)
+
+    def _find_owner(self, sections: PositionedMap) -> str | None:
+        """Whose temporary files this playbook's are, if it says so."""
+        value = self._rendering.key(sections, "owner", {**self._play_scope, **self._extra_vars})
+        if value is None or isinstance(value, Unfilled):
+            return None
+        location = sections.value_locations["owner"]
+        if isinstance(value, str) and 0 < len(value) <= MAX_OWNER_CHARACTERS:
+            return value
+        # What the schema has found already is not told twice.
+        if all(problem.location != location for problem in self._problems):
+            wanted = f"a text of 1 to {MAX_OWNER_CHARACTERS} characters"
+            self._problems.append(Problem(location, f"'owner' must be {wanted}, not {show(value)}"))
+        return None
 
     def _build_step(self, index: int, item: PositionedMap) -> Step | None:
         before = len(self._problems)
@@ -555,6 +571,7 @@ class _Builder:
             stall_timeout_seconds=stall_timeout_seconds,
             transfers=int(inputs.get("transfers", DEFAULT_TRANSFERS)),
             location=item.location,
+            owner=self._owner,
         )
 
     def _find_connection(self, item: PositionedMap) -> tuple[str | None, PositionedMap | None]:

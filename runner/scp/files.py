@@ -197,8 +197,8 @@ class ScpFiles:
             )
         return self._explain(refusal, "cannot read", path)
 
-    def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
-        digest = self._shell.sha256(path, count_bytes) if self._shell.exists else None
+    def sha256(self, path: str, size_bytes: int = 0) -> Digest:
+        digest = self._shell.sha256(path, size_bytes) if self._shell.exists else None
         if digest is not None:
             return Digest(digest, "sha256")
         hasher = hashlib.sha256()
@@ -212,8 +212,13 @@ class ScpFiles:
             raise self._explain(refusal, "cannot read back", path) from refusal
         return Digest(hasher.hexdigest(), "readback")
 
-    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
-        return self._shell.sha256_many(paths) if self._shell.exists else {}
+    def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
+        raise ServerLacksFeature(
+            "SCP cannot go on with a file", hint="Set 'resume: false' or use connector_type: SFTP."
+        )
+
+    def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
+        return self._shell.sha256_many(files) if self._shell.exists else {}
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
         if wanted.permissions is None:

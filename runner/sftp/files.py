@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import posixpath
+import secrets
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from runner.errors import ConnectionLost, FileError, ServerLacksFeature, SourceMissing, StepError
+from runner.errors import ConnectionLost, FileError, FileRefused, ServerLacksFeature, SourceMissing, StepError
 from runner.remote_files import (
     Batch,
     Digest,
@@ -41,7 +42,7 @@ from runner.sftp.packets import (
     encode_string,
     take_handle,
 )
-from runner.sftp.pipelines import InOrder, Lane, read_piece, read_whole, write_at, write_whole
+from runner.sftp.pipelines import InOrder, Lane, PieceHasher, TakesBytes, read_piece, read_whole, write_at, write_whole
 from runner.sftp.refusals import (
     describe_refusal,
     explain_refusal,
@@ -254,11 +255,24 @@ class SftpFiles:
             return source_missing(path, self._session.peer)
         return explain_refusal(refusal, "cannot read", path, self._session)
 
-    def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
-        digest = self._shell.sha256(path, count_bytes) if self._shell.exists else None
+    def sha256(self, path: str, size_bytes: int = 0) -> Digest:
+        digest = self._shell.sha256(path, size_bytes) if self._shell.exists else None
         if digest is not None:
             return Digest(digest, "sha256")
-        ordered = InOrder(hashlib.sha256(), count_bytes)
+        whole = hashlib.sha256()
+        self._read_back(path, whole, None)
+        return Digest(whole.hexdigest(), "readback")
+
+    def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
+        if self._shell.exists:
+            yield from self._shell.sha256_pieces(path, sizes)
+            return
+        pieces = PieceHasher(sizes)
+        self._read_back(path, pieces, sum(sizes))
+        yield from pieces.digests
+
+    def _read_back(self, path: str, hasher: TakesBytes, count_bytes: int | None) -> None:
+        ordered = InOrder(hasher, count_bytes)
         try:
             handle = self._open(path, OpenFlag.READ, Attributes())
             try:
@@ -268,10 +282,9 @@ class SftpFiles:
                 self._close_quietly(handle)
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot read back", path, self._session) from refusal
-        return Digest(ordered.hexdigest(), "readback")
 
-    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
-        return self._shell.sha256_many(paths) if self._shell.exists else {}
+    def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
+        return self._shell.sha256_many(files) if self._shell.exists else {}
 
     def names_in(self, folder: str) -> Iterator[str]:
         try:
@@ -334,6 +347,9 @@ class SftpFiles:
         is_kept = backup is not None and self.can_replace and self._give_second_name(path, backup)
         if backup is not None and not is_kept and not self._lstat_exists(path):
             backup = None
+        if backup is not None and not is_kept and self._lstat_exists(backup):
+            # Some servers would replace what another play has kept there.
+            raise FileRefused(f"{backup!r} on {self._session.peer} is there already", hint="Play again.")
         if self.can_replace and (backup is None or is_kept):
             note(Published(True, backup))
             try:
@@ -416,7 +432,8 @@ class SftpFiles:
 
         The same where nothing can have two names for a moment.
         """
-        aside = backup or f"{temporary}.old"
+        # Two plays may have one partial's name, and an earlier one may have left its old file under the same.
+        aside = backup or f"{temporary}.{secrets.token_hex(4)}.old"
         self._rename(Type.RENAME, b"", path, aside)
         try:
             self._rename(Type.RENAME, b"", temporary, path)

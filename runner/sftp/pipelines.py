@@ -9,6 +9,7 @@ the pump is done, has failed, or must be stopped.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import os
 import struct
@@ -19,10 +20,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from runner.errors import ConnectionLost, SourceChanged, StepError, VerificationFailed
-from runner.remote_files import Hasher, Progress, Source
+from runner.remote_files import Progress, Source
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_string
 from runner.sftp.session import Refusal, SftpSession
 
@@ -361,10 +362,16 @@ def count_reads(round_trip_seconds: float, read_bytes: int) -> int:
     return min(MAX_READS_IN_FLIGHT, math.ceil(wanted_bytes / read_bytes))
 
 
+class TakesBytes(Protocol):
+    """What is given a file's bytes in order."""
+
+    def update(self, data: memoryview, /) -> None: ...
+
+
 class InOrder:
     """Hashes pieces that may come in another order, up to a limit; what comes early is kept until its turn."""
 
-    def __init__(self, hasher: Hasher, limit_bytes: int | None = None) -> None:
+    def __init__(self, hasher: TakesBytes, limit_bytes: int | None = None) -> None:
         self._hasher = hasher
         self._limit_bytes = limit_bytes
         self._offset = 0
@@ -384,8 +391,27 @@ class InOrder:
             self._hasher.update(memoryview(piece))
             self._offset += len(piece)
 
-    def hexdigest(self) -> str:
-        return self._hasher.hexdigest()
+
+class PieceHasher:
+    """Hashes a file's pieces, one after the other."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = iter(sizes)
+        self._hasher = hashlib.sha256()
+        self._left_bytes = next(self._sizes, 0)
+        self.digests: list[str] = []
+
+    def update(self, data: memoryview, /) -> None:
+        """The next bytes of the file. What follows the last piece is not hashed."""
+        while data and self._left_bytes:
+            self._hasher.update(data[: self._left_bytes])
+            taken_bytes = min(len(data), self._left_bytes)
+            data = data[taken_bytes:]
+            self._left_bytes -= taken_bytes
+            if not self._left_bytes:
+                self.digests.append(self._hasher.hexdigest())
+                self._hasher = hashlib.sha256()
+                self._left_bytes = next(self._sizes, 0)
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import posixpath
 
-from runner.errors import DiskFull, FileError, FileRefused, PermissionRefused, ServerLacksFeature, StepError
+from runner.errors import (
+    DiskFull,
+    FileError,
+    FileRefused,
+    PermissionRefused,
+    ServerLacksFeature,
+    SourceMissing,
+    StepError,
+)
 from runner.sftp.disk_space import ask_disk_space
 from runner.sftp.packets import StatusCode
 from runner.sftp.session import Refusal, SftpSession
@@ -15,6 +23,10 @@ def explain_refusal(refusal: Refusal, doing: str, path: str, session: SftpSessio
     """The error for a request about `path` that the server refused. `doing` says what was tried: `cannot write to`."""
     where = f"{path!r} on {session.peer}"
     match refusal.code:
+        case StatusCode.NO_SUCH_FILE if doing in ("cannot list", "cannot look at", "cannot resolve"):
+            return SourceMissing(
+                f"{doing} {where}: no such file or directory", hint="It may have been removed just now."
+            )
         case StatusCode.NO_SUCH_FILE:
             return FileRefused(
                 f"{doing} {where}: no such file or folder",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runner.errors import ConnectionLost, FileRefused, PermissionRefused, ServerLacksFeature, StepError
@@ -26,10 +27,23 @@ CHECKSUM_COMMANDS = {
 
 # The sum is worked out by a shell and by nothing else that might echo the command.
 _QUESTION = b"echo runner-$((40+2))"
+# What a program hashes without a sign of life. A slow disk reads it in a few seconds.
+BLOCK_BYTES = 64 * 1024 * 1024
+_DD_BYTES = 64 * 1024
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Each writes digest, a space, a space or a star, and the name.
 _MANY_SHA256 = ("openssl dgst -sha256 -r", "sha256sum", "shasum -a 256")
 _OUTPUT_BYTES_BESIDE_NAME = 128
+
+# `h` hashes its input by the first program that works. Not a variable: zsh would take the words in it for one.
+_CHOOSE_HASH = (
+    "".join(
+        f"{'el' if number else ''}if {program} </dev/null >/dev/null 2>&1; then h() {{ {program}; }}; "
+        for number, program in enumerate(CHECKSUM_COMMANDS.values())
+    )
+    + "else exit 127; fi; "
+)
 
 # Starts a command and returns its channel; raises `ServerLacksFeature` if the server runs none.
 StartCommand = Callable[[bytes, Callable[[CommandChannel], None]], CommandChannel]
@@ -126,30 +140,72 @@ class Shell:
         )
         return output.strip() == b"synced"
 
-    def sha256(self, path: str, count_bytes: int | None = None) -> str | None:
-        """The SHA-256 of a file or of its first bytes, in hexadecimal.
+    def sha256(self, path: str, size_bytes: int = 0) -> str | None:
+        """The SHA-256 of a file, in hexadecimal; None where no utility for it is installed, or it cannot be read.
 
-        None where no utility for it is installed, or the file cannot be read.
+        Of a file as large as `size_bytes` says a dot comes back for each block: a server that works is not silent.
         """
         name = quote(path)
-        # Read from standard input, no name needs escaping in the output.
-        if count_bytes is None:
+        if size_bytes <= BLOCK_BYTES:
+            # Read from standard input, no name needs escaping in the output.
             command = " || ".join(f"{program} < {name}" for program in CHECKSUM_COMMANDS.values())
         else:
-            command = " || ".join(
-                f"head -c {count_bytes} < {name} | {program}" for program in CHECKSUM_COMMANDS.values()
+            # `dd` takes a block from the descriptor that all share, `cat` what is there beyond the expected size.
+            blocks = (
+                f"n=0; while [ $n -lt {size_bytes // BLOCK_BYTES} ]; do "
+                f"{_take(BLOCK_BYTES)} || exit; printf . >&3; n=$((n+1)); done; cat"
             )
-        status, output, _ = self._run(command.encode("utf-8", "surrogateescape"))
-        digest = output.split()[0].decode("ascii", "replace").lower() if output.split() else ""
-        return digest if status == 0 and _SHA256.fullmatch(digest) else None
+            can_read = f"command -v dd >/dev/null && [ -r {name} ] || exit"
+            command = f"{_CHOOSE_HASH}{can_read}; exec 3>&1; {{ {blocks}; }} < {name} | h"
+        status, output, _ = self._run(command.encode("utf-8", "surrogateescape"), limit_bytes=_limit_bytes(size_bytes))
+        digest = output.lstrip(b".").split()[:1]
+        text = digest[0].decode("ascii", "replace").lower() if digest else ""
+        return text if status == 0 and _SHA256.fullmatch(text) else None
 
-    def sha256_many(self, paths: Sequence[str]) -> dict[str, str]:
-        """The SHA-256 of many files in one command, by path; those that cannot be read, or told apart, are missing."""
-        names = {encode(shell_path(path)): path for path in paths if not _is_escaped_in_output(path)}
+    def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
+        """The SHA-256 of each piece of a file, one after the other from its beginning, each as soon as it is known.
+
+        There are fewer where the file cannot be read or no utility is installed. Whoever needs no more of them closes it.
+        Raises `ConnectionLost` if the session ends.
+        """
+        runs = [(size, sum(1 for _ in run)) for size, run in itertools.groupby(sizes)]
+        pieces = " ".join(f"p {count} {_count_of(size)} &&" for size, count in runs)
+        command = (
+            f"{_CHOOSE_HASH}p() {{ n=0; while [ $n -lt $1 ]; do dd bs=$2 count=$3 2>/dev/null | h || exit; n=$((n+1)); "
+            f"done; }}; {{ {pieces} :; }} < {quote(path)}"
+        )
+        streams: list[Stream] = []
+        channel = self._start_command(
+            command.encode("utf-8", "surrogateescape"), lambda channel: streams.append(Stream(channel))
+        )
+        try:
+            channel.finish_sending()
+            for _ in sizes:
+                words = streams[0].read_line().split()
+                digest = words[0].decode("ascii", "replace").lower() if words else ""
+                if not _SHA256.fullmatch(digest):
+                    return
+                yield digest
+        except OutputEnded:
+            if streams[0].await_exit() is None:
+                raise self._lost(f"hashing {path!r}") from None
+        finally:
+            channel.close()
+
+    def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
+        """The SHA-256 of many files in one command, by path; those that cannot be read, or told apart, are missing.
+
+        `files` are paths and sizes in bytes.
+        """
+        names = {encode(shell_path(path)): path for path, _ in files if not _is_escaped_in_output(path)}
         if not names:
             return {}
+        # What a program has found out comes back when it ends: each is given no more than it can read in a while.
+        at_once = max(1, BLOCK_BYTES // max(1, *(size for _, size in files)))
+        together = f"-n {at_once} " if at_once < len(names) else ""
         choices = " elif ".join(
-            f"command -v {program.split()[0]} >/dev/null; then xargs -0 {program};" for program in _MANY_SHA256
+            f"command -v {program.split()[0]} >/dev/null; then xargs -0 {together}{program};"
+            for program in _MANY_SHA256
         )
         limit_bytes = MAX_OUTPUT_BYTES + sum(len(name) + _OUTPUT_BYTES_BESIDE_NAME for name in names)
         _, output, _ = self._run(f"if {choices} fi".encode(), b"".join(name + b"\0" for name in names), limit_bytes)
@@ -163,13 +219,16 @@ class Shell:
     def _do(self, command: str, doing: str, path: str) -> bytes:
         status, output, said = self._run(command.encode("utf-8", "surrogateescape"))
         if status is None:
-            raise ConnectionLost(
-                f"the connection to {self._peer} broke off: {doing} {path!r} was under way",
-                hint="The server ended the session, or the network failed. Play again.",
-            )
+            raise self._lost(f"{doing} {path!r}")
         if status != 0:
             raise self._explain(doing, path, said or f"status {status}")
         return output
+
+    def _lost(self, doing: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"the connection to {self._peer} broke off: {doing} was under way",
+            hint="The server ended the session, or the network failed. Play again.",
+        )
 
     def _explain(self, doing: str, path: str, said: str) -> StepError:
         message = f"{doing} {path!r} on {self._peer}: {said}"
@@ -194,6 +253,21 @@ class Shell:
             return streams[0].await_exit(), output, channel.stderr_text
         finally:
             channel.close()
+
+
+def _take(size_bytes: int) -> str:
+    """The command that copies so many bytes of its input and leaves the rest to the next one."""
+    size, count = _count_of(size_bytes).split()
+    return f"dd bs={size} count={count} 2>/dev/null"
+
+
+def _count_of(size_bytes: int) -> str:
+    """The size and the number of the blocks that `dd` takes so many bytes in."""
+    return f"{size_bytes} 1" if size_bytes % _DD_BYTES else f"{_DD_BYTES} {size_bytes // _DD_BYTES}"
+
+
+def _limit_bytes(size_bytes: int) -> int:
+    return MAX_OUTPUT_BYTES + size_bytes // BLOCK_BYTES
 
 
 def quote(path: str) -> str:

@@ -56,7 +56,7 @@ def free_remote_path(path: str, remote: RemoteFiles) -> str:
     """Where the remote file at `path` can be kept. Raises a `StepError`."""
     folder, slash, name = path.rpartition("/")
     for candidate in backup_names(name):
-        if not _is_taken(folder + slash + candidate, remote):
+        if not is_taken(folder + slash + candidate, remote):
             return folder + slash + candidate
         if is_last(candidate):
             break
@@ -66,7 +66,8 @@ def free_remote_path(path: str, remote: RemoteFiles) -> str:
     )
 
 
-def _is_taken(path: str, remote: RemoteFiles) -> bool:
+def is_taken(path: str, remote: RemoteFiles) -> bool:
+    """Whether something is at a remote path, as far as the server tells."""
     try:
         return remote.status(path, follow=False) is not None
     except StatusRefused:

@@ -30,7 +30,7 @@ def hash_remotely(
     What the server cannot work out itself is read back through the batch, and `done` is called while it is waited for.
     `check` is asked in the transport's thread whether the work must end: `Cancellation.make_check` gives it.
     """
-    digests = remote.sha256_many([path for path, _ in files])
+    digests = remote.sha256_many(files)
     for path, size_bytes in files:
         digest = digests.get(path)
         if digest is not None:

@@ -5,10 +5,12 @@ Whatever goes wrong before `publish`, the old destination stays as it was and th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import posixpath
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -25,9 +27,10 @@ from runner.errors import (
 )
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import (
+    NOTHING_WANTED,
     FileStatus,
-    Hasher,
     Made,
+    Note,
     Published,
     RemoteFiles,
     Source,
@@ -36,7 +39,7 @@ from runner.remote_files import (
     Written,
 )
 from runner.results import Change, ChangeAction, CopyResult, Verified
-from runner.transfer.backup import backup_names, free_remote_path
+from runner.transfer.backup import backup_names, free_remote_path, is_taken
 from runner.transfer.changes import (
     can_be_diffed,
     diff_texts,
@@ -49,6 +52,7 @@ from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.journal import Done, Journal, Unanswered
 from runner.transfer.ledger import Ledger
+from runner.transfer.leftovers import describe_leftovers
 from runner.transfer.local_files import (
     LocalFolder,
     LocalSource,
@@ -74,17 +78,18 @@ from runner.transfer.requirements import (
 )
 from runner.transfer.resume import (
     RESUME_FROM_BYTES,
-    Partial,
+    Claim,
+    RemoteClaims,
+    clear_local_leftovers,
     find_local_prefix,
-    find_remote_prefix,
     partial_of_download,
     partial_of_upload,
-    remove_stale_local,
 )
 from runner.transfer.temporary import TemporaryNames
 from runner.transfer.verification import (
     FOLDER_NOT_SYNCED,
     NOT_SYNCED_HERE,
+    prove_attributes,
     prove_kept,
     prove_received,
     prove_same_hash,
@@ -113,11 +118,17 @@ class Surroundings:
     # Told of every change before it is made; None if nobody wants to know. With `is_diff` small texts are compared.
     on_change: Callable[[Change], None] | None = None
     is_diff: bool = False
+    # Whose the temporary files are: what one play leaves, the next one of the same owner goes on with or clears away.
+    owner: str = ""
     open_local_folder: Callable[[str], LocalFolder] | None = None
     ledger: Ledger = field(default_factory=Ledger)
     step: str = "an earlier step"
     # What earlier attempts at the step have done; None if there is only one attempt.
     journal: Journal | None = None
+
+    def report_of(self, given: Source) -> Callable[[int], None]:
+        """Reports how far a source is sent."""
+        return lambda done_bytes: self.on_progress(done_bytes, given.size_bytes)
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""
@@ -153,7 +164,8 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         if around.journal is not None and around.journal.owns(copy.destination):
             destination = around.journal.before(copy.destination, destination)
         elif only_hash_tells(copy, source.status, destination):
-            sha256 = _same_hash(copy.destination, hash_file(source.fd, around.cancellation.check), around)
+            here = hash_file(source.fd, around.cancellation.check)
+            sha256 = _same_hash(copy.destination, source.opened_as.st_size, here, around)
         decision = decide(
             copy,
             source.status,
@@ -209,7 +221,58 @@ def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, 
                 raise
     else:
         remote.create_parents(copy.destination, made)
+    try:
+        return _send(copy, decision, source, None, around, made)
+    except FileError:
+        # Another play that had made the folder, and failed, may have removed it before anything was in it.
+        if not remote.create_parents(copy.destination, made):
+            raise
     return _send(copy, decision, source, None, around, made)
+
+
+_NOT_WRITTEN = Written(None)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """An upload under way: what is sent, and what has come of it so far."""
+
+    copy: CopyFile
+    decision: Decision
+    given: Source
+    warnings: list[str]
+    written: Written = _NOT_WRITTEN
+    verified: Verified | None = None
+    # How many leftovers of earlier plays were removed on the way.
+    cleared: int = 0
+
+    def describe(self, published: Published) -> CopyResult:
+        """The result, if the file is published so."""
+        copy, given = self.copy, self.given
+        return CopyResult(
+            source=copy.source,
+            destination=copy.destination,
+            size_bytes=given.size_bytes,
+            files_changed=1,
+            bytes_transferred=given.size_bytes - given.offset,
+            message=_message(self.decision, given.offset, published.backup, self.cleared),
+            backup=published.backup,
+            resumed_at_bytes=given.offset,
+            verified=self.verified,
+            sha256=given.hasher.hexdigest() if given.hasher else None,
+            atomic=published.in_one_step,
+            asks_durable=copy.durable,
+            durable=self.written.is_synced,
+            warnings=tuple(self.warnings),
+        )
+
+    def describe_renamed(self, published: Published) -> CopyResult:
+        """The same for a file that got its name by being renamed."""
+        result = self.describe(published)
+        if published.in_one_step:
+            return result
+        why = "gives no file two names" if published.backup else "cannot replace a file in one (no posix-rename)"
+        return replace(result, warnings=(*result.warnings, f"replaced in two steps: the server {why}"))
 
 
 def _send(
@@ -221,84 +284,80 @@ def _send(
     made_folders: Made,
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
-    remote, size, journal = around.remote, source.opened_as.st_size, around.journal
-    given = Source(source.fd, size, hashlib.sha256() if copy.verify == "checksum" else None)
-    warnings = list(decision.warnings)
-    verified: Verified | None = None
+    hasher = hashlib.sha256() if copy.verify == "checksum" else None
+    sent = _Sent(copy, decision, Source(source.fd, source.opened_as.st_size, hasher), list(decision.warnings))
+    if copy.atomic and around.remote.can_rename:
+        published = _send_beside(sent, source, destination, around, made_folders)
+        describe = sent.describe_renamed
+    else:
+        published = _send_in_place(sent, source, destination, around)
+        describe = sent.describe
+    if sent.written.is_synced and not _sync_folders([copy.destination, *made_folders], around.remote):
+        sent.warnings.append(FOLDER_NOT_SYNCED)
+    return _confirm(describe(published), around)
 
-    def report(done_bytes: int) -> None:
-        around.on_progress(done_bytes, size)
 
-    def verify(path: str, written: Written) -> Verified | None:
-        verified = _verify_sent(copy, path, source, written, around, warnings)
-        return _verify_sent_checksum(path, given.hasher, around) if given.hasher else verified
-
-    def describe(published: Published) -> CopyResult:
-        told = list(warnings)
-        if not published.in_one_step and copy.atomic and remote.can_rename:
-            why = "gives no file two names" if published.backup else "cannot replace a file in one (no posix-rename)"
-            told.append(f"replaced in two steps: the server {why}")
-        return CopyResult(
-            source=copy.source,
-            destination=copy.destination,
-            size_bytes=size,
-            files_changed=1,
-            bytes_transferred=size - given.offset,
-            message=_message(decision, given.offset, published.backup),
-            backup=published.backup,
-            resumed_at_bytes=given.offset,
-            verified=verified,
-            sha256=given.hasher.hexdigest() if given.hasher else None,
-            atomic=published.in_one_step,
-            asks_durable=copy.durable,
-            durable=written.is_synced,
-            warnings=tuple(told),
+def _send_in_place(sent: _Sent, source: LocalSource, destination: FileStatus | None, around: Surroundings) -> Published:
+    """Write over what is there."""
+    copy, given = sent.copy, sent.given
+    if copy.atomic:
+        sent.warnings.append("written in place, not atomically: the server offers no way to rename a file")
+    if around.journal is not None:
+        around.journal.replaced.setdefault(copy.destination, destination)
+    with _naming_what_is_left(copy.destination):
+        sent.written = around.remote.write_in_place(
+            copy.destination, given, sent.decision.wanted, around.report_of(given), is_durable=copy.durable
         )
+        sent.verified = _verify_sent(copy, copy.destination, source, sent.written, given, around, sent.warnings)
+    return Published(False)
 
-    def sync_folders() -> None:
-        if written.is_synced and not _sync_folders([copy.destination, *made_folders], remote):
-            warnings.append(FOLDER_NOT_SYNCED)
 
-    if not (copy.atomic and remote.can_rename):
-        if copy.atomic:
-            warnings.append("written in place, not atomically: the server offers no way to rename a file")
-        if journal is not None:
-            journal.replaced.setdefault(copy.destination, destination)
-        with _naming_what_is_left(copy.destination):
-            written = remote.write_in_place(copy.destination, given, decision.wanted, report, is_durable=copy.durable)
-            verified = verify(copy.destination, written)
-        sync_folders()
-        return _confirm(describe(Published(False)), around)
-    partial = partial_of_upload(copy, source, around.peer) if remote.can_resume else None
-    temporary = _temporary_path(copy.destination, partial)
-    with _tidying_up(copy.destination, temporary, partial, made_folders, around):
-        if partial is not None:
-            given = _go_on(temporary, partial, source, given, around)
-        write = remote.write_on if given.offset else remote.write_new
-        written = write(temporary, given, decision.wanted, report, is_durable=copy.durable)
-        verified = verify(temporary, written)
+def _send_beside(
+    sent: _Sent, source: LocalSource, destination: FileStatus | None, around: Surroundings, made_folders: Made
+) -> Published:
+    """Write under a temporary name, verify, and rename over what is there."""
+    copy, remote, journal = sent.copy, around.remote, around.journal
+    partial = partial_of_upload(copy, source, around.owner) if remote.can_resume else None
+    temporary = TemporaryNames(around.owner).path_beside(copy.destination)
+    claims = RemoteClaims(remote, around.peer, around.cancellation.check)
+    tidying_up = functools.partial(_tidying_up, copy.destination, made_folders, around)
+    with claims.claim(partial, source, temporary) as claim, tidying_up(claim):
+        _write_beside(sent, source, claim, around)
         earlier = journal.published.get(copy.destination) if journal is not None else None
-        kept_as = free_remote_path(copy.destination, remote) if copy.backup and earlier is None else None
 
         def note(published: Published) -> None:
             if journal is not None:
                 if destination is None:
                     published = published._replace(backup=None)
-                result = describe(published)
+                result = sent.describe_renamed(published)
                 done = Done(result.verified, result.backup, result.warnings, result)
-                aside = published.backup or (None if remote.can_replace else f"{temporary}.old")
+                aside = published.backup or (None if remote.can_replace else f"{claim.path}.old")
                 journal.unanswered[copy.destination] = Unanswered(
-                    done, temporary, aside, size, is_source=partial is not None, before=destination
+                    done, claim.path, aside, result.size_bytes, is_source=claim.is_kept, before=destination
                 )
 
         # This is where the temporary file becomes the destination. A signal between two renames would lose both.
-        with around.cancellation.deferred(CLEAN_UP_SECONDS):
-            published = remote.publish(temporary, copy.destination, kept_as, note)
+        published = _publish(copy, claim.path, around, note, keeps_old=copy.backup and earlier is None)
     if earlier is not None and earlier.backup is not None:
         # The source has changed since an earlier attempt published it and kept what was there before.
-        published = published._replace(backup=earlier.backup)
-    sync_folders()
-    return _confirm(describe(published), around)
+        return published._replace(backup=earlier.backup)
+    return published
+
+
+def _write_beside(sent: _Sent, source: LocalSource, claim: Claim, around: Surroundings) -> None:
+    """Write and verify what the temporary file lacks."""
+    copy, remote = sent.copy, around.remote
+    given = sent.given = _go_on(sent.given, claim, around)
+    sent.cleared = claim.cleared
+    # What goes on must be resumable until it is proven: only then it gets the permissions that others may use.
+    is_set_later = claim.is_kept and given.hasher is not None
+    wanted = NOTHING_WANTED if is_set_later else sent.decision.wanted
+    write = remote.write_on if claim.exists else remote.write_new
+    sent.written = write(claim.path, given, wanted, around.report_of(given), is_durable=copy.durable)
+    sent.verified = _verify_sent(copy, claim.path, source, sent.written, given, around, sent.warnings)
+    if is_set_later:
+        refused = _set_remote_attributes(claim.path, sent.decision.wanted, remote)
+        prove_attributes(copy, copy.destination, refused, around.peer, sent.warnings)
 
 
 def _confirm(result: CopyResult, around: Surroundings) -> CopyResult:
@@ -314,48 +373,92 @@ def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:
     return all(remote.sync_folder(folder) for folder in dict.fromkeys(map(posixpath.dirname, paths)))
 
 
-def _temporary_path(destination: str, partial: Partial | None) -> str:
-    if partial is None:
-        return TemporaryNames().path_beside(destination)
-    folder, slash, _ = destination.rpartition("/")
-    return folder + slash + partial.name
+def _go_on(given: Source, claim: Claim, around: Surroundings) -> Source:
+    """The source from where an earlier attempt's partial file ends.
+
+    What is put together of two attempts is proven as a whole where that costs no transfer, whatever the step asks for.
+    """
+    if not claim.offset:
+        return given
+    is_hashed = given.hasher is not None or around.remote.can_hash
+    return given._replace(offset=claim.offset, hasher=claim.hasher if is_hashed else None)
 
 
-def _go_on(path: str, partial: Partial, source: LocalSource, given: Source, around: Surroundings) -> Source:
-    """The source from where an earlier attempt's partial ends, if that is proven to hold its beginning."""
-    offset, hasher = find_remote_prefix(path, partial, source, around.remote, around.cancellation.check)
-    return given._replace(offset=offset, hasher=hasher if offset and given.hasher else given.hasher)
+def _publish(copy: CopyFile, temporary: str, around: Surroundings, note: Note, *, keeps_old: bool) -> Published:
+    """Rename the temporary file over the destination; the old one is kept under a name that is free, if it is to be."""
+    remote = around.remote
+    while True:
+        kept_as = free_remote_path(copy.destination, remote) if keeps_old else None
+        try:
+            with around.cancellation.deferred(CLEAN_UP_SECONDS):
+                return remote.publish(temporary, copy.destination, kept_as, note)
+        except FileError:
+            # Another play may have kept the old file under that very name a moment ago.
+            if kept_as is None or not is_taken(kept_as, remote):
+                raise
 
 
-def _message(decision: Decision, offset: int, backup: str | None) -> str:
+def _set_remote_attributes(path: str, wanted: WantedAttributes, remote: RemoteFiles) -> str:
+    """Set what is wanted, one by one where the server refuses both together. Says in words what it refused."""
+    singles = {
+        "permissions": WantedAttributes(wanted.permissions, None),
+        "times": WantedAttributes(None, wanted.modified_at_seconds),
+    }
+    try:
+        if wanted != NOTHING_WANTED:
+            remote.set_attributes(path, wanted)
+        return ""
+    except (FileError, ServerLacksFeature) as both:
+        reason = both.message
+    refused = []
+    for name, single in singles.items():
+        try:
+            if single != NOTHING_WANTED:
+                remote.set_attributes(path, single)
+        except (FileError, ServerLacksFeature):
+            refused.append(name)
+    return f"{' and '.join(refused)} ({reason})" if refused else ""
+
+
+def _message(decision: Decision, offset: int, backup: str | None, cleared: int = 0) -> str:
     done = "created" if decision.action == "create" else "replaced"
     if backup is not None:
         done = f"{done}, the old one kept as {backup.rpartition('/')[2]}"
-    return f"{done}, resumed at byte {offset:,}" if offset else done
+    told = [done, f"resumed at byte {offset:,}" if offset else "", describe_leftovers(cleared)]
+    return ", ".join(part for part in told if part)
 
 
 def _verify_sent(
-    copy: CopyFile, path: str, source: LocalSource, written: Written, around: Surroundings, warnings: list[str]
+    copy: CopyFile,
+    path: str,
+    source: LocalSource,
+    written: Written,
+    given: Source,
+    around: Surroundings,
+    warnings: list[str],
 ) -> Verified | None:
     """Prove as far as the server allows that `path` is the source. Raises `VerificationFailed`, `SourceChanged`."""
     source.check_unchanged()
+    size_bytes = source.opened_as.st_size
     if written.size_bytes is None:
         found, _ = _look_at_remote(path, around)
         written = written._replace(size_bytes=found.size_bytes if found else None)
-    return prove_sent(copy, copy.destination, source.opened_as.st_size, written, around.peer, warnings)
-
-
-def _verify_sent_checksum(path: str, hasher: Hasher, around: Surroundings) -> Verified:
-    """Prove that `path` has the hash of what was sent. Raises `VerificationFailed`."""
-    found = around.remote.sha256(path)
-    prove_same_hash(found.sha256, hasher.hexdigest(), around.peer)
-    return found.how
+    verified = prove_sent(copy, copy.destination, size_bytes, written, around.peer, warnings)
+    if given.hasher is None:
+        return verified
+    found_hash = around.remote.sha256(path, size_bytes)
+    prove_same_hash(found_hash.sha256, given.hasher.hexdigest(), around.peer)
+    return found_hash.how
 
 
 def _verify_received_checksum(copy: CopyFile, target: LocalTarget, around: Surroundings) -> tuple[Verified, str]:
     """Prove that what is on the disk here has the hash of the source. Raises `VerificationFailed`."""
-    kept = hash_file(target.fd, around.cancellation.check)
-    return prove_kept(copy.source, kept, around.remote.sha256(copy.source), around.peer), kept
+    # Both sides at the same time: hashing lets other threads run.
+    with ThreadPoolExecutor(1) as hashing:
+        local = hashing.submit(hash_file, target.fd, around.cancellation.make_check())
+        found = around.remote.sha256(copy.source, os.fstat(target.fd).st_size)
+        kept = local.result()
+    return prove_kept(copy.source, kept, found, around.peer), kept
 
 
 def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
@@ -379,7 +482,7 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         destination = around.journal.before(copy.destination, destination)
     elif only_hash_tells(copy, source, destination):
         here = hash_local(copy.destination, around.cancellation.check, follows_links=True)
-        sha256 = _same_hash(copy.source, here, around)
+        sha256 = _same_hash(copy.source, source.size_bytes or 0, here, around)
     decision = decide(
         copy,
         source,
@@ -414,27 +517,30 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
     sha256: str | None = None
     is_synced: bool | None = None
     in_place = nullcontext() if copy.atomic else _naming_what_is_left(copy.destination)
-    partial = partial_of_download(copy, source, around.peer) if around.remote.can_resume else None
+    remote, cleared = around.remote, 0
+    partial = partial_of_download(copy, source, around.owner) if remote.can_resume else None
     target_of_copy = writing_to(
-        _open_local_folder(copy, around),
+        lambda: _open_local_folder(copy, around),
         copy.destination,
         is_atomic=copy.atomic,
+        names=TemporaryNames(around.owner),
         partial_name=partial.name if partial else None,
         permissions=decision.wanted.permissions,
     )
     with in_place, target_of_copy as target:
         try:
-            offset = (
-                find_local_prefix(target, copy, around.remote, around.cancellation.check) if target.is_partial else 0
-            )
+            offset = 0
+            if target.is_partial:
+                offset = find_local_prefix(target, copy, remote, around.peer, around.cancellation.check)
             if partial is not None and not offset:
-                remove_stale_local(target.folder, partial)
-            read = around.remote.read(copy.source, target.fd, report, offset)
+                cleared = clear_local_leftovers(target.folder, partial, target.fd)
+            read = remote.read(copy.source, target.fd, report, offset)
             if offset:
                 # What is here already is the beginning of the source that was looked at, and of no other.
                 read = read._replace(before=source)
             prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
-            if copy.verify == "checksum":
+            if copy.verify == "checksum" or offset:
+                # What is put together of two attempts is proven as a whole.
                 verified, sha256 = _verify_received_checksum(copy, target, around)
             elif read.before.size_bytes is not None:
                 verified = "size"
@@ -460,7 +566,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         size_bytes=read.received_bytes,
         files_changed=1,
         bytes_transferred=read.received_bytes - offset,
-        message=_message(decision, offset, backup),
+        message=_message(decision, offset, backup, cleared),
         backup=backup,
         resumed_at_bytes=offset,
         verified=verified,
@@ -533,10 +639,10 @@ def _tell_change(
     around.tell(Change(kind, copy.destination, explain_difference(copy, source, destination), source.size_bytes, diff))
 
 
-def _same_hash(remote_path: str, local_sha256: str | None, around: Surroundings) -> str | None:
+def _same_hash(remote_path: str, size_bytes: int, local_sha256: str | None, around: Surroundings) -> str | None:
     """The SHA-256 that both sides have, None if they differ or one cannot be read: then it is copied, and told there."""
     try:
-        return local_sha256 if around.remote.sha256(remote_path).sha256 == local_sha256 else None
+        return local_sha256 if around.remote.sha256(remote_path, size_bytes).sha256 == local_sha256 else None
     except (PermissionRefused, FileRefused, SourceMissing):
         return None
 
@@ -583,34 +689,32 @@ def _summarise(
 
 
 @contextmanager
-def _tidying_up(
-    path: str, temporary: str, partial: Partial | None, made_folders: Made, around: Surroundings
-) -> Iterator[None]:
+def _tidying_up(path: str, made_folders: Made, around: Surroundings, claim: Claim) -> Iterator[None]:
     """If the block fails, remove temporary file and new folders, and say so if that fails too.
 
     A partial file stays for the next attempt when the session has ended or the play was interrupted. So does one whose
     publication was asked for and not confirmed: whether it is there says then what became of that.
     """
     journal = around.journal
-    if journal is not None and partial is None:
-        journal.leftovers.add(temporary)
+    if journal is not None and not claim.is_kept:
+        journal.leftovers.add(claim.path)
     try:
         yield
     except (UnreachableError, Interrupted) as error:
         if journal is not None and journal.is_left_open(path, error):
-            journal.leftovers.discard(temporary)
-        elif partial is None:
-            _remove(temporary, made_folders, error, around)
+            journal.leftovers.discard(claim.path)
+        elif not claim.is_kept:
+            _remove(claim.path, made_folders, error, around)
         elif isinstance(error, StepError):
-            error.add(f"What has arrived is kept as {temporary!r}: the next attempt goes on from there")
+            error.add(f"What has arrived is kept as {claim.path!r}: the next attempt goes on from there")
         raise
     except BaseException as error:
         if journal is not None:
             journal.unanswered.pop(path, None)
-        _remove(temporary, made_folders, error, around)
+        _remove(claim.path, made_folders, error, around)
         raise
     if journal is not None:
-        journal.leftovers.discard(temporary)
+        journal.leftovers.discard(claim.path)
 
 
 def _remove(temporary: str, made_folders: Made, error: BaseException, around: Surroundings) -> None:

@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,12 +23,14 @@ from runner.errors import (
     SourceMissing,
     UnreachableError,
 )
-from runner.remote_files import SPECIAL_BITS, FileStatus, Hasher, Published, WantedAttributes
+from runner.remote_files import SPECIAL_BITS, FileStatus, Published, WantedAttributes
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.temporary import TemporaryNames
 
 PRIVATE_MODE = 0o600
 HASHED_AT_ONCE_BYTES = 1024 * 1024
+# Each time another play must have renamed the file at that very moment.
+MAX_OPENINGS = 10
 
 # Raises what ends the work at hand: `Cancellation.check`, or for another thread what `Cancellation.make_check` gives.
 Check = Callable[[], None]
@@ -191,26 +192,20 @@ def sync_folder(path: str) -> None:
 
 
 def hash_file(fd: int, check: Check) -> str:
-    """The SHA-256 of what an open local file holds, in hexadecimal. Raises `OSError`, and whatever `check` raises."""
-    return hash_prefix(fd, None, check).hexdigest()
-
-
-def hash_prefix(fd: int, count_bytes: int | None, check: Check) -> Hasher:
-    """The SHA-256 of the first bytes of an open local file, or of all of them, which may be continued.
+    """The SHA-256 of what an open local file holds, in hexadecimal.
 
     `check` is called for each MiB, and raises if the work must end: a large file takes minutes. Raises `OSError`.
     """
     hasher = hashlib.sha256()
     space = memoryview(bytearray(HASHED_AT_ONCE_BYTES))
     offset = 0
-    while wanted := min(len(space), sys.maxsize if count_bytes is None else count_bytes - offset):
+    while True:
         check()
-        count = os.preadv(fd, [space[:wanted]], offset)
+        count = os.preadv(fd, [space], offset)
         if count == 0:
-            break
+            return hasher.hexdigest()
         hasher.update(space[:count])
         offset += count
-    return hasher
 
 
 class LocalFolder:
@@ -234,11 +229,23 @@ class LocalFolder:
 
     def open_partial(self, name: str) -> int:
         """An earlier attempt's file, or a new one, which nobody else writes to. Raises `OSError` if there is another."""
+        for _ in range(MAX_OPENINGS):
+            fd = self._open_locked(name)
+            if fd is not None:
+                return fd
+        raise FileExistsError(errno.EEXIST, "the partial is renamed again and again", name)
+
+    def _open_locked(self, name: str) -> int | None:
+        """The file with its lock held; None if it has lost its name meanwhile. Raises `OSError` if it is not ours."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         fd = os.open(name, flags, PRIVATE_MODE, dir_fd=self.fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(fd)
+            if not self._is_named(name, found):
+                # Another play has published it between our opening it and locking it: it is the destination now.
+                os.close(fd)
+                return None
             is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
             if not is_ours or stat.S_IMODE(found.st_mode) & 0o077:
                 raise FileExistsError(errno.EEXIST, "another file has the partial's name", name)
@@ -247,16 +254,25 @@ class LocalFolder:
             raise
         return fd
 
-    def remove_unused(self, name: str) -> None:
-        """Remove a partial that nobody writes to."""
+    def _is_named(self, name: str, found: os.stat_result) -> bool:
+        try:
+            return os.path.samestat(os.stat(name, dir_fd=self.fd, follow_symlinks=False), found)
+        except FileNotFoundError:
+            return False
+
+    def remove_unused(self, name: str) -> bool:
+        """Remove a partial that nobody writes to; whether it was removed."""
         try:
             fd = self.open_partial(name)
         except OSError:
-            return
+            return False
         try:
             os.unlink(name, dir_fd=self.fd)
+        except OSError:
+            return False
         finally:
             os.close(fd)
+        return True
 
     def close(self) -> None:
         os.close(self.fd)
@@ -395,12 +411,15 @@ class LocalTarget:
         """Let go of the file, and remove it unless it was published."""
         if self.fd < 0:
             return
-        os.close(self.fd)
-        self.fd = -1
-        # A file that was there before cannot be brought back once it is written over: that is what atomic is for.
-        if self.was_made_in_vain:
-            with suppress(FileNotFoundError):
-                os.unlink(self._written_name, dir_fd=self._folder.fd)
+        try:
+            # A file that was there before cannot be brought back once it is written over: that is what atomic is for.
+            if self.was_made_in_vain:
+                # Before the lock is given back: the next one to have it may be a play that publishes the file.
+                with suppress(FileNotFoundError):
+                    os.unlink(self._written_name, dir_fd=self._folder.fd)
+        finally:
+            os.close(self.fd)
+            self.fd = -1
 
     @property
     def was_made_in_vain(self) -> bool:
@@ -425,19 +444,27 @@ class LocalTarget:
 
 @contextmanager
 def writing_to(
-    folder: LocalFolder, path: str, *, is_atomic: bool, partial_name: str | None, permissions: int | None
+    open_its_folder: Callable[[], LocalFolder],
+    path: str,
+    *,
+    is_atomic: bool,
+    names: TemporaryNames,
+    partial_name: str | None,
+    permissions: int | None,
 ) -> Iterator[LocalTarget]:
-    """A target for one file in a folder, which is closed in the end.
+    """A target for one file in the folder that is opened for it, which is closed in the end.
 
     Leaving the block unpublished removes the file, and folders that were made for it. A partial one is kept when the
     session ended or the play was interrupted.
     """
-    names = TemporaryNames()
-    target = LocalTarget(
-        folder, path, is_atomic=is_atomic, names=names, partial_name=partial_name, permissions=permissions
-    )
+
+    def make(folder: LocalFolder) -> LocalTarget:
+        return LocalTarget(
+            folder, path, is_atomic=is_atomic, names=names, partial_name=partial_name, permissions=permissions
+        )
+
+    target = _open_target(open_its_folder, make)
     try:
-        target.open()
         yield target
     except (UnreachableError, Interrupted) as error:
         kept_bytes = target.keep()
@@ -446,9 +473,34 @@ def writing_to(
         raise
     finally:
         target.close()
-        if target.was_made_in_vain:
-            folder.remove_made()
-        folder.close()
+        _leave(target)
+
+
+def _open_target(open_its_folder: Callable[[], LocalFolder], make: Callable[[LocalFolder], LocalTarget]) -> LocalTarget:
+    """A target that is open. Raises `FileError`.
+
+    Another play that had made the folder, and failed, may remove it before anything is in it: then it is made again.
+    """
+    for _ in range(MAX_OPENINGS):
+        target = make(open_its_folder())
+        try:
+            target.open()
+            return target
+        except FileError as error:
+            _leave(target)
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            gone = error
+        except BaseException:
+            _leave(target)
+            raise
+    raise gone
+
+
+def _leave(target: LocalTarget) -> None:
+    if target.was_made_in_vain:
+        target.folder.remove_made()
+    target.folder.close()
 
 
 def open_folder(folder: str, path: str, *, create_parents: bool) -> LocalFolder:

@@ -9,7 +9,7 @@ from runner.remote_files import Batch, Errand, RemoteFiles
 _READING = frozenset(
     {
         *("can_rename", "can_replace", "can_resume", "can_hash", "status", "names_in", "real_path", "read"),
-        *("ask_real_paths", "sha256", "sha256_many", "read_link"),
+        *("ask_real_paths", "sha256", "sha256_pieces", "sha256_many", "read_link"),
         *("can_create_folders", "can_set_permissions", "require_readable"),
     }
 )

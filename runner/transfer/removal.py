@@ -12,7 +12,7 @@ import functools
 from collections import deque
 from dataclasses import dataclass
 
-from runner.errors import FileRefused, StepError
+from runner.errors import FileRefused, SourceMissing, StepError
 from runner.operation_results import Removal
 from runner.plan import RemovePath
 from runner.remote_files import Batch, Errand, FileStatus
@@ -124,14 +124,14 @@ class _Sweep:
 
     def _listed(self, folder: _Folder, entries: Entries, error: StepError | None) -> None:
         if error is not None:
-            self._stay(folder.parent, folder.path, error)
+            self._leave_out(folder, error)
             return
 
         def looked(errand: Errand, error: StepError | None) -> None:
             if error is None and (errand.status is None or not errand.status.is_directory):
                 error = self._swapped(folder)
             if error is not None:
-                self._stay(folder.parent, folder.path, error)
+                self._leave_out(folder, error)
             else:
                 self._batch.run(Errand("resolve", folder.path, resolved))
 
@@ -139,11 +139,18 @@ class _Sweep:
             if error is None and errand.answer != self._real_root + folder.path[len(self._root.path) :]:
                 error = self._swapped(folder)
             if error is not None:
-                self._stay(folder.parent, folder.path, error)
+                self._leave_out(folder, error)
             else:
                 self._ready.append((folder, entries))
 
         self._batch.run(Errand("look closely", folder.path, looked))
+
+    def _leave_out(self, folder: _Folder, error: StepError) -> None:
+        """A folder cannot be looked into. Another play may have removed it a moment before."""
+        if isinstance(error, SourceMissing):
+            self._one_less(folder.parent)
+        else:
+            self._stay(folder.parent, folder.path, error)
 
     def _swapped(self, folder: _Folder) -> FileRefused:
         return FileRefused(

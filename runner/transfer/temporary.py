@@ -1,29 +1,105 @@
-"""The name a file has until it is published."""
+"""The names of files that are not published yet. They tell whose a file is, so that a later play can clear it away.
+
+For `report.csv` a temporary file is `.report.csv.runner-1f0c77ab.5d20e8c1.1a2f.6747a1c53f9c02d1.tmp`: owner, machine,
+process, and a token that begins with the time. A partial file is `.report.csv.runner-1f0c77ab-9a8b7c6d5e4f3a2b.part`: owner
+and content.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
 import re
 import secrets
-import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
-# File systems allow 255 bytes; our own part takes some 35 of them.
-MAX_KEPT_BYTES = 190
+# File systems allow 255 bytes; our own part takes some 75 of them.
+MAX_KEPT_BYTES = 180
 # None takes more than four bytes.
 CERTAINLY_KEPT_CHARACTERS = MAX_KEPT_BYTES // 4
-PARTIAL_SUFFIX = ".part"
+# Where nothing tells one machine's process numbers from another's.
+UNKNOWN_MACHINE = "00000000"
+WEEK_SECONDS = 7 * 86_400
+
+_OWN_NAME = re.compile(
+    r"\.(?P<kept>.+)\.runner-(?P<owner>[0-9a-f]{8})(?:-(?P<content>[0-9a-f]{16}))?"
+    r"(?:\.(?P<machine>[0-9a-f]{8})\.(?P<pid>[0-9a-f]{1,8}))?"
+    r"(?:\.(?P<token>[0-9a-f]{16})(?:-[0-9a-f]+)?)?\.(?:tmp|part)(?P<aside>(?:\.[0-9a-f]{8})?\.old)?",
+    re.DOTALL,
+)
+
+# The tokens of this process whose play, or attempt, is over: what bears them is nobody's any more.
+_ended_tokens: set[str] = set()
+# The partial files that this process writes to: the peer, the path, and what the name tells.
+_written: dict[tuple[str, str], OwnName | None] = {}
+_lock = threading.Lock()
+
+
+class OwnName(NamedTuple):
+    """What a name of ours tells. What it does not tell is empty.
+
+    `kept` is the destination's name, cut if it is long; `machine` and `pid` are the process that writes to the file. With
+    `is_aside` it is an old destination that was renamed to make room.
+    """
+
+    kept: str
+    owner: str
+    content: str
+    machine: str
+    pid: int
+    token: str
+    is_aside: bool
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether nothing can be said about the process that wrote it: it runs, or ran, on another machine."""
+        return self.machine in ("", UNKNOWN_MACHINE) or self.machine != this_machine()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the process that wrote it is proven gone, or has given it up. False is no proof that it is alive."""
+        if self.is_elsewhere:
+            return False
+        if self.pid == os.getpid():
+            with _lock:
+                return self.token in _ended_tokens if self.token else self not in _written.values()
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        return False
+
+    def was_made_before(self, moment: float) -> bool:
+        """Whether the name was made before a moment by this machine's clock, as far as it tells."""
+        return not self.token or int(self.token[:8], 16) < moment
+
+
+def read_name(name: str) -> OwnName | None:
+    """What a name tells if it is one of ours."""
+    # Asked about every name of a large folder.
+    found = _OWN_NAME.fullmatch(name) if ".runner-" in name else None
+    if found is None:
+        return None
+    pid = int(found["pid"], 16) if found["pid"] else 0
+    parts = (found["kept"], found["owner"], found["content"] or "", found["machine"] or "", pid, found["token"] or "")
+    return OwnName(*parts, bool(found["aside"]))
 
 
 class TemporaryNames:
-    """Hidden names that nobody else uses, recognisable by the beginning of the final name.
-
-    For `report.csv` the first is `.report.csv.runner-3f9c02d15ac0.tmp`, the second `.report.csv.runner-3f9c02d15ac0-1.tmp`.
-    """
+    """Hidden names that nobody else uses, recognisable by the beginning of the final name."""
 
     def __init__(self, owner: str = "") -> None:
-        self._token = f"{owner}{secrets.token_hex(6)}"
+        self.owner = owner_tag(owner)
+        self._token = f"{int(time.time()):08x}{secrets.token_hex(4)}"
+        self._middle = f".runner-{self.owner}.{this_process()}.{self._token}"
         self._numbers = itertools.count()
 
     @property
@@ -33,52 +109,72 @@ class TemporaryNames:
 
     def of(self, name: str) -> str:
         """The next name for a file that shall be called `name`."""
-        kept = name if len(name) <= CERTAINLY_KEPT_CHARACTERS else _cut(name)
         number = next(self._numbers)
-        return f".{kept}.runner-{self._token}-{number:x}.tmp" if number else f".{kept}.runner-{self._token}.tmp"
+        end = f"-{number:x}.tmp" if number else ".tmp"
+        return f".{keep_name(name)}{self._middle}{end}"
 
     def path_beside(self, path: str) -> str:
         """The same in the folder of a remote `path`, so that renaming stays within one file system."""
         folder, slash, name = path.rpartition("/")
         return folder + slash + self.of(name)
 
-
-class TreeNames(TemporaryNames):
-    """The names for a whole tree. They tell which play made them, so that a later one can clear away what it left."""
-
-    def __init__(self, peer: str, destination: str) -> None:
-        owner = owner_of_tree(peer, destination)
-        super().__init__(f"{owner}.{os.getpid():x}.")
-        self._stale = re.compile(rf"\..*\.runner-{re.escape(owner)}\.([0-9a-f]+)\.[0-9a-f-]+\.tmp")
-
-    def is_stale(self, name: str) -> bool:
-        """Whether a name is that of a temporary file of an earlier play of the same tree, whose process is gone."""
-        found = self._stale.fullmatch(name)
-        return found is not None and not _is_running(int(found[1], 16))
+    def close(self) -> None:
+        """Nothing is written under these names any more: what is left of them may be cleared away."""
+        _ended_tokens.add(self._token)
 
 
-def owner_of_tree(peer: str, destination: str) -> str:
-    """What binds temporary files to this machine, its user and this destination."""
-    parts = (socket.gethostname(), os.getuid(), peer, destination)
-    return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+@contextmanager
+def writing_alone(peer: str, path: str) -> Iterator[bool]:
+    """Whether no other thread of this process writes to a partial file already; until the block ends none does."""
+    key = (peer, path)
+    with _lock:
+        is_free = key not in _written
+        _written.setdefault(key, read_name(path.rpartition("/")[2]))
+    try:
+        yield is_free
+    finally:
+        if is_free:
+            with _lock:
+                del _written[key]
 
 
-def partial_prefix(name: str, owner: str) -> str:
-    """How the names of all partials begin that `owner` makes for a file called `name`."""
-    kept = name if len(name) <= CERTAINLY_KEPT_CHARACTERS else _cut(name)
-    return f".{kept}.runner-{owner}-"
+def partial_name(name: str, owner: str, content: str, process: str = "") -> str:
+    """The name of the partial file with this content for a file called `name`; `process` is who writes to it."""
+    writer = f".{process}" if process else ""
+    return f".{keep_name(name)}.runner-{owner_tag(owner)}-{content}{writer}.part"
+
+
+def keep_name(name: str) -> str:
+    """The part of a name that names of ours begin with."""
+    return name if len(name) <= CERTAINLY_KEPT_CHARACTERS else _cut(name)
+
+
+@functools.cache
+def owner_tag(owner: str) -> str:
+    """What an owner's names have in common."""
+    return hashlib.sha256(owner.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def this_process() -> str:
+    """What tells this process from all others, on this machine and elsewhere, while it runs."""
+    return f"{this_machine()}.{os.getpid():x}"
+
+
+@functools.cache
+def this_machine() -> str:
+    """What tells this machine, since it started, from others, and this container from others on it.
+
+    Two containers may have one host name and the same process numbers: only within one namespace of one running kernel
+    does a process number mean anything.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    except (OSError, ValueError):
+        return UNKNOWN_MACHINE
+    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:8]
 
 
 def _cut(name: str) -> str:
     return os.fsencode(name)[:MAX_KEPT_BYTES].decode("utf-8", "ignore")
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    # This process itself: an earlier attempt of the same play has left it.
-    return pid != os.getpid()

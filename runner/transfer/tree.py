@@ -39,7 +39,7 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
     raises `TreeIncomplete` then, `SafetyLimitHeld` if more would be removed than may be, or what ends the session.
     """
     walk: TreeWalk = TreeUp(copy, around) if isinstance(copy, CopyDirectoryFromEngine) else TreeDown(copy, around)
-    with closing(walk):
+    with closing(walk), closing(walk.names):
         walk.open_root()
         with running_batch(around) as batch:
             walk.copy_all(batch)
@@ -52,6 +52,7 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
             sync_folders(walk)
             return walk.tally.conclude(None)
         _copy_rest(walk)
+        walk.tally.cleared = walk.clear_leftovers() if walk.leftovers else 0
         spare_twins(walk)
         with running_batch(around) as batch:
             removal = plan_removal(walk, batch)

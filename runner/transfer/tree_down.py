@@ -6,7 +6,9 @@ without following links, so that nothing it says can lead outside.
 
 from __future__ import annotations
 
+import functools
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +21,7 @@ from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.copy import Surroundings
 from runner.transfer.directory_modes import first_permissions
 from runner.transfer.journal import Done
+from runner.transfer.leftovers import clear_old_local
 from runner.transfer.local_files import (
     LocalFolder,
     LocalFolders,
@@ -128,6 +131,9 @@ class TreeDown(TreeWalk):
         try:
             make = os.makedirs if self.copy.create_parents else os.mkdir
             make(self.destination_root, 0o777 if permissions is None else permissions)
+        except FileExistsError:
+            # Another play has made it a moment before. What else may be there is found when it is opened.
+            pass
         except OSError as error:
             raise explain_os_error(error, "cannot create the folder", self.destination_root) from error
 
@@ -173,7 +179,7 @@ class TreeDown(TreeWalk):
         try:
             opened = self._folders_open.enter(parent)
             try:
-                os.mkdir(name, PRIVATE_FOLDER_PERMISSIONS, dir_fd=opened.fd)
+                _make_directory(name, opened.fd)
             finally:
                 self._folders_open.leave(opened)
         except OSError as error:
@@ -379,7 +385,34 @@ class TreeDown(TreeWalk):
         try:
             see(self.local_entries(Folder(path, self.root.source, self.root.source)))
         except StepError as error:
-            self.tally.fail(path, error)
+            if isinstance(error.__cause__, FileNotFoundError):
+                # Another play may have removed it a moment before.
+                see({})
+            else:
+                self.tally.fail(path, error)
+
+    def clear_leftovers(self) -> int:
+        removed = 0
+        for path, name in self.leftovers:
+            with suppress(StepError, OSError):
+                opened = self._folders_open.enter(self.destination_path(path))
+                try:
+                    removed += clear_old_local(opened.fd, name, self._now, opened.remove_unused)
+                finally:
+                    self._folders_open.leave(opened)
+        return removed
+
+    @functools.cached_property
+    def _now(self) -> float:
+        """The disk's time, as it dates a file that is written now. Raises `OSError`."""
+        assert self._root is not None
+        name = self.names.of("clock")
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._root.fd)
+        try:
+            return os.fstat(fd).st_mtime
+        finally:
+            os.close(fd)
+            os.unlink(name, dir_fd=self._root.fd)
 
     def remove(self, path: str, *, is_folder: bool) -> None:
         folder, name = self._split(path)
@@ -391,6 +424,9 @@ class TreeDown(TreeWalk):
             finally:
                 self._folders_open.leave(opened)
         except (OSError, StepError) as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                # It went with its folder, by another play.
+                return
             self.removed(path, self._explain(error, "cannot remove", path))
 
     def remove_now(self, path: str) -> None:
@@ -459,6 +495,15 @@ def _own_file(path: str) -> FileRefused:
         "looks up, a known_hosts file, or a key",
         hint="No server may change what decides whom to trust. Give the copy a directory of its own, or exclude the file.",
     )
+
+
+def _make_directory(name: str, folder_fd: int) -> None:
+    """Make a folder, unless another play has made it a moment before. Raises `OSError`."""
+    try:
+        os.mkdir(name, PRIVATE_FOLDER_PERMISSIONS, dir_fd=folder_fd)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
+            raise
 
 
 def _look_at_entries(fd: int) -> Entries:

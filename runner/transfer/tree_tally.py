@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from runner.errors import SafetyLimitHeld, StepError, TreeIncomplete
 from runner.plan import CopyDirectory
 from runner.results import MAX_BACKUPS_TOLD, CopyResult, Verified
+from runner.transfer.leftovers import describe_leftovers
 
 MAX_FAILURES_KEPT = 1000
 MAX_FAILURES_TOLD = 5
@@ -33,6 +34,8 @@ class Tally:
     removed: int = 0
     verified: Verified | None = None
     is_synced: bool | None = None
+    # Temporary files of earlier plays.
+    cleared: int = 0
     backups_total: int = 0
     backups: list[str] = field(default_factory=list)
     failures: list[tuple[str, StepError]] = field(default_factory=list)
@@ -119,9 +122,11 @@ class Tally:
             (self.left_alone, "left alone", "leave alone", f"{_count(self.left_alone, 'file')} (if_exists: skip)"),
         ]
         told = [f"{verb if self.is_check else done} {what}" for count, done, verb, what in parts if count]
-        if not told:
-            return f"{_count(self.files, 'file')}, nothing to do"
-        return ("would " if self.is_check else "") + ", ".join(told)
+        done = ("would " if self.is_check else "") + ", ".join(told) if told else self._nothing_to_do()
+        return f"{done}, {describe_leftovers(self.cleared)}" if self.cleared else done
+
+    def _nothing_to_do(self) -> str:
+        return f"{_count(self.files, 'file')}, nothing to do"
 
 
 def _count(number: int, noun: str) -> str:

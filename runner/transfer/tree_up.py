@@ -13,6 +13,7 @@ from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
 from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.journal import Done, Unanswered
+from runner.transfer.leftovers import RemoteLeftovers
 from runner.transfer.local_files import explain_os_error, to_status
 from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
 from runner.transfer.remote_status import look, status_refused
@@ -142,7 +143,7 @@ class TreeUp(TreeWalk):
         def done(errand: Errand, error: StepError | None) -> None:
             if error is None and folder.parent is not None:
                 self._inherit(folder, folder.parent)
-            self.made(folder, error)
+            self._see_made(folder, error)
 
         self.batch.run(Errand("make folder", self.destination_path(folder.path), done, wanted))
 
@@ -155,6 +156,18 @@ class TreeUp(TreeWalk):
             self.batch.run(Errand("look closely", path, functools.partial(_note_bits, folder)))
         else:
             folder.inherited_bits = 0
+
+    def _see_made(self, folder: Folder, error: StepError | None) -> None:
+        """A folder was made. Where it could not be, another play may have made it a moment before."""
+        if error is None:
+            self.made(folder, None)
+            return
+
+        def looked(errand: Errand, refusal: StepError | None) -> None:
+            is_there = refusal is None and errand.status is not None and errand.status.is_directory
+            self.made(folder, None if is_there else error)
+
+        self.batch.run(Errand("look closely", self.destination_path(folder.path), looked))
 
     def begin_copy(self, file: Pending) -> None:
         self._uploads.begin(file, self.batch)
@@ -264,6 +277,12 @@ class TreeUp(TreeWalk):
     def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
         self.batch.list(_ExtraListing(self, path, see))
 
+    def clear_leftovers(self) -> int:
+        clear = RemoteLeftovers(with_slash(self.destination_root), self.around.owner, self.around.remote)
+        for folder, name in self.leftovers:
+            clear.remove_old(f"{folder}/{name}" if folder else name)
+        return clear.removed
+
     def remove(self, path: str, *, is_folder: bool) -> None:
         self.batch.run(
             Errand(
@@ -354,7 +373,8 @@ class _ExtraListing:
         self._entries[name] = status
 
     def finish(self, error: StepError | None) -> None:
-        if error is None:
+        if error is None or isinstance(error, SourceMissing):
+            # Another play may have removed it a moment before.
             self._see(self._entries)
         else:
             self._walk.tally.fail(self._relative_path, error)

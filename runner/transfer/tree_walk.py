@@ -19,9 +19,10 @@ from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter
 from runner.transfer.journal import Done, Journal
+from runner.transfer.leftovers import may_be_left_over
 from runner.transfer.requirements import foretell_folder
 from runner.transfer.resume import RESUME_FROM_BYTES
-from runner.transfer.temporary import TreeNames
+from runner.transfer.temporary import OwnName, TemporaryNames, read_name
 from runner.transfer.tree_changes import TreeChanges
 from runner.transfer.tree_comparison import Comparison
 from runner.transfer.tree_names import (
@@ -121,8 +122,12 @@ class TreeWalk(ABC):
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
         self._above_source, self._above_destination = with_slash(self.source_root), with_slash(self.destination_root)
-        self.names = TreeNames(around.peer, copy.destination)
+        self.names = TemporaryNames(around.owner)
         self.extras: list[tuple[str, bool]] = []
+        # What a play has left whose process is gone.
+        self.stale: set[str] = set()
+        # What earlier plays may have left, if it is as old as it looks: folder, name.
+        self.leftovers: list[tuple[str, str]] = []
         # From an extra to what may be the same file by another name.
         self.twins: dict[str, str] = {}
         self.batch: Batch
@@ -213,6 +218,10 @@ class TreeWalk(ABC):
         """Tell `see` what is in a folder that the source lacks."""
 
     @abstractmethod
+    def clear_leftovers(self) -> int:
+        """Remove what is older than a week, by the destination's clock; how many. Asked while no batch is under way."""
+
+    @abstractmethod
     def remove(self, path: str, *, is_folder: bool) -> None:
         """Remove a path of the destination; it is no error if it is gone already."""
 
@@ -271,7 +280,7 @@ class TreeWalk(ABC):
     def has_more(self) -> bool:
         """Whether anything is left once every folder has been visited: to be copied, looked into, or removed."""
         has_removals = bool(self.extras or self.blocked or self.replacements or (self.past and self.past.removed))
-        return bool(self._doubtful or self.large) or has_removals
+        return bool(self._doubtful or self.large or self.leftovers) or has_removals
 
     @property
     def changes_types(self) -> bool:
@@ -744,8 +753,9 @@ class TreeWalk(ABC):
         path = folder.child(name)
         if not is_proper_name(name):
             return
-        if name not in source and self.names.is_stale(name):
-            self._remove_stale(path)
+        own = read_name(name) if name not in source else None
+        if own is not None:
+            self._find_leftover(folder, name, own, status)
         elif self.copy.delete and name not in source and not self.is_protected(path, is_folder=status.is_directory):
             folder.is_touched = True
             self.extras.append((path, status.is_directory))
@@ -755,15 +765,23 @@ class TreeWalk(ABC):
         is_kept = self.copy.backup and is_backup(path.rpartition("/")[2])
         return is_kept or self.filter.excludes(path, is_folder=is_folder)
 
-    def _remove_stale(self, path: str) -> None:
-        if not self.around.is_check:
-            self.remove(path, is_folder=False)
+    def _find_leftover(self, folder: Folder, name: str, own: OwnName, status: FileStatus) -> None:
+        """A file that some play writes, or wrote: not even `delete` takes it away from one that may be at work."""
+        is_ours = own.owner == self.names.owner
+        if self.around.is_check or status.is_directory or not (is_ours or self.copy.delete):
+            return
+        if is_ours and own.is_abandoned and not own.content and not own.is_aside:
+            self.stale.add(folder.child(name))
+            self.remove(folder.child(name), is_folder=False)
+        elif may_be_left_over(own, status.modified_at_seconds) and not own.is_aside:
+            folder.is_touched = True
+            self.leftovers.append((folder.path, name))
 
     def removed(self, path: str, error: StepError | None) -> None:
         """Something was removed, or could not be."""
         if error is None:
             return
-        if self.names.is_stale(path.rpartition("/")[2]):
+        if path in self.stale:
             self.tally.warn(f"an earlier play's temporary file {path!r} could not be removed: {error}")
             return
         self.unremoved.add(path)

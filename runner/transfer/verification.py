@@ -20,17 +20,10 @@ def prove_sent(
 ) -> Verified | None:
     """How far it is proven that what was written is the source. What the server refused and may refuse is warned of.
 
-    Raises `PermissionRefused` if the server did not take the permissions that the step gives, `VerificationFailed` if
-    the size is another, or if the server does not tell it and the step does not allow that.
+    Raises what `prove_attributes` does, and `VerificationFailed` if the size is another, or if the server does not tell
+    it and the step does not allow that.
     """
-    if written.refused_attributes:
-        if copy.permissions is not None and "permissions" in written.refused_attributes:
-            raise PermissionRefused(
-                f"{peer} refused to set the permissions {copy.permissions:04o} of {destination!r}: "
-                f"{written.refused_attributes}",
-                hint="Remove 'permissions' from the mode if the server's own choice will do.",
-            )
-        warnings.append(f"the server refused to preserve {written.refused_attributes}")
+    prove_attributes(copy, destination, written.refused_attributes, peer, warnings)
     if written.is_synced is False:
         warnings.append(NOT_SYNCED)
     if written.size_bytes is not None:
@@ -48,6 +41,17 @@ def prove_sent(
         f"{peer} does not tell the size of what was just written, so the copy cannot be verified",
         hint="Set 'verify: size' in the mode to accept the server's acknowledgement of every byte instead.",
     )
+
+
+def prove_attributes(copy: CopyFile, destination: str, refused: str, peer: str, warnings: list[str]) -> None:
+    """Warn of attributes that the server refused. Raises `PermissionRefused` if the step itself gives the permissions."""
+    if refused and copy.permissions is not None and "permissions" in refused:
+        raise PermissionRefused(
+            f"{peer} refused to set the permissions {copy.permissions:04o} of {destination!r}: {refused}",
+            hint="Remove 'permissions' from the mode if the server's own choice will do.",
+        )
+    if refused:
+        warnings.append(f"the server refused to preserve {refused}")
 
 
 def prove_same_hash(found: str, expected: str, peer: str) -> None:

@@ -124,6 +124,28 @@ class TestNames:
         assert load(play("connections: {bank: {}}\n", named)).steps[0].name == "bank"
 
 
+class TestOwner:
+    @pytest.mark.parametrize(
+        ("head", "owner"),
+        [
+            ("", None),
+            ("owner: nightly\n", "nightly"),
+            ("vars: {job: 7}\nowner: 'job {{ job }}'\n", "job 7"),
+        ],
+    )
+    def test_it_is_that_of_every_step(self, load: Loader, head: str, owner: str | None) -> None:
+        loaded = load(play(head, step(mode=mode()) + step(mode=mode())))
+
+        assert {one.owner for one in loaded.steps} == {owner}
+
+    @pytest.mark.parametrize("value", ["''", "7", f"'{'x' * 201}'", "'{{ 1 + 1 }}'", "'{{ nothing }}'", "[a]"])
+    def test_what_is_none_is_one_problem_of_the_playbook(self, load: Loader, value: str) -> None:
+        problem = load.find_problem(play(f"owner: {value}\n", step(mode=mode())))
+
+        assert problem.location.line == 1
+        assert "owner" in problem.message or "nothing" in problem.message
+
+
 class TestPaths:
     @pytest.mark.parametrize(
         ("head", "source", "path"),

@@ -11,16 +11,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.remote_files import Digest
-from runner.transfer import local_files, resume
+from runner.transfer import local_files, proof, resume
 from runner.transfer.checksums import hash_local
-from runner.transfer.local_files import HASHED_AT_ONCE_BYTES, hash_file, hash_prefix
+from runner.transfer.local_files import HASHED_AT_ONCE_BYTES, hash_file
 from tests.cli.processes import RUNNER, started, write_playbook
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers.openssh import OpenSSHServer
@@ -135,23 +134,24 @@ class FakeRemote:
 
     can_hash = True
 
-    def sha256(self, path: str, count_bytes: int | None = None) -> Digest:
-        return Digest("", "sha256")
+    def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
+        holes = hashlib.sha256(bytes(sizes[0])).hexdigest()
+        for _ in sizes:
+            yield holes
 
 
-@pytest.mark.parametrize("hash_it", ["file", "prefix", "path", "partial"])
+@pytest.mark.parametrize("hash_it", ["file", "path", "partial"])
 def test_every_loop_over_a_file_s_bytes_asks(tmp_path: Path, hash_it: str) -> None:
     path = make_holes(tmp_path / "a", ENDLESS_BYTES)
     check = Check()
     fd = os.open(path, os.O_RDWR)
     target: Any = type("Target", (), {"fd": fd})
-    copy: Any = type("Copy", (), {"source": "a"})
+    copy: Any = type("Copy", (), {"source": "a", "destination": "a"})
     remote: Any = FakeRemote()
     work: dict[str, Callable[[], object]] = {
         "file": lambda: hash_file(fd, check),
-        "prefix": lambda: hash_prefix(fd, ENDLESS_BYTES // 2, check),
         "path": lambda: hash_local(str(path), check, follows_links=False),
-        "partial": lambda: resume.find_local_prefix(target, copy, remote, check),
+        "partial": lambda: resume.find_local_prefix(target, copy, remote, "a server", check),
     }
     try:
         with pytest.raises(Enough):
@@ -165,7 +165,7 @@ def test_every_loop_over_a_file_s_bytes_asks(tmp_path: Path, hash_it: str) -> No
 
 
 def test_nobody_can_forget_to_ask() -> None:
-    for function in (hash_file, hash_prefix, hash_local, resume.find_local_prefix, resume.find_remote_prefix):
+    for function in (hash_file, hash_local, resume.find_local_prefix, resume.RemoteClaims, proof.prove_prefix):
         parameter = inspect.signature(function).parameters["check"]
         assert parameter.default is inspect.Parameter.empty
     source = inspect.getsource(local_files)
@@ -179,6 +179,4 @@ def test_the_hash_is_that_of_all_bytes(tmp_path: Path) -> None:
 
     with path.open("rb") as file:
         assert hash_file(file.fileno(), lambda: None) == hashlib.sha256(content).hexdigest()
-        prefix = hash_prefix(file.fileno(), 1000, lambda: None).hexdigest()
-    assert prefix == hashlib.sha256(content[:1000]).hexdigest()
     assert snapshot(tmp_path) == {"a": content}

@@ -19,7 +19,8 @@ import pytest
 
 from runner.errors import Interrupted
 from runner.shell.shell import Shell
-from runner.transfer.temporary import owner_of_tree
+from runner.transfer.owner import find_owner
+from runner.transfer.temporary import owner_tag, this_machine
 from tests.conftest import Outcome, Runner, connection, snapshot
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -741,11 +742,11 @@ def test_a_dead_plays_temporary_file_goes_or_is_warned_of(runner: Runner, tmp_pa
         tree = Tree(runner, server, is_upload=True)
         (tree.source).mkdir()
         (tree.source / "a").write_text("new")
-        walk_owner = owner_of_tree(f"{server.host}:{server.port}", str(tree.destination))
         ended = subprocess.Popen(["true"])
         ended.wait()
+        owner = owner_tag(find_owner(None))
         tree.destination.mkdir(parents=True)
-        left = tree.destination / f".a.runner-{walk_owner}.{ended.pid:x}.0123456789ab.tmp"
+        left = tree.destination / f".a.runner-{owner}.{this_machine()}.{ended.pid:x}.0123456789abcdef.tmp"
         left.write_text("half")
         outcome = tree.play(delete=True)
 
