@@ -16,7 +16,7 @@ from runner.events import Event, Observer, ObserverFailed, PlayStarted, StepStar
 from runner.plan import Play, PlayOptions
 from runner.playbook.build import load_play
 from runner.results import EXIT_BUG, PlayResult, StepFailure
-from runner.transfer.ledger import Ledger
+from runner.transfer.memory import Memory
 
 __all__ = ["load_play", "play", "select_steps"]
 
@@ -27,9 +27,9 @@ def play(
     options: PlayOptions,
     observers: list[Observer],
     cancellation: Cancellation,
-    ledger: Ledger | None = None,
+    memory: Memory | None = None,
 ) -> PlayResult:
-    """Carry out a loaded play; every event goes to every observer. Plays of one command line share one `ledger`.
+    """Carry out a loaded play; every event goes to every observer. Plays of one command line share one `memory`.
 
     One that fails is told nothing more; neither the play nor the others end by it, but the exit code is that of a bug.
     """
@@ -50,7 +50,7 @@ def play(
                 failures.append(error)
                 tell_all(ObserverFailed(error))
 
-    result = run_play(plan, options=options, observer=tell_all, cancellation=cancellation, ledger=ledger or Ledger())
+    result = run_play(plan, options=options, observer=tell_all, cancellation=cancellation, memory=memory or Memory())
     return _blame_observers(result, failures) if failures else result
 
 

@@ -37,7 +37,7 @@ from runner.report.json_report import describe_error, describe_failure, describe
 from runner.report.printer import ConsoleOptions, ProgressMode
 from runner.report.text import printable
 from runner.results import PlayResult, combine_codes
-from runner.transfer.ledger import Ledger
+from runner.transfer.memory import Memory
 
 
 @click.command("play", short_help="Carry out the steps of a playbook.")
@@ -136,14 +136,14 @@ def _play_all(
     redactor: Redactor,
     cancellation: Cancellation,
 ) -> int:
-    ledger = Ledger(own_files=find_own_files(plans))
+    memory = Memory(own_files=find_own_files(plans))
     results: list[PlayResult] = []
     log = logging_ssh(redactor) if console_options.verbosity >= 3 else nullcontext()
     with log:
         try:
             for plan in plans:
                 observers: list[Observer] = [Console(console_options, redactor), BugPrinter(redactor)]
-                result = play(plan, options=options, observers=observers, cancellation=cancellation, ledger=ledger)
+                result = play(plan, options=options, observers=observers, cancellation=cancellation, memory=memory)
                 results.append(result)
                 if cancellation.is_requested:
                     break

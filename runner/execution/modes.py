@@ -10,7 +10,7 @@ from runner.remote_files import RemoteFiles
 from runner.results import Change, Output
 from runner.transfer.copy import Surroundings, copy_file
 from runner.transfer.journal import Journal
-from runner.transfer.ledger import Ledger
+from runner.transfer.memory import Memory
 from runner.transfer.owner import find_owner
 from runner.transfer.read_only import read_only
 
@@ -22,12 +22,12 @@ def carry_out(
     on_progress: Callable[[int, int], None],
     on_change: Callable[[Change], None],
     cancellation: Cancellation,
-    ledger: Ledger,
+    memory: Memory,
     journal: Journal | None = None,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
-    `ledger` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
+    `memory` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
     to the `journal` counts as done.
 
     Raises a `StepError`, or `Interrupted`.
@@ -42,7 +42,7 @@ def carry_out(
         on_change if options.tells_changes else None,
         options.is_diff,
         find_owner(step.owner),
-        ledger=ledger,
+        memory=memory,
         step=f"step {step.index} ({step.name}, {step.location})",
         journal=journal,
     )

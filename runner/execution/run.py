@@ -28,7 +28,7 @@ from runner.plan import Play, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Output, PlayResult, Status, StepFailure, StepResult, combine_exit_codes
 from runner.transfer.journal import Journal
-from runner.transfer.ledger import Ledger
+from runner.transfer.memory import Memory
 
 if TYPE_CHECKING:
     from runner.ssh.connection import Connection
@@ -53,11 +53,11 @@ class _Clock:
 
 
 def run_play(
-    play: Play, *, options: PlayOptions, observer: Observer, cancellation: Cancellation, ledger: Ledger
+    play: Play, *, options: PlayOptions, observer: Observer, cancellation: Cancellation, memory: Memory
 ) -> PlayResult:
     """Run every step, in order. A failed step ends the later steps of its host, not those of other hosts.
 
-    `ledger` is what the steps of earlier plays of the same command line have left to be remembered.
+    `memory` is what the steps of earlier plays of the same command line have left to be remembered.
 
     Never raises for what a step does wrong, nor on a signal, nor for a bug met on the way: the result tells. All
     connections are closed in the end.
@@ -81,7 +81,7 @@ def run_play(
                 result = _skipped(step, reason)
             else:
                 observer(StepStarted(step))
-                result, interruption = _run_step(step, sessions, options, observer, cancellation, ledger)
+                result, interruption = _run_step(step, sessions, options, observer, cancellation, memory)
                 sessions.finish(step)
                 if result.failure is not None:
                     failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"
@@ -119,7 +119,7 @@ def _run_step(
     options: PlayOptions,
     observer: Observer,
     cancellation: Cancellation,
-    ledger: Ledger,
+    memory: Memory,
 ) -> tuple[StepResult, Interrupted | None]:
     """One step with its retries, and the signal that ended it if one did."""
     clock = _Clock.start()
@@ -141,7 +141,7 @@ def _run_step(
         # Loaded while the login waited for the server.
         from runner.execution.modes import carry_out
 
-        return carry_out(step, remote, options, report, changes.report, cancellation, ledger, journal)
+        return carry_out(step, remote, options, report, changes.report, cancellation, memory, journal)
 
     try:
         while True:

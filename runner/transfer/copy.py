@@ -51,7 +51,6 @@ from runner.transfer.changes import (
 from runner.transfer.checksums import hash_local
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.journal import Done, Journal, Unanswered
-from runner.transfer.ledger import Ledger
 from runner.transfer.leftovers import describe_leftovers
 from runner.transfer.local_files import (
     LocalFolder,
@@ -69,6 +68,7 @@ from runner.transfer.local_files import (
     sync_file,
     writing_to,
 )
+from runner.transfer.memory import Memory
 from runner.transfer.requirements import (
     explained_by,
     require_backup,
@@ -107,7 +107,7 @@ class Surroundings:
     """What a copy needs beside its own description. `on_progress` gets done and total bytes.
 
     `open_local_folder` opens a folder that a download writes into; without it links on the way there are followed, but
-    for those that the `ledger` knows as received. `step` is what later messages call the step.
+    for those that the `memory` knows as received. `step` is what later messages call the step.
     """
 
     remote: RemoteFiles
@@ -121,7 +121,7 @@ class Surroundings:
     # Whose the temporary files are: what one play leaves, the next one of the same owner goes on with or clears away.
     owner: str = ""
     open_local_folder: Callable[[str], LocalFolder] | None = None
-    ledger: Ledger = field(default_factory=Ledger)
+    memory: Memory = field(default_factory=Memory)
     step: str = "an earlier step"
     # What earlier attempts at the step have done; None if there is only one attempt.
     journal: Journal | None = None
@@ -145,7 +145,7 @@ def copy_file(copy: CopyFileFromEngine | CopyFileToEngine, around: Surroundings)
 
 def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     """Copy one file to the server. Raises as `copy_file` does."""
-    around.ledger.links.require_none_on(copy.source)
+    around.memory.links.require_none_on(copy.source)
     with open_source(copy.source) as source:
         destination, is_known = _look_at_remote(copy.destination, around)
         if not is_known and (copy.if_exists != "replace" or copy.backup):
@@ -472,7 +472,7 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     source = source or FileStatus(False, True, None, None, None)
     require_regular(source, copy.source, f"on {around.peer}")
     # A link in the file's own place is replaced, or refused: it is those above it that would be followed.
-    around.ledger.links.require_none_on(os.path.dirname(copy.destination))
+    around.memory.links.require_none_on(os.path.dirname(copy.destination))
     destination = look_at(copy.destination)
     done = _find_done(copy, source, destination, around)
     if done is not None:

@@ -18,8 +18,8 @@ from typing import Protocol
 from runner.errors import FileError, FileRefused, ServerLacksFeature
 from runner.plan import CopyFile
 from runner.remote_files import FileStatus, RemoteFiles, StatusRefused
-from runner.transfer.ledger import Ledger
 from runner.transfer.local_files import explain_os_error, explain_writing_in_place, no_folder_above
+from runner.transfer.memory import Memory
 
 CREATE_PARENTS_HINT = "'create_parents: true' makes it."
 IN_THE_WAY_HINT = "Remove what is in the way, or name another path."
@@ -35,7 +35,7 @@ class Context(Protocol):
     @property
     def is_check(self) -> bool: ...
     @property
-    def ledger(self) -> Ledger: ...
+    def memory(self) -> Memory: ...
 
 
 def require_remote_folder(
@@ -60,7 +60,7 @@ def require_remote_folder(
         if found is not None or is_link:
             kind = "is a symbolic link that leads nowhere" if is_link else "is not a directory"
             raise FileRefused(f"{what} {kind} on {context.peer}", hint=IN_THE_WAY_HINT)
-        if context.is_check and (above, context.peer) in context.ledger.folders:
+        if context.is_check and (above, context.peer) in context.memory.folders:
             break
         if not is_made:
             raise FileRefused(f"{what} does not exist on {context.peer}", hint=hint)
@@ -145,7 +145,7 @@ def require_local_folder(path: str, doing: str, context: Context, *, is_made: bo
         except FileNotFoundError as error:
             if os.path.lexists(here):
                 raise explain_os_error(_os_error(errno.EEXIST), doing, here) from error
-            if context.is_check and (here, None) in context.ledger.folders:
+            if context.is_check and (here, None) in context.memory.folders:
                 return
             if not is_made:
                 raise no_folder_above(path, here) from error
@@ -191,7 +191,7 @@ def find_write_refusal(folder: str | int) -> OSError | None:
 def foretell_folder(path: str, context: Context, *, is_local: bool) -> None:
     """With --check: a directory would have been made by now."""
     if context.is_check:
-        context.ledger.folders.note(path, None if is_local else context.peer)
+        context.memory.folders.note(path, None if is_local else context.peer)
 
 
 def _os_error(number: int) -> OSError:

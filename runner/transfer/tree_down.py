@@ -112,8 +112,8 @@ class TreeDown(TreeWalk):
         self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
 
     def _look_at_root(self) -> FileStatus | None:
-        self.around.ledger.links.require_none_on(self.destination_root)
-        own_files = self.around.ledger.own_files_below(self.destination_root)
+        self.around.memory.links.require_none_on(self.destination_root)
+        own_files = self.around.memory.own_files_below(self.destination_root)
         self._own_files = frozenset(map(fold, own_files))
         try:
             return to_status(os.stat(self.destination_root))
@@ -286,7 +286,7 @@ class TreeDown(TreeWalk):
 
     def _note_received(self, name: str, folder_fd: int) -> None:
         """A link that the server has sent is at a name in an open folder. Raises `OSError`."""
-        self.around.ledger.links.note(os.stat(name, dir_fd=folder_fd, follow_symlinks=False), self.around.step)
+        self.around.memory.links.note(os.stat(name, dir_fd=folder_fd, follow_symlinks=False), self.around.step)
 
     def _make_link(self, path: str, target: str, backup: str | None) -> None:
         self.tally.links_changed += 1

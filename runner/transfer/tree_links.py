@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 
 from runner.errors import FileRefused
-from runner.transfer.ledger import MAX_LINKS_ON_THE_WAY
+from runner.transfer.memory import MAX_LINKS_ON_THE_WAY
 
 # Linux's PATH_MAX, without the NUL at its end.
 MAX_TARGET_BYTES = 4095

@@ -48,7 +48,7 @@ class TreeUp(TreeWalk):
         pass
 
     def open_root(self) -> None:
-        self.around.ledger.links.require_none_on(self.source_root)
+        self.around.memory.links.require_none_on(self.source_root)
         try:
             source = to_status(os.stat(self.source_root))
             is_empty = not os.listdir(self.source_root) if source.is_directory else False
@@ -233,7 +233,7 @@ class TreeUp(TreeWalk):
         path = folder.child(name)
         place = self.source_path(path)
         try:
-            self.around.ledger.links.require_none_on(place)
+            self.around.memory.links.require_none_on(place)
             real_path = os.path.realpath(place, strict=True)
             status = to_status(os.stat(real_path))
         except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.transfer.ledger import Ledger, ReceivedLinks
+from runner.transfer.memory import Memory, ReceivedLinks
 from tests.conftest import Outcome, Runner, connection, download, snapshot, upload
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
@@ -361,12 +361,12 @@ def test_a_link_is_known_by_any_other_name(fast_site: Site) -> None:
     assert site.fetch(tree_mode(other, "copy", backup=True)).exit_code == 0
     (kept,) = site.copy.glob("ack.txt.*~")
     assert kept.is_symlink()
-    ledger = Ledger()
-    ledger.links.note(kept.lstat(), "step 1")
+    memory = Memory()
+    memory.links.note(kept.lstat(), "step 1")
     kept.rename(site.copy / "renamed")
     with pytest.raises(Exception, match="renamed"):
-        ledger.links.require_none_on(str(site.copy / "renamed"))
-    ledger.links.require_none_on(str(site.copy / "ack.txt"))
+        memory.links.require_none_on(str(site.copy / "renamed"))
+    memory.links.require_none_on(str(site.copy / "ack.txt"))
 
 
 def test_links_of_the_users_own_are_followed_as_ever(site: Site) -> None:

@@ -110,7 +110,7 @@ class ForetoldFolders:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class Memory:
     """What is remembered. `own_files` are local files that the playbooks themselves rest on, as absolute paths."""
 
     links: ReceivedLinks = field(default_factory=ReceivedLinks)
