@@ -16,7 +16,7 @@ demo: $(VENV)/.demo  ## play a real playbook, both directions, against an SSH se
 
 test: $(VENV)/.test  ## set everything up and run all tests
 	@.ci/ensure-sshd
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.check  ## linter, formatter, types
 	$(BIN)/ruff check

@@ -184,7 +184,7 @@ def test_the_traps_are_traps(traps: Traps, strict_sshd: OpenSSHServer) -> None:
     """The real `ssh` and fabric walk into them: that nothing was sprung above means something."""
     command = ["/usr/bin/ssh", "-F", str(traps.home / ".ssh/config"), "-p", str(strict_sshd.port), "somewhere", "true"]
     if os.path.exists(command[0]):
-        subprocess.run(command, env=traps.environment, capture_output=True, timeout=20, check=False)
+        subprocess.run(command, env=traps.environment, capture_output=True, timeout=60, check=False)
         assert "config" in traps.sprung.read_text()
         traps.sprung.unlink()
     code = "import fabric; fabric.Config()"

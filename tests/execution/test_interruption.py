@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import download, snapshot, step, upload
+from tests.patience import BUSY_SECONDS, EVENT_SECONDS, wait_for
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.openssh import OpenSSHServer
@@ -31,19 +32,12 @@ class Process:
         command = [sys.executable, "-m", "runner", "play", str(path), "--json", str(self.report_path)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def interrupt(self, number: int, within_seconds: float = 8) -> tuple[int, dict[str, Any], str]:
+    def interrupt(self, number: int, within_seconds: float = 8 + BUSY_SECONDS) -> tuple[int, dict[str, Any], str]:
         """Send the signal; return exit code, report and output."""
         self._process.send_signal(number)
         stdout, stderr = self._process.communicate(timeout=within_seconds)
         report = json.loads(self.report_path.read_text(encoding="utf-8"))
         return self._process.returncode, report, stdout + stderr
-
-
-def wait_for(condition: Any, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
 
 
 def has_temporary(folder: Path) -> bool:
@@ -89,7 +83,7 @@ def test_at_any_moment(tmp_path: Path, sshd: OpenSSHServer, remote: Path, moment
     process = Process(tmp_path, [step(sshd, upload("source", remote / "a", resume=False))])
     time.sleep(0.12 * moment)
     process._process.send_signal(signal.SIGTERM)
-    stdout, stderr = process._process.communicate(timeout=10)
+    stdout, stderr = process._process.communicate(timeout=EVENT_SECONDS)
 
     left = snapshot(remote)
     assert process._process.returncode in (0, 143, -signal.SIGTERM), stdout + stderr
@@ -104,7 +98,7 @@ def test_a_play_that_ends_while_modules_are_loaded_ends_well(tmp_path: Path, ssh
         unused.bind(("127.0.0.1", 0))
         only = {**step(sshd, upload("source", remote / "a")), "port": unused.getsockname()[1]}
         process = Process(tmp_path, [only])
-        stdout, stderr = process._process.communicate(timeout=20)
+        stdout, stderr = process._process.communicate(timeout=EVENT_SECONDS)
 
     assert process._process.returncode == 4, stdout + stderr
     assert "Connection refused" in stdout
@@ -123,7 +117,7 @@ def test_a_reader_that_goes_away_does_not_end_the_play(tmp_path: Path, sshd: Ope
         stdout=write_end,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
+        timeout=EVENT_SECONDS,
         check=False,
     )
     os.close(write_end)

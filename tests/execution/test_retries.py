@@ -14,6 +14,7 @@ import pytest
 
 from runner.execution.run import MAX_PAUSE_SECONDS, choose_pause
 from tests.conftest import Runner, download, snapshot, step, upload
+from tests.patience import BUSY_SECONDS, wait_for
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.file_session import Channel, FileServer, FileSession
@@ -185,13 +186,22 @@ def test_a_signal_ends_the_pause(runner: Runner, tmp_path: Path) -> None:
     (runner.folder / "local").write_bytes(b"x")
     with AsyncsshServer(tmp_path / "server", root=tmp_path) as server:
         one = {**step(server, upload("local", "a")), "port": closed_port(), "retries": 1, "delay": 60}
-        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.start()
+        # Before the play listens for it, the signal would end the tests.
+        handler = signal.getsignal(signal.SIGTERM)
+
+        def interrupt() -> None:
+            wait_for(lambda: signal.getsignal(signal.SIGTERM) is not handler)
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
         started = time.monotonic()
         outcome = runner.play([one])
+        interrupting.join()
 
     assert outcome.exit_code == 143
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 5 + BUSY_SECONDS
 
 
 def test_pauses_double_up_to_a_minute_and_vary() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Outcome, Runner, download, snapshot, step, upload
+from tests.patience import BUSY_SECONDS
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.file_session import Channel, FileServer
@@ -23,7 +24,7 @@ from tests.servers.proxy import BlackHole, FaultProxy, RateLimit
 from tests.ssh.agents import silent_agent
 
 # What clean-up may take (a request that is half sent, then the temporary file), and what a busy machine adds.
-GRACE_SECONDS = 5.5
+GRACE_SECONDS = 5.5 + BUSY_SECONDS
 WINDOW_ADJUST = 93
 
 Ways = pytest.mark.parametrize("is_upload", [True, False], ids=["up", "down"])

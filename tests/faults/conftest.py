@@ -20,7 +20,7 @@ MakeTrial = Callable[..., Trial]
 
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSHServer]:
-    """A server of these tests' own: its sessions are killed, and its logins are quick."""
+    """A server of these tests' own: its sessions are killed."""
     with start_sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
 
@@ -33,12 +33,9 @@ def rekeying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSHServer
 
 
 def start_sshd(folder: Path, *config: str) -> OpenSSHServer:
-    """An sshd, not started yet, whose commands do not run what the account's start-up files of its shell may hold.
-
-    They can take a second on a busy machine, for each command of SCP.
-    """
+    """An sshd, not started yet."""
     require_sshd()
-    return OpenSSHServer(folder, extra_config=(f"SetEnv HOME={folder}", *config))
+    return OpenSSHServer(folder, extra_config=config)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 from tests.faults.conftest import MakeTrial
-from tests.faults.trials import Reach, Way, all_ways, explaining, random_trials, wait_for
+from tests.faults.trials import Reach, Way, all_ways, explaining, random_trials
+from tests.patience import EVENT_SECONDS, wait_for
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import FaultProxy, Trigger
 
@@ -30,7 +31,7 @@ def test_the_runner_is_killed(way: Way, seed: str, make_trial: MakeTrial, reach:
                 stderr=subprocess.STDOUT,
             )
         )
-        output, _ = processes[0].communicate(timeout=20)
+        output, _ = processes[0].communicate(timeout=EVENT_SECONDS)
         assert processes[0].returncode in (-9, 0), output.decode()
         # What the runner sent last may still be on its way to the disk.
         wait_for(lambda: proxy.open_count == 0)

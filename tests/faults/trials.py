@@ -10,7 +10,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import jsonschema
 import pytest
 
 from tests.conftest import Outcome, Runner, download, step, upload
+from tests.patience import BUSY_SECONDS
 from tests.servers.endpoint import Endpoint
 from tests.servers.proxy import Fault, FaultProxy
 
@@ -27,7 +28,7 @@ CONNECT_SECONDS = 2
 STALL_SECONDS = 1
 CLEAN_UP_SECONDS = 2
 # What a busy machine may add.
-SLACK_SECONDS = 4
+SLACK_SECONDS = BUSY_SECONDS
 DEADLINE_SECONDS = CONNECT_SECONDS + STALL_SECONDS + CLEAN_UP_SECONDS + SLACK_SECONDS
 
 Way = Literal["SFTP up", "SFTP down", "SCP up", "SCP down"]
@@ -206,11 +207,3 @@ def explaining(seed: str, *facts: object) -> Iterator[None]:
         error.add_note(f"seed {seed}: {', '.join(map(str, facts))}")
         print(f"seed {seed}: {', '.join(map(str, facts))}")
         raise
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 5) -> None:
-    """Until something is so, within bounds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)

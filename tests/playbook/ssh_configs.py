@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runner.playbook.ssh_config_settings import HostSettings, local_user
 
-SSH_SECONDS = 10
+SSH_SECONDS = 60
 COMPARED = ("hostname", "user", "port", "identityfile", "proxyjump", "userknownhostsfile", "hostkeyalias")
 ALIASES = ("bank", "Bank", "db1", "db2.bank.example", "archive", "192.0.2.7", "none.example")
 

@@ -16,6 +16,7 @@ from runner.playbook.ssh_config_hops import WrittenHop, parse_jump
 from runner.playbook.ssh_config_lines import MAX_FILE_BYTES
 from runner.playbook.ssh_config_settings import HostSettings, Query, Setting
 from runner.problems import Location
+from tests.patience import BUSY_SECONDS
 from tests.playbook.ssh_configs import ALIASES, COMPARED, Generator, ask_ssh, describe, find_ssh, home
 
 PLAYBOOK = Location("play.yaml", 7, 5)
@@ -255,7 +256,7 @@ def test_files_that_multiply_are_refused_in_time(tmp_path: Path) -> None:
     started = time.monotonic()
 
     assert "more than 500 files are included" in str(find_problem(tmp_path / "0"))
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < BUSY_SECONDS
 
 
 def test_lines_that_multiply_are_refused_in_time(tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def test_lines_that_multiply_are_refused_in_time(tmp_path: Path) -> None:
     problem = find_problem(write(tmp_path, f"Include {included}\n" * 200))
 
     assert "more than 100,000 lines" in str(problem)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < BUSY_SECONDS
 
 
 def test_deep_includes_work_up_to_ssh_s_limit(tmp_path: Path) -> None:
@@ -380,7 +381,7 @@ def test_a_pattern_that_could_take_for_ever_does_not(tmp_path: Path) -> None:
     started = time.monotonic()
 
     assert look_up(path, "a" * 2000).port is None
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < BUSY_SECONDS
 
 
 # --- ProxyJump ---

@@ -15,14 +15,17 @@ from runner.plan import PinnedKeys
 from runner.scp.files import ScpFiles
 from runner.ssh.opening import open_connection
 from tests.conftest import Runner, connection, download, snapshot, step, upload
-from tests.servers.dropbear import DropbearServer, can_run_dropbear
+from tests.servers.accounts import can_make_accounts
+from tests.servers.dropbear import DropbearServer, has_dropbear
 from tests.ssh.endpoints import make_endpoint
 
 
 @pytest.fixture(scope="module")
 def dropbear(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DropbearServer]:
-    if not can_run_dropbear():
-        pytest.skip("dropbear is not installed, or may not be given an account")
+    if not can_make_accounts():
+        pytest.skip("only root can give dropbear an account")
+    if not has_dropbear():
+        pytest.skip("dropbear is not installed")
     with DropbearServer(tmp_path_factory.mktemp("dropbear")) as server:
         yield server
 

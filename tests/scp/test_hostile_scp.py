@@ -19,6 +19,7 @@ from runner.scp.files import ScpFiles
 from runner.ssh.opening import open_connection
 from runner.ssh.window import RECEIVE_WINDOW_BYTES, REPLENISH_BYTES
 from tests.conftest import Outcome, Runner, download, snapshot, step, upload
+from tests.patience import BUSY_SECONDS
 from tests.servers.endpoint import Endpoint
 from tests.servers.hostile_scp import YES, Act, HostileScp, Talk, flood, header, say, say_and_hang
 from tests.servers.openssh import OpenSSHServer
@@ -28,7 +29,7 @@ from tests.ssh.endpoints import make_endpoint
 ESCAPE = b"\x1b[2J\x1b]0;owned\x07"
 # Long enough for a busy machine to answer, short enough to wait for.
 STALL_SECONDS = 1
-LIMIT_SECONDS = 6
+LIMIT_SECONDS = STALL_SECONDS + 5 + BUSY_SECONDS
 
 
 @contextmanager

@@ -43,4 +43,4 @@ def can_make_accounts() -> bool:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
     attempt = ["unshare", "--mount", "mount", "--bind", "/etc/passwd", "/etc/passwd"]
-    return subprocess.run(attempt, capture_output=True, timeout=10, check=False).returncode == 0
+    return subprocess.run(attempt, capture_output=True, timeout=60, check=False).returncode == 0

@@ -81,7 +81,7 @@ def sign_host_key(
     command += ["-n", ",".join(principals)] if principals else []
     command += ["-t", algorithm] if algorithm else []
     command += [word for option in options for word in ("-O", option)]
-    subprocess.run([*command, str(path)], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=10)
+    subprocess.run([*command, str(path)], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     return path.with_name(f"{path.name}-cert.pub")
 
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from tests.servers.endpoint import LOOPBACK
 
-_JOIN_SECONDS = 5.0
+_JOIN_SECONDS = 20.0
 _LINGER_SECONDS = 2.0
 
 

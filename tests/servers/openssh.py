@@ -14,10 +14,12 @@ from pathlib import Path
 
 from tests.servers.endpoint import LOOPBACK, Endpoint, find_free_port
 from tests.servers.keys import generate_key_pair
-from tests.servers.processes import kill_descendants, kill_tree
+from tests.servers.processes import kill_descendants, kill_tree, list_descendants
 
-_START_SECONDS = 10.0
+_START_SECONDS = 40.0
+_IDLE_SECONDS = 40.0
 _PORT_ATTEMPTS = 5
+_SET_ENVIRONMENT = "SetEnv "
 
 
 class ServerFailure(RuntimeError):
@@ -76,11 +78,16 @@ class OpenSSHServer(Endpoint):
         """Kill the processes of all sessions, as a crash would; sshd still listens. Count them."""
         return 0 if self._process is None else kill_descendants(self._process.pid)
 
+    def wait_until_idle(self) -> None:
+        """Wait until every session has ended: one that was cut off still carries out what had reached it."""
+        process = self._process
+        assert process is None or _wait_until(lambda: not list_descendants(process.pid), _IDLE_SECONDS)
+
     def log_text(self) -> str:
         """What sshd logged since it was ready (its DEBUG1 log: 'Accepted', 'Failed', 'userauth-request')."""
         return self._read_log()[self._log_start :]
 
-    def wait_for_log(self, substring: str, timeout_seconds: float = 5.0) -> bool:
+    def wait_for_log(self, substring: str, timeout_seconds: float = 40.0) -> bool:
         """Whether `substring` is in the log, now or within the time given (sshd logs a little late)."""
         return _wait_until(lambda: substring in self.log_text(), timeout_seconds)
 
@@ -101,7 +108,7 @@ class OpenSSHServer(Endpoint):
         authorized.write_text(self.user_key.public_line + "\n", encoding="ascii")
         leading, trailing = _split_at_match(self.extra_config)
         return [
-            *leading,
+            *(line for line in leading if not line.startswith(_SET_ENVIRONMENT)),
             f"ListenAddress {LOOPBACK}:{self.port}",
             *(f"HostKey {key.path}" for key in self.host_keys),
             f"AuthorizedKeysFile {authorized}",
@@ -111,6 +118,7 @@ class OpenSSHServer(Endpoint):
             "UsePAM no",
             "StrictModes no",  # the folder of a test run is not as private as a home
             "PermitUserRC no",  # keeps sshd out of ~/.ssh
+            self._environment_line(leading),
             "PidFile none",
             "LogLevel DEBUG1",
             "MaxStartups 100",
@@ -118,6 +126,15 @@ class OpenSSHServer(Endpoint):
             *self._subsystem_lines(),
             *trailing,
         ]
+
+    def _environment_line(self, lines: Sequence[str]) -> str:
+        """One line for all variables, because sshd obeys only the first.
+
+        A HOME of the server's own keeps the shell from the start-up files of the account, which belong to the machine
+        and can take a second for each command.
+        """
+        variables = [line.removeprefix(_SET_ENVIRONMENT) for line in lines if line.startswith(_SET_ENVIRONMENT)]
+        return _SET_ENVIRONMENT + " ".join([*variables, f"HOME={self.folder}"])
 
     def _subsystem_lines(self) -> list[str]:
         start = f" -d {self.login_folder}" if self.login_folder else ""
@@ -136,7 +153,7 @@ class OpenSSHServer(Endpoint):
 
     def _skip_probe(self, probe_port: int) -> None:
         ended = f"by {LOOPBACK} port {probe_port}"  # "Connection closed by …" (or "reset")
-        _wait_until(lambda: ended in self._read_log(), 2.0)
+        _wait_until(lambda: ended in self._read_log(), _START_SECONDS)
         self._log_start = len(self._read_log())
 
     def _is_running(self) -> bool:
@@ -166,7 +183,7 @@ def _penalty_lines(sshd: str) -> tuple[str, ...]:
     with tempfile.TemporaryDirectory() as folder:
         key = generate_key_pair(Path(folder) / "key")
         command = [sshd, "-t", "-f", os.devnull, "-h", str(key.path), "-o", line]
-        result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False)
+        result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
     return (line,) if result.returncode == 0 else ()
 
 
@@ -180,7 +197,7 @@ def _split_at_match(lines: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str,
 def _probe_banner(port: int) -> int | None:
     """Connect and read the banner; the own port number when there was one."""
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=2.0) as probe:
+        with socket.create_connection((LOOPBACK, port), timeout=_START_SECONDS) as probe:
             answered = probe.recv(64).startswith(b"SSH-")
             return int(probe.getsockname()[1]) if answered else None
     except OSError:

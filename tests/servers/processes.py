@@ -38,7 +38,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     kill_descendants(process.pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(timeout=10)
+    process.wait(timeout=40)
 
 
 def _children_by_parent() -> dict[int, list[int]]:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import asyncssh
 
-_START_SECONDS = 10.0
-_STOP_SECONDS = 5.0
+_START_SECONDS = 40.0
+_STOP_SECONDS = 20.0
 
 
 class ServerThread:

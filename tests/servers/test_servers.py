@@ -17,6 +17,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from tests.patience import wait_for
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.disk import NotAvailable, small_filesystem
@@ -76,7 +77,7 @@ def run_client(server: Endpoint, program: str, *arguments: str) -> subprocess.Co
     ]
     command = [program, "-F", "none", port, str(server.port), "-i", str(server.user_key_path)]
     command += [part for option in options for part in ("-o", option)]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=5, input="", check=False)
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, input="", check=False)
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_sshd_lets_its_key_in_and_says_so(tmp_path: Path) -> None:
 
 def scan_keys(server: Endpoint) -> str:
     command = ["ssh-keyscan", "-p", str(server.port), server.host]
-    return subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
 @needs_sshd
@@ -142,7 +143,7 @@ def test_nothing_outlives_sshd(tmp_path: Path) -> None:
         family = [server._process.pid, *list_descendants(server._process.pid)]
         server.stop()
         assert len(family) >= 3
-        assert wait_for(lambda: not any(is_running(pid) for pid in family))
+        wait_for(lambda: not any(is_running(pid) for pid in family))
 
 
 def is_running(pid: int) -> bool:
@@ -151,13 +152,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def wait_for(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 3
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 @needs_sshd

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.servers.keys import KeyPair
 
-_SECONDS = 10
+_SECONDS = 60
 _IDENTITIES_REQUEST = 11
 _IDENTITIES_ANSWER = 12
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from tests.servers.keys import KeyPair
 
 REQUEST_IDENTITIES, IDENTITIES_ANSWER, SIGN_REQUEST, SIGN_RESPONSE = 11, 12, 13, 14
-_SECONDS = 10
+_SECONDS = 60
 _APPLICATION = b"ssh:"
 _TOUCHED = 1
 

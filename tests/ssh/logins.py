@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import Outcome, Runner, step, upload
+from tests.patience import EVENT_SECONDS
 from tests.servers.endpoint import Endpoint
 from tests.servers.keys import KeyPair
 from tests.servers.openssh import OpenSSHServer
@@ -101,7 +102,7 @@ def count_offers(server: OpenSSHServer) -> Iterator[Callable[[], list[str]]]:
     def list_methods() -> list[str]:
         # The session's end is the last that sshd logs of it.
         ends = ("disconnect", "Connection closed", "Connection reset", "Disconnecting")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + EVENT_SECONDS
         while not any(end in server.log_text()[before:] for end in ends) and time.monotonic() < deadline:
             if "Connection from" not in server.log_text()[before:]:
                 break

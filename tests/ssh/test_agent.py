@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Runner
+from tests.patience import BUSY_SECONDS
 from tests.playbook.bounded_process import run_bounded
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.keys import generate_key_pair, shared_key_pair
@@ -62,7 +63,7 @@ def test_a_fido_key_that_is_not_touched_costs_no_more_than_connect_timeout(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         started = time.monotonic()
         outcome = play(runner, keyring, remote, agent(), connect_timeout=1)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 1 + BUSY_SECONDS
     assert_failed(outcome, remote, 2, "CredentialUnusable", "did not sign", "does the key wait for a touch?")
 
 
@@ -140,7 +141,7 @@ def test_a_list_that_cannot_be_is_told_at_once_and_costs_nothing(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         started = time.monotonic()
         outcome = play(runner, asyncssh_server, remote, agent())
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < BUSY_SECONDS
     assert_failed(outcome, remote, 2, "CredentialUnusable", str(path), complaint, "SSH_AUTH_SOCK")
     assert asyncssh_server.connection_count == 0
 

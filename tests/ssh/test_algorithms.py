@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import struct
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from runner.ssh.chacha import ChaChaKeys
 from runner.ssh.ciphers import Inbound, Outbound, PlainInbound, PlainOutbound, make_inbound, make_outbound
 from runner.ssh.transport import AUTHENTICATED_CIPHERS, CIPHERS, MACS
 from tests.conftest import Runner, download, require_sshd, step, upload
+from tests.patience import BUSY_SECONDS
 from tests.servers.listeners import Listener
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.processes import list_descendants
+from tests.servers.proxy import FaultProxy, Trigger
 
 CTR = [name for name in CIPHERS if "ctr" in name]
 
@@ -81,21 +82,18 @@ def test_a_dead_server_is_noticed_by_its_silence(runner: Runner, tmp_path: Path,
     (runner.folder / "up").write_bytes(b"x" * 50_000_000)
     with OpenSSHServer(tmp_path / "server") as server:
 
-        def stop_when_it_runs() -> None:
-            while not any(name.name.endswith(".part") for name in remote.iterdir()):
-                time.sleep(0.005)
+        def stop() -> None:
             for pid in list_descendants(server._process.pid if server._process else 0):
                 os.kill(pid, signal.SIGSTOP)
 
-        thread = threading.Thread(target=stop_when_it_runs)
-        thread.start()
-        started = time.monotonic()
-        outcome = runner.play([step(server, upload("up", remote / "a"), keepalive_interval=1, stall_timeout=60)])
-        thread.join()
+        with FaultProxy(server.host, server.port, Trigger("up", 5_000_000, stop)) as proxy:
+            one = step(server, upload("up", remote / "a"), keepalive_interval=1, stall_timeout=60)
+            started = time.monotonic()
+            outcome = runner.play([{**one, "port": proxy.port}])
 
     assert outcome.exit_code == 4, outcome.output
     assert outcome.step["error"]["type"] == "ConnectionLost"
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 20 + BUSY_SECONDS
 
 
 def test_an_endless_greeting_is_given_up(runner: Runner, remote: Path, sshd: OpenSSHServer) -> None:

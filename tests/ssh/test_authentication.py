@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed448, ed25519, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from tests.conftest import Runner, require_sshd
+from tests.patience import BUSY_SECONDS
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.servers.keys import KeyPair, generate_key_pair, shared_key_pair
@@ -328,7 +329,7 @@ def sign(authority: KeyPair, key: KeyPair, principal: str, *options: str) -> Pat
         *options,
         f"{key.path}.pub",
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=10)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
     return key.path.with_name(f"{key.path.name}-cert.pub")
 
 
@@ -544,7 +545,7 @@ def test_an_agent_that_never_answers_costs_no_more_than_connect_timeout(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         started = time.monotonic()
         outcome = play(runner, asyncssh_server, remote, agent(), connect_timeout=1)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 1 + BUSY_SECONDS
     assert_failed(outcome, remote, 2, "CredentialUnusable", str(path), "no answer within connect_timeout")
 
 
@@ -557,7 +558,7 @@ def test_an_agent_that_is_stopped_costs_no_more_than_connect_timeout(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(running.path))
         started = time.monotonic()
         outcome = play(runner, asyncssh_server, remote, agent(), connect_timeout=1)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 1 + BUSY_SECONDS
     assert_failed(outcome, remote, 2, "CredentialUnusable", "no answer within connect_timeout")
 
 
@@ -568,7 +569,7 @@ def test_an_agent_that_falls_silent_when_asked_to_sign_is_blamed_for_it(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         started = time.monotonic()
         outcome = play(runner, asyncssh_server, remote, agent(), connect_timeout=1)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 1 + BUSY_SECONDS
     assert_failed(outcome, remote, 2, "CredentialUnusable", "the SSH agent did not sign", "SSH_AUTH_SOCK")
 
 

@@ -15,14 +15,16 @@ from typing import Any
 import pytest
 
 from tests.conftest import Outcome, Runner, download, snapshot, step, upload
-from tests.execution.test_interruption import Process, has_temporary, wait_for
+from tests.execution.test_interruption import Process, has_temporary
 from tests.faults.conftest import start_sshd
+from tests.patience import BUSY_SECONDS, wait_for
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.latency import LatencyProxy
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import BlackHole, FaultProxy
 
 MIB = 1024 * 1024
+METER_SECONDS = 0.01
 
 Ways = pytest.mark.parametrize("is_upload", [True, False], ids=["up", "down"])
 Protocols = pytest.mark.parametrize("connector_type", ["SFTP", "SCP"])
@@ -55,6 +57,11 @@ def seconds_of(outcome: Outcome) -> float:
     return float(outcome.report["steps"][-1]["duration_seconds"])
 
 
+def assert_held(outcome: Outcome, seconds: float) -> None:
+    """The last step took as long as the limit says: no less, and not twice as much. A busy machine may add to it."""
+    assert seconds * 0.8 < seconds_of(outcome) < seconds * 2
+
+
 def greet(server: Any, remote: Path, **inputs: Any) -> dict[str, Any]:
     """A step that opens the connection, so that the next one need not."""
     return step(server, upload("play.yaml", remote / "greeting"), **inputs)
@@ -69,12 +76,14 @@ def test_three_megabytes_at_one_take_three_seconds(
     inputs: dict[str, Any] = {"connector_type": connector_type, "bandwidth_limit": 1_000_000, "stall_timeout": 1}
     outcome = runner.play([greet(quick, remote, **inputs), step(quick, mode, **inputs)])
 
-    assert seconds_of(outcome) == pytest.approx(3, rel=0.2)
+    assert_held(outcome, 3)
     assert_same(runner, remote, is_upload)
     # What people are told agrees with it.
     rates = re.findall(r"s, ([0-9.]+) (MiB|KiB)/s", outcome.stdout)
     assert rates, outcome.stdout
-    assert float(rates[-1][0]) * (MIB if rates[-1][1] == "MiB" else 1024) == pytest.approx(1_000_000, rel=0.25)
+    assert float(rates[-1][0]) * (MIB if rates[-1][1] == "MiB" else 1024) == pytest.approx(
+        3_000_000 / seconds_of(outcome), rel=0.25
+    )
 
 
 @Protocols
@@ -86,7 +95,7 @@ def test_another_server_is_held_to_it_too(
     inputs: dict[str, Any] = {"connector_type": connector_type, "bandwidth_limit": "1m"}
     outcome = runner.play([greet(asyncssh_server, remote, **inputs), step(asyncssh_server, mode, **inputs)])
 
-    assert seconds_of(outcome) == pytest.approx(2, rel=0.25)
+    assert_held(outcome, 2)
     assert_same(runner, remote, is_upload)
 
 
@@ -99,7 +108,7 @@ def test_a_low_limit_works(
     mode = make_mode(runner, remote, is_upload, 20_000)
     outcome = runner.play([step(quick, mode, connector_type=connector_type, bandwidth_limit="8K", stall_timeout=1)])
 
-    assert 2 < seconds_of(outcome) < 4
+    assert_held(outcome, 20_000 / 8192)
     assert_same(runner, remote, is_upload)
 
 
@@ -107,7 +116,7 @@ def test_a_low_limit_works(
 def test_the_lowest_limit_gets_through(runner: Runner, quick: OpenSSHServer, remote: Path, is_upload: bool) -> None:
     mode = make_mode(runner, remote, is_upload, 2000)
 
-    assert 1.5 < seconds_of(runner.play([step(quick, mode, bandwidth_limit="1K", stall_timeout=1)])) < 5
+    assert 1.5 < seconds_of(runner.play([step(quick, mode, bandwidth_limit="1K", stall_timeout=1)])) < 5 + BUSY_SECONDS
     assert_same(runner, remote, is_upload)
 
 
@@ -135,8 +144,13 @@ class Meter:
             for earlier, later in itertools.combinations(self.samples, 2)
         )
 
+    @property
+    def late_seconds(self) -> float:
+        """How long a busy machine has kept this thread waiting, at most. So long it may keep the proxy, too."""
+        return max(later[0] - earlier[0] for earlier, later in itertools.pairwise(self.samples)) - METER_SECONDS
+
     def _watch(self) -> None:
-        while not self._ended.wait(0.01):
+        while not self._ended.wait(METER_SECONDS):
             self.samples.append((time.monotonic(), self._proxy.bytes_up + self._proxy.bytes_down))
 
 
@@ -155,8 +169,8 @@ def test_in_no_span_passes_more_than_its_worth_and_a_quarter_of_a_second_s(
     assert outcome.statuses == ["changed", "unreachable", "changed"], outcome.output
     assert connections == 1
     excess = meter.excess_bytes(2 * MIB)
-    # And what encryption, the other direction, and a proxy that is late by a twentieth of a second add.
-    assert 2 * MIB * 0.2 < excess < 2 * MIB * (0.25 + 0.05) + 50_000
+    # And what encryption, the other direction, and a proxy that is late add.
+    assert 2 * MIB * 0.2 < excess < 2 * MIB * (0.25 + 0.05 + 2 * meter.late_seconds) + 50_000
 
 
 def test_reading_back_is_limited_too(runner: Runner, asyncssh_server: AsyncsshServer, remote: Path) -> None:
@@ -176,7 +190,7 @@ def test_all_channels_share_it(runner: Runner, asyncssh_server: AsyncsshServer, 
 
     assert asyncssh_server.requests.count("sftp") > 1
     # Each by itself at this rate, all of them would take half as long at most.
-    assert 17 / 8 - 0.3 < seconds_of(outcome) < 5
+    assert 17 / 8 - 0.3 < seconds_of(outcome) < 5 + BUSY_SECONDS
     assert_same(runner, remote, True)
 
 
@@ -187,7 +201,7 @@ def test_a_limit_beyond_the_line_changes_nothing(
     """More than a window, more than once. Whether it costs anything is for a quiet machine to tell."""
     mode = make_mode(runner, remote, is_upload, 50_000_000)
 
-    assert seconds_of(runner.play([step(quick, mode, bandwidth_limit="1024G")])) < 20
+    assert seconds_of(runner.play([step(quick, mode, bandwidth_limit="1024G")])) < 20 + BUSY_SECONDS
     assert_same(runner, remote, is_upload)
 
 
@@ -197,7 +211,7 @@ def test_new_keys_in_the_middle(runner: Runner, tmp_path: Path, remote: Path, is
     with start_sshd(tmp_path / "rekeying", "RekeyLimit 1M") as server:
         outcome = runner.play([step(server, mode, bandwidth_limit="4M", stall_timeout=5)])
 
-    assert seconds_of(outcome) < 4
+    assert seconds_of(outcome) < 4 + BUSY_SECONDS
     assert_same(runner, remote, is_upload)
 
 
@@ -216,7 +230,7 @@ def test_a_signal_ends_a_limited_copy(
     code, report, output = process.interrupt(signal.SIGTERM)
 
     assert (code, report["status"]) == (143, "interrupted"), output
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 4 + BUSY_SECONDS
     assert snapshot(folder).keys() - {"source"} == set()
 
 
@@ -228,7 +242,7 @@ def test_a_timeout_ends_a_limited_copy(runner: Runner, quick: OpenSSHServer, rem
 
     assert outcome.step["error"]["type"] == "StepTimedOut", outcome.output
     assert "could not be removed" not in outcome.output
-    assert outcome.step["duration_seconds"] < 4
+    assert outcome.step["duration_seconds"] < 4 + BUSY_SECONDS
     assert snapshot(remote if is_upload else runner.folder / "local").keys() - {"source"} == set()
 
 
@@ -239,7 +253,7 @@ def test_a_dead_server_is_noticed_by_keepalives(runner: Runner, quick: OpenSSHSe
         outcome = runner.play([{**one, "port": proxy.port}])
 
     assert outcome.step["error"]["type"] == "ConnectionLost", outcome.output
-    assert 3 < outcome.step["duration_seconds"] < 8
+    assert 3 < outcome.step["duration_seconds"] < 8 + BUSY_SECONDS
 
 
 def test_steps_with_another_limit_have_a_connection_of_their_own(

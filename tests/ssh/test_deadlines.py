@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,14 @@ import pytest
 import runner as package
 from runner.transfer.copy import CLEAN_UP_SECONDS
 from tests.conftest import Outcome, Runner, connection, download, step, upload
+from tests.patience import BUSY_SECONDS, EVENT_SECONDS, wait_for
 from tests.servers.listeners import FullBacklog, GarbageServer, Listener, closed_port
 from tests.servers.mute import STAGES, MuteServer, Stage
 from tests.ssh.agents import silent_agent
 
 TIMEOUT_SECONDS = 2
-# What a loaded machine may add to the timeout, the start of Python not included.
-GRACE_SECONDS = 2
+# What a busy machine may add to the timeout, the start of Python not included.
+GRACE_SECONDS = 2 + BUSY_SECONDS
 
 AWAITED: dict[Stage, str] = {
     "tcp": "the TCP connection was not accepted",
@@ -212,8 +212,8 @@ def assert_interrupted(
     assert process.poll() is None, process.communicate()
     process.send_signal(number)
     started = time.monotonic()
-    output, _ = process.communicate(timeout=10)
-    assert time.monotonic() - started < within_seconds
+    output, _ = process.communicate(timeout=EVENT_SECONDS)
+    assert time.monotonic() - started < within_seconds + BUSY_SECONDS
     assert process.returncode == 128 + number, output
     assert "Traceback" not in output
     report = json.loads((folder / "report.json").read_text())
@@ -221,13 +221,6 @@ def assert_interrupted(
     assert report["exit_code"] == 128 + number
     assert report["steps"][0]["status"] == "failed"
     assert number.name in report["steps"][0]["message"]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -296,7 +289,7 @@ def test_a_full_backlog_is_left_by_a_signal_in_the_hostkey_command_too(tmp_path:
         )
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=3)
+        _, errors = process.communicate(timeout=BUSY_SECONDS)
     finally:
         backlog.stop()
     assert process.returncode == 130

@@ -12,6 +12,7 @@ import asyncssh
 import pytest
 
 from tests.conftest import Runner
+from tests.patience import BUSY_SECONDS
 from tests.playbook.bounded_process import run_bounded
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.keys import generate_key_pair
@@ -64,7 +65,7 @@ def test_a_bomb_ends_the_login_at_once_and_costs_nothing(
         playbook = write_playbook(runner, server, remote, password())
         started = time.monotonic()
         ending = run_bounded(runner.folder, "play", str(playbook))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 5 + BUSY_SECONDS
     assert ending.exit_code == 4, ending.output
     assert complaint in ending.output
     assert PASSWORD not in ending.output
@@ -105,7 +106,7 @@ def test_a_flood_of_banners_is_ended_by_the_deadline(runner: Runner, tmp_path: P
         playbook = write_playbook(runner, server, remote, password(), connect_timeout=1)
         started = time.monotonic()
         ending = run_bounded(runner.folder, "play", str(playbook))
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 6 + BUSY_SECONDS
     assert ending.exit_code == 4, ending.output
     assert ending.peak_bytes < 150 * MIB
 

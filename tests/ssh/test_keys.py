@@ -92,7 +92,7 @@ def test_rsa_keys_sign_with_sha2_and_nothing_else(
 def ssh_says(key: Path, *options: str) -> str:
     """What `ssh-keygen` makes of a private key: empty if it can be used."""
     command = ["ssh-keygen", "-y", *options, "-f", str(key)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
     return done.stderr if done.returncode else ""
 
 

@@ -80,7 +80,7 @@ def test_a_line_is_about_another_host(file: Path, hosts: str, host: str, port: i
 
 def test_names_hashed_by_ssh_keygen_are_found(file: Path) -> None:
     file.write_text(f"bank.example {KEY}\n[bank.example]:2022 {RSA}\n10.0.0.1 {ECDSA}\n")
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True, timeout=60)
     assert "bank" not in file.read_text()
     entries = read_known_hosts(str(file)).entries
     found = {

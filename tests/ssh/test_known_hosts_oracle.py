@@ -180,7 +180,7 @@ def ask_ssh(case: Case, files: Sequence[Path], alias: str | None, *options: str)
     command = ["ssh", "-F", "/dev/null", "-p", str(case.server.port)]
     command += [part for option in given for part in ("-o", option)]
     address = f"{case.server.username}@{case.server.host}"
-    done = subprocess.run([*command, address, "true"], capture_output=True, timeout=10, check=False)
+    done = subprocess.run([*command, address, "true"], capture_output=True, timeout=60, check=False)
     assert done.returncode == 255, done.stderr
     is_accepted = b"Permission denied" in done.stderr
     refusals = (b"Host key verification failed", b"no matching host key type")

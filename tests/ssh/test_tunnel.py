@@ -20,6 +20,7 @@ from runner.ssh.jump_hosts import open_hops
 from runner.ssh.opening import open_connection
 from runner.ssh.tunnel import Tunnel
 from runner.ssh.window import RECEIVE_WINDOW_BYTES
+from tests.patience import BUSY_SECONDS, EVENT_SECONDS
 from tests.servers.endpoint import Endpoint
 from tests.servers.forwarding import ForwardingServer
 from tests.servers.keys import shared_key_pair
@@ -70,7 +71,7 @@ def receive(tunnel: Tunnel, size: int = 1 << 62) -> bytes:
     """What arrives, up to so much or to the end."""
     received = bytearray()
     space = memoryview(bytearray(PARTIAL))
-    ends_at = time.monotonic() + 20
+    ends_at = time.monotonic() + EVENT_SECONDS
     while len(received) < size:
         assert time.monotonic() < ends_at
         try:
@@ -146,7 +147,7 @@ def test_what_was_sent_before_the_end_arrives_and_the_other_way_stays_open(hop: 
         sender.start()
         time.sleep(0.3)
         assert receive(tunnel) == content
-        sender.join(5)
+        sender.join(EVENT_SECONDS)
         assert tunnel.recv_into(memoryview(bytearray(10))) == 0
         assert send(tunnel, b"still") == 5
         assert far.recv(10) == b"still"
@@ -209,12 +210,12 @@ def test_a_tunnel_that_is_closed_ends_at_the_other_side_and_every_wait_here(hop:
         time.sleep(0.1)
         started = time.monotonic()
         tunnel.close()
-        reader.join(5)
+        reader.join(EVENT_SECONDS)
         assert counts == [0]
         assert far.recv(10) == b""
         with pytest.raises(OSError):
             tunnel.send(memoryview(b"x"))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < BUSY_SECONDS
     assert hop.is_alive
 
 
