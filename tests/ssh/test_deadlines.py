@@ -272,6 +272,13 @@ def test_a_signal_ends_the_wait_for_a_silent_agent(tmp_path: Path, remote: Path,
     assert asyncssh_server.connection_count == 0
 
 
+def has_socket(pid: int) -> bool:
+    """Whether the process has one, and so has begun to connect."""
+    folder = f"/proc/{pid}/fd"
+    links = [os.path.join(folder, name) for name in os.listdir(folder)]
+    return any(os.path.lexists(link) and os.readlink(link).startswith("socket:") for link in links)
+
+
 def test_a_full_backlog_is_left_by_a_signal_in_the_hostkey_command_too(tmp_path: Path) -> None:
     backlog = FullBacklog()
     backlog.start()
@@ -287,7 +294,7 @@ def test_a_full_backlog_is_left_by_a_signal_in_the_hostkey_command_too(tmp_path:
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(1)
+        wait_for(lambda: has_socket(process.pid))
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=BUSY_SECONDS)
     finally:
