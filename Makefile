@@ -1,22 +1,26 @@
 # Two commands for newcomers: `make demo` and `make test`. Everything happens in .venv/, nothing outside this folder,
-# except that `make test` may install openssh-server through the system's package manager.
+# except that `make test` may install openssh-server and dropbear through the system's package manager.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help demo test check format build bench clean
+.PHONY: help demo test test-versions check format build bench clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 demo: $(VENV)/.demo  ## play a real playbook, both directions, against an SSH server on this machine
 	$(BIN)/runner demo
 
 test: $(VENV)/.test  ## set everything up and run all tests
-	@.ci/ensure-sshd
+	@.ci/ensure-servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+test-versions:  ## run the tests on every Python from 3.11 on, with the lowest and the newest dependencies
+	@.ci/ensure-servers
+	@.ci/test-versions $(PYTEST_ARGS)
 
 check: $(VENV)/.check  ## linter, formatter, types
 	$(BIN)/ruff check
@@ -31,12 +35,12 @@ build: $(VENV)/.check  ## wheel and source distribution, into dist/
 	$(BIN)/python -m build
 
 bench: $(VENV)-bench/.runner  ## measure against scp, sftp, rsync, rclone, lftp and Ansible: docs/performance.md
-	@.ci/ensure-sshd
+	@.ci/ensure-servers
 	@.ci/ensure-peers $(PYTHON) $(VENV)-ansible
 	$(VENV)-bench/bin/python -m tests.bench $(BENCH_ARGS)
 
 clean:  ## remove everything that was made
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-ansible build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-ansible $(VENV)-versions build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python $(VENV)-bench/bin/python:
