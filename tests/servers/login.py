@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,7 +53,7 @@ class Login(asyncssh.SSHServer):
         self.session_maker = session_maker
         self._passed = 0
         self._answer: Callable[..., Awaitable[None]]
-        self._admit: Callable[[], Awaitable[None]]
+        self._admit: Callable[[], Awaitable[None] | None]
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Put this object between the connection and its authentication.
@@ -81,13 +82,16 @@ class Login(asyncssh.SSHServer):
         username = str(getattr(self._conn, "_username", ""))
         self.visits.login_events.append(LoginEvent(method.decode("ascii", "replace"), username))
 
-    async def admit(self) -> None:
-        """Let the client in after the last step; before that, tell it of its partial success."""
+    def admit(self) -> Awaitable[None] | None:
+        """Let the client in after the last step; before that, tell it of its partial success.
+
+        Newer versions of asyncssh await the answer, 2.17 does not.
+        """
         self._passed += 1
-        if self._passed < len(self.rules.steps):
-            self._conn.send_userauth_failure(True)
-        else:
-            await self._admit()
+        if self._passed >= len(self.rules.steps):
+            return self._admit()
+        self._conn.send_userauth_failure(True)
+        return _do_nothing() if inspect.iscoroutinefunction(self._admit) else None
 
     def begin_auth(self, username: str) -> bool:
         """Everybody has to authenticate."""
@@ -132,6 +136,10 @@ class Login(asyncssh.SSHServer):
     @property
     def _step(self) -> Step:
         return self.rules.steps[min(self._passed, len(self.rules.steps) - 1)]
+
+
+async def _do_nothing() -> None:
+    pass
 
 
 def _replace(target: object, **methods: Callable[..., Any]) -> list[Any]:
