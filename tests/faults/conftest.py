@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Runner, require_sshd
-from tests.faults.trials import Reach, Trial, Way, make_content
+from tests.faults.trials import PATIENT, Reach, Trial, Way, make_content
 from tests.servers.endpoint import Endpoint
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import FaultProxy
@@ -62,7 +62,7 @@ def reach(reaches: dict[Way, Reach], way: Way, sshd: OpenSSHServer, make_trial: 
 
 def measure(trial: Trial, server: Endpoint) -> Reach:
     with FaultProxy(server.host, server.port) as proxy:
-        outcome = trial.play(server, proxy)
+        outcome = trial.play(server, proxy, **PATIENT)
         trial.judge(outcome)
         assert outcome.exit_code == 0, outcome.output
         return Reach(proxy.bytes_up, proxy.bytes_down)

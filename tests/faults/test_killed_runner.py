@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.faults.conftest import MakeTrial
-from tests.faults.trials import Reach, Way, all_ways, explaining, random_trials
+from tests.faults.trials import PATIENT, Reach, Way, all_ways, explaining, random_trials
 from tests.patience import EVENT_SECONDS, wait_for
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import FaultProxy, Trigger
@@ -23,7 +23,7 @@ def test_the_runner_is_killed(way: Way, seed: str, make_trial: MakeTrial, reach:
     kill = Trigger(direction, after_bytes, lambda: processes[0].kill())
     with explaining(seed, way, direction, after_bytes), FaultProxy(sshd.host, sshd.port, kill) as proxy:
         playbook = trial.runner.folder / "killed.yaml"
-        playbook.write_text(json.dumps([trial.step(sshd, proxy)]), encoding="utf-8")
+        playbook.write_text(json.dumps([trial.step(sshd, proxy, **PATIENT)]), encoding="utf-8")
         processes.append(
             subprocess.Popen(
                 [sys.executable, "-m", "runner", "play", str(playbook)],

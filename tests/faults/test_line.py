@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.faults.conftest import MakeTrial
-from tests.faults.trials import Reach, Way, all_ways, both_directions, explaining, judge_words, random_trials
+from tests.faults.trials import PATIENT, Reach, Way, all_ways, both_directions, explaining, judge_words, random_trials
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import BlackHole, Corrupt, Cut, Drip, FaultProxy, RateLimit, Trigger
 
@@ -75,7 +75,7 @@ def test_the_session_is_killed(way: Way, seed: str, make_trial: MakeTrial, reach
 @pytest.mark.parametrize("fault", [Drip(400, 0.002), RateLimit(400_000)], ids=lambda fault: str(fault))
 def test_a_slow_line_is_no_fault(way: Way, fault: Drip | RateLimit, make_trial: MakeTrial, sshd: OpenSSHServer) -> None:
     # A busy machine makes it a slower one yet.
-    outcome = make_trial(way, 200_000).play_through(sshd, fault, stall_timeout=10)
+    outcome = make_trial(way, 200_000).play_through(sshd, fault, **PATIENT)
 
     assert outcome.exit_code == 0, outcome.output
 
@@ -98,7 +98,7 @@ def test_after_a_bad_line_comes_a_good_one(way: Way, make_trial: MakeTrial, reac
     with FaultProxy(sshd.host, sshd.port, cut, faulty_connections=1) as proxy:
         first = trial.play(sshd, proxy)
         trial.judge(first)
-        second = trial.play(sshd, proxy)
+        second = trial.play(sshd, proxy, **PATIENT)
         judge_words(second)
         assert proxy.connection_count == 2
     assert (first.exit_code, second.exit_code) == (4, 0), first.output + second.output

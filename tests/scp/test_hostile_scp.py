@@ -211,7 +211,7 @@ def test_too_much_during_a_download(runner: Runner, tmp_path: Path, more: bytes)
 def test_errors_without_end_are_no_progress(runner: Runner, tmp_path: Path) -> None:
     async def act(talk: Talk) -> None:
         while True:
-            talk.errors.write(ESCAPE * 100)
+            talk.errors.write(ESCAPE * 1000)
             await talk.errors.drain()
             await asyncio.sleep(0.001)
 
