@@ -26,6 +26,7 @@ MAX_WORKERS = 24
 OUTSIDE_NAMES = ("SSH_AUTH_SOCK", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Several workers for each core (`-n auto`): three quarters of the tests' time are spent waiting for an end."""
     return min(WORKERS_PER_CORE * len(os.sched_getaffinity(0)), MAX_WORKERS)

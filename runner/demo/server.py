@@ -80,6 +80,8 @@ class DemoServer:
         return await asyncssh.listen(
             "127.0.0.1",
             self.port,
+            # The second server of the demo takes the place of the first. Older versions of asyncssh do not ask for it.
+            reuse_address=True,
             server_factory=lambda: _Visitor(self._connections),
             server_host_keys=[self._keys.host_key],
             authorized_client_keys=authorized,

@@ -85,7 +85,7 @@ class Login(asyncssh.SSHServer):
     def admit(self) -> Awaitable[None] | None:
         """Let the client in after the last step; before that, tell it of its partial success.
 
-        Newer versions of asyncssh await the answer, 2.17 does not.
+        Newer versions of asyncssh await the answer, older ones do not.
         """
         self._passed += 1
         if self._passed >= len(self.rules.steps):
