@@ -65,10 +65,14 @@ class Written(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A file under its final name: whether what was there was replaced in one step, and where that is kept, if it is."""
+    """A file under its final name: whether what was there was replaced in one step, and where that is kept, if it is.
+
+    `aside` is what it was called in between, where it was neither replaced in one step nor kept.
+    """
 
     in_one_step: bool
     backup: str | None = None
+    aside: str | None = None
 
 
 # Told what a publication will have been, before it is asked for.
@@ -436,7 +440,7 @@ class RemoteFiles(Protocol):
         """Rename `temporary` over `path`; with `backup`, keep what was there under that name, which must be free.
 
         `note` is told what will be returned before the first request goes out, and again when another way is taken. What
-        cannot be replaced in one step is called `backup` in between, or `temporary` with `.old` behind it. If it fails, the
+        cannot be replaced in one step is called `backup` in between, or as `note` is told. If it fails, the
         old file is where it was, or the error says where it is.
         """
         ...

@@ -343,7 +343,9 @@ class SftpFiles:
 
     def publish(self, temporary: str, path: str, backup: str | None = None, note: Note | None = None) -> Published:
         note = note or _note_nothing
-        note(Published(self.can_replace, backup))
+        # Two plays may have one partial's name, and an earlier one may have left its old file under the same.
+        aside = f"{temporary}.{secrets.token_hex(4)}.old"
+        note(Published(self.can_replace, backup, None if self.can_replace else aside))
         is_kept = backup is not None and self.can_replace and self._give_second_name(path, backup)
         if backup is not None and not is_kept and not self._lstat_exists(path):
             backup = None
@@ -360,8 +362,8 @@ class SftpFiles:
                 raise
             return Published(True, backup)
         if backup is not None or self._lstat_exists(path):
-            note(Published(False, backup))
-            return self._publish_in_two_steps(temporary, path, backup)
+            note(Published(False, backup, aside))
+            return self._publish_in_two_steps(temporary, path, backup, aside)
         note(Published(True))
         self._rename(Type.RENAME, b"", temporary, path)
         return Published(True)
@@ -427,13 +429,12 @@ class SftpFiles:
         # Half of what the server allows: it counts handles that it is about to close.
         return SftpBatch(self._session, min(self._files_in_flight, handles // 2 or self._files_in_flight))
 
-    def _publish_in_two_steps(self, temporary: str, path: str, backup: str | None) -> Published:
+    def _publish_in_two_steps(self, temporary: str, path: str, backup: str | None, aside: str) -> Published:
         """Without posix-rename nothing replaces a file in one step: the old one steps aside, and comes back on failure.
 
         The same where nothing can have two names for a moment.
         """
-        # Two plays may have one partial's name, and an earlier one may have left its old file under the same.
-        aside = backup or f"{temporary}.{secrets.token_hex(4)}.old"
+        aside = backup or aside
         self._rename(Type.RENAME, b"", path, aside)
         try:
             self._rename(Type.RENAME, b"", temporary, path)

@@ -313,8 +313,8 @@ class BulkPacketizer:
         try:
             if self._is_tcp:
                 waiting = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, waiting)
-        except OSError:
-            pass
+        except (OSError, ValueError):
+            pass  # it is closed
         return self._written_bytes - self._keepalive_bytes - int.from_bytes(waiting, sys.byteorder)
 
     def send_channel_data(self, remote_channel_id: int, pieces: Sequence[memoryview]) -> None:

@@ -331,7 +331,7 @@ def _send_beside(
                     published = published._replace(backup=None)
                 result = sent.describe_renamed(published)
                 done = Done(result.verified, result.backup, result.warnings, result)
-                aside = published.backup or (None if remote.can_replace else f"{claim.path}.old")
+                aside = published.backup or published.aside
                 journal.unanswered[copy.destination] = Unanswered(
                     done, claim.path, aside, result.size_bytes, is_source=claim.is_kept, before=destination
                 )
@@ -549,7 +549,7 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
                 is_synced = sync_file(target.fd)
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
-        is_atomic, backup = target.publish(keeps_old=copy.backup)
+        is_atomic, backup, _ = target.publish(keeps_old=copy.backup)
         if is_synced:
             try:
                 target.folder.sync()

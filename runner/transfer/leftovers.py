@@ -44,6 +44,7 @@ class RemoteLeftovers:
         self._owner = owner
         self._remote = remote
         self._now: float | None = None
+        # Those of earlier plays; what an earlier attempt has left is nothing to report.
         self.removed = 0
 
     def clear(self, names: Collection[str], destination: str, spared: str) -> None:
@@ -98,7 +99,8 @@ class RemoteLeftovers:
     def _remove(self, name: str) -> None:
         try:
             self._remote.remove(self._folder + name)
-            self.removed += 1
+            own = read_name(name.rpartition("/")[2])
+            self.removed += own is None or not own.is_of_this_process
         except StepError as error:
             _ignore(error)
 
@@ -121,11 +123,11 @@ def clear_local(
             continue
         is_partial = bool(own.content) and not own.is_aside
         if is_partial and own.kept == keep_name(destination):
-            removed += remove_partial(name)
+            removed += remove_partial(name) and not own.is_of_this_process
         elif own.is_abandoned and not own.content:
             with suppress(OSError):
                 os.unlink(name, dir_fd=folder_fd)
-                removed += 1
+                removed += not own.is_of_this_process
         else:
             removed += clear_old_local(folder_fd, name, now, remove_partial)
     return removed

@@ -84,9 +84,8 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
     def note(published: Published) -> None:
         if journal is not None:
             done = Done(output=_renamed(mode, "renamed", before, published))
-            aside = None if published.in_one_step else f"{mode.source}.old"
             size = source.size_bytes if source.is_regular else None
-            journal.unanswered[mode.destination] = Unanswered(done, mode.source, aside, size, is_source=True)
+            journal.unanswered[mode.destination] = Unanswered(done, mode.source, published.aside, size, is_source=True)
 
     with around.cancellation.deferred(CLEAN_UP_SECONDS):
         published = _rename(mode, destination, before, around, note)

@@ -62,11 +62,16 @@ class OwnName(NamedTuple):
         return self.machine in ("", UNKNOWN_MACHINE) or self.machine != this_machine()
 
     @property
+    def is_of_this_process(self) -> bool:
+        """Whether an attempt, or a play, of this process has written it."""
+        return not self.is_elsewhere and self.pid == os.getpid()
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether the process that wrote it is proven gone, or has given it up. False is no proof that it is alive."""
         if self.is_elsewhere:
             return False
-        if self.pid == os.getpid():
+        if self.is_of_this_process:
             with _lock:
                 return self.token in _ended_tokens if self.token else self not in _written.values()
         try:

@@ -179,7 +179,10 @@ class TreeDown(TreeWalk):
         try:
             opened = self._folders_open.enter(parent)
             try:
-                _make_directory(name, opened.fd)
+                if folder.path in self.colliding:
+                    os.mkdir(name, PRIVATE_FOLDER_PERMISSIONS, dir_fd=opened.fd)
+                else:
+                    _make_directory(name, opened.fd)
             finally:
                 self._folders_open.leave(opened)
         except OSError as error:

@@ -159,8 +159,8 @@ class TreeUp(TreeWalk):
 
     def _see_made(self, folder: Folder, error: StepError | None) -> None:
         """A folder was made. Where it could not be, another play may have made it a moment before."""
-        if error is None:
-            self.made(folder, None)
+        if error is None or folder.path in self.colliding:
+            self.made(folder, error)
             return
 
         def looked(errand: Errand, refusal: StepError | None) -> None:

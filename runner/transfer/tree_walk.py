@@ -154,6 +154,9 @@ class TreeWalk(ABC):
         self.protected: frozenset[str] = frozenset()
         # Whether everybody may write to everything that the source has shown so far.
         self._is_source_open = "permissions" in copy.preserve and copy.permissions is None
+        self._has_seen_modes = False
+        # Folders whose names the destination may take for others of the tree.
+        self.colliding: set[str] = set()
 
     # What each direction knows.
 
@@ -270,7 +273,7 @@ class TreeWalk(ABC):
 
     def warn_of_open_source(self) -> None:
         """A checkout in CI, or a mounted volume: its permissions mean nothing, and the copy has them."""
-        if self._is_source_open and self.tally.files:
+        if self._is_source_open and self._has_seen_modes:
             self.tally.warn(
                 f"everybody may write to everything in {self.copy.source!r}, as in a CI checkout or a mounted volume, and "
                 "so to the files of the copy: 'permissions: \"0644\"' gives them other permissions"
@@ -313,6 +316,7 @@ class TreeWalk(ABC):
             self._enlist(folder)
             self._recall_folder(folder)
         doubtful = find_doubtful(entries, destination)
+        self.colliding.update(map(folder.child, doubtful))
         if self.copy.backup:
             folder.taken = destination
         for name in sorted(entries):
@@ -464,6 +468,7 @@ class TreeWalk(ABC):
             return
         if self._is_source_open and not source.is_link:
             self._is_source_open = bool((source.permissions or 0) & WRITABLE_BY_ALL)
+            self._has_seen_modes = True
         if source.is_link:
             self._look_at_link(folder, name, destination)
         elif source.is_directory:

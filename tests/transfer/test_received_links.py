@@ -418,7 +418,7 @@ def test_a_tree_does_not_replace_what_the_play_itself_rests_on(site: Site) -> No
     (here / "keys/key").chmod(0o600)
     (here / "known_hosts").write_text(site.server.known_hosts_line() + "\n")
     (here / "value").write_text("5")
-    one = site.steps(tree_mode(site.source, ".", delete=True, exclude=["/remote/", "/server/", "/report.json"]))[0]
+    one = site.steps(tree_mode(site.source, ".", exclude=["/remote/", "/server/", "/report.json"]))[0]
     one["authentication"]["ssh_key_file"] = "keys/key"
     one["hostkey"] = {"hostkey_mode": "known_hosts_file", "known_hosts_file": "known_hosts"}
     play = {"steps": [{**one, "stall_timeout": "{{ lookup('file', 'value') }}"}]}
