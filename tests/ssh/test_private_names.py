@@ -31,6 +31,7 @@ LIBRARIES = ("paramiko", "fabric", "invoke")
 # Overridden, or called: with these parameters.
 METHODS: list[tuple[type, str, str]] = [
     (Transport, "_channel_handler_table", ""),
+    (Transport, "_cipher_info", ""),
     (Transport, "_parse_channel_open_failure", "(self, m)"),
     (Transport, "_parse_channel_open_success", "(self, m)"),
     (Transport, "_parse_ext_info", "(self, msg)"),
