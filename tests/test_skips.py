@@ -28,6 +28,8 @@ def test_other():
     [
         ("only root can mount a file system", False, True),
         ("only root can mount a file system", True, False),
+        ("only an ordinary user is kept out: root may write everywhere", True, True),
+        ("only an ordinary user is kept out: root may write everywhere", False, False),
         ("this ssh-keygen makes no DSA keys any more", True, True),
         ("openssh-server is not installed", False, False),
         ("no sshd on this machine", True, False),

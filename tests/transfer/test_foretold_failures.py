@@ -269,7 +269,7 @@ def test_operations(sftp_case: Case) -> None:
 # --- what only some accounts meet ---
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere: this is for an ordinary user")
+@pytest.mark.skipif(os.geteuid() == 0, reason="only an ordinary user is kept out: root may write everywhere")
 @pytest.mark.parametrize("options", [{}, {"atomic": False}], ids=str)
 @pytest.mark.parametrize("is_tree", [True, False], ids=["tree", "file"])
 @pytest.mark.parametrize("place", ["new", "differs", "deeper/new"])
