@@ -1,5 +1,5 @@
 # Two commands for newcomers: `make demo` and `make test`. Everything happens in .venv/, nothing outside this folder,
-# except that `make test` may install openssh-server and dropbear through the system's package manager.
+# except that `make test` may install openssh-server, dropbear and a few shells through the system's package manager.
 
 PYTHON ?= python3
 VENV := .venv
