@@ -8,7 +8,8 @@ from runner.cancellation import Cancellation
 from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, Output
-from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.context import Surroundings
+from runner.transfer.copy import copy_file
 from runner.transfer.journal import Journal
 from runner.transfer.memory import Memory
 from runner.transfer.owner import find_owner

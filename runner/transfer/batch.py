@@ -29,7 +29,7 @@ from runner.remote_files import (
 from runner.results import Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
-from runner.transfer.copy import CLEAN_UP_SECONDS, NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.decision import wanted_attributes
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_files import (
@@ -46,6 +46,7 @@ from runner.transfer.local_files import (
     sync_file,
 )
 from runner.transfer.temporary import TemporaryNames
+from runner.transfer.upload import NEW_REMOTE_FILE_PERMISSIONS
 from runner.transfer.verification import NOT_SYNCED_HERE, prove_kept, prove_received, prove_same_hash, prove_sent
 
 

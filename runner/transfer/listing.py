@@ -12,7 +12,7 @@ from runner.plan import ListFolder, LookAtPath
 from runner.remote_files import Batch, Errand, FileStatus
 from runner.results import Entry, EntryType, moment
 from runner.transfer.batch import running_batch
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
 from runner.transfer.remote_status import look as look_or_raise

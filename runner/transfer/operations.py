@@ -15,7 +15,7 @@ from runner.plan import CreateFolder, ListFolder, LookAtPath, Operation, RemoveP
 from runner.remote_files import FileStatus, Made, Note, Published, StatusRefused, WantedAttributes
 from runner.results import Change, Output
 from runner.transfer.changes import explain_permissions
-from runner.transfer.copy import CLEAN_UP_SECONDS, Surroundings
+from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.directory_modes import asked_for_mode, mode_of
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.listing import list_folder, look, look_at_path

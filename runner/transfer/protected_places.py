@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runner.errors import FileRefused, SafetyLimitHeld, StepError, UnreachableError
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 
 
 class RealPaths(NamedTuple):

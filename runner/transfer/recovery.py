@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from runner.errors import StepError, UnreachableError
 from runner.remote_files import Batch, Errand, FileStatus, RemoteFiles, StatusRefused
 from runner.transfer.batch import running_batch
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.journal import Journal, Unanswered
 
 # More than these are asked about side by side.

@@ -18,7 +18,7 @@ from runner.plan import RemovePath
 from runner.remote_files import Batch, Errand, FileStatus
 from runner.results import Change
 from runner.transfer.batch import running_batch
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.listing import look, missing
 from runner.transfer.protected_places import require_removable

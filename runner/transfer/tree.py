@@ -16,7 +16,7 @@ from contextlib import closing
 from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine
 from runner.results import CopyResult
 from runner.transfer.batch import running_batch
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.tree_down import TreeDown
 from runner.transfer.tree_extras import spare_twins
 from runner.transfer.tree_folders import finish_folders, is_all_done, restore_folders

@@ -12,7 +12,7 @@ from runner.remote_files import NOTHING_WANTED, Batch, FileStatus, WantedAttribu
 from runner.results import Change, ChangeAction
 from runner.transfer.changes import can_be_diffed, diff_texts, explain_attributes, explain_difference, read_local
 from runner.transfer.checksums import Readback
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 
 
 class Walk(Protocol):

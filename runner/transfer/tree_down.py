@@ -18,7 +18,7 @@ from runner.plan import CopyDirectory
 from runner.remote_files import SPECIAL_BITS, Batch, Errand, FileStatus, Published, WantedAttributes
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.directory_modes import first_permissions
 from runner.transfer.journal import Done
 from runner.transfer.leftovers import clear_old_local

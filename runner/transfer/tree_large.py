@@ -9,7 +9,8 @@ from runner.errors import StepError
 from runner.plan import CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import FileStatus
 from runner.results import Change, CopyResult
-from runner.transfer.copy import Surroundings, copy_file
+from runner.transfer.context import Surroundings
+from runner.transfer.copy import copy_file
 from runner.transfer.tree_walk import Folder, TreeWalk
 
 

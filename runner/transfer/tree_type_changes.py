@@ -23,7 +23,8 @@ from runner.remote_files import Batch
 from runner.results import CopyResult
 from runner.transfer.backup import free_name
 from runner.transfer.batch import running_batch
-from runner.transfer.copy import CLEAN_UP_SECONDS, copy_file
+from runner.transfer.context import CLEAN_UP_SECONDS
+from runner.transfer.copy import copy_file
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.tree_extras import Extra, count_removed, list_content, remove_extras, tell_removal, too_much
 from runner.transfer.tree_large import describe_copy, surround

@@ -10,7 +10,7 @@ from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceM
 from runner.plan import CopyDirectory
 from runner.remote_files import Batch, Errand, FileStatus, StatusRefused, WantedAttributes
 from runner.transfer.batch import Common, Pending, Uploads
-from runner.transfer.copy import NEW_REMOTE_FILE_PERMISSIONS, Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.leftovers import RemoteLeftovers
@@ -20,6 +20,7 @@ from runner.transfer.remote_status import look, status_refused
 from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
+from runner.transfer.upload import NEW_REMOTE_FILE_PERMISSIONS
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755

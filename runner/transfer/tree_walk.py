@@ -14,7 +14,7 @@ from runner.plan import CopyDirectory
 from runner.remote_files import Batch, FileStatus, WantedAttributes
 from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.decision import decide, only_hash_tells
 from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter

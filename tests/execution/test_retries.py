@@ -12,7 +12,7 @@ from typing import Any, cast
 import paramiko
 import pytest
 
-from runner.execution.run import MAX_PAUSE_SECONDS, choose_pause
+from runner.execution.step_run import MAX_PAUSE_SECONDS, choose_pause
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.patience import BUSY_SECONDS, wait_for
 from tests.servers import misbehaving

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import runner as package
-from runner.transfer.copy import CLEAN_UP_SECONDS
+from runner.transfer.context import CLEAN_UP_SECONDS
 from tests.conftest import Outcome, Runner, connection, download, step, upload
 from tests.patience import BUSY_SECONDS, EVENT_SECONDS, wait_for
 from tests.servers.listeners import FullBacklog, GarbageServer, Listener, closed_port

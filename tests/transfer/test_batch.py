@@ -23,7 +23,7 @@ from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, CopyFile
 from runner.problems import Location
 from runner.remote_files import RemoteFiles
 from runner.transfer.batch import Outcome, Pending, download_many, upload_many
-from runner.transfer.copy import Surroundings
+from runner.transfer.context import Surroundings
 from runner.transfer.local_files import look_at
 from runner.transfer.tree import copy_tree
 from tests.conftest import snapshot

@@ -1,0 +1,176 @@
+"""Carries out one step: its attempts, the pauses between them, and what comes of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
+from runner.errors import InternalError, Interrupted, StepError, StepTimedOut, UnreachableError
+from runner.events import Observer, StepCrashed, StepRetried, TransferProgress
+from runner.execution.attempt import StepChanges
+from runner.execution.sessions import Sessions
+from runner.plan import PlayOptions, Step
+from runner.remote_files import RemoteFiles
+from runner.results import Output, Status, StepFailure, StepResult
+from runner.transfer.journal import Journal
+from runner.transfer.memory import Memory
+
+MAX_PAUSE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Clock:
+    """When something began, on the calendar and on the monotonic clock."""
+
+    started_at: datetime
+    started_seconds: float
+
+    @classmethod
+    def start(cls) -> Clock:
+        """Something begins now."""
+        return cls(datetime.now(UTC), time.monotonic())
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self.started_seconds
+
+
+class PlayContext(NamedTuple):
+    """What all steps of a play share."""
+
+    sessions: Sessions
+    options: PlayOptions
+    observer: Observer
+    cancellation: Cancellation
+    memory: Memory
+
+
+class StepRun:
+    """One step with its retries. `run` it once."""
+
+    def __init__(self, step: Step, play: PlayContext) -> None:
+        self._step = step
+        self._play = play
+        self._clock = Clock.start()
+        self._attempts = 0
+        self._status: Status = "failed"
+        self._output: Output | None = None
+        self._failure: StepFailure | None = None
+        self._changes = StepChanges(step, play.observer)
+        # With --check nothing is changed, and a step without retries has nothing to remember.
+        self._journal = Journal() if step.retries and not play.options.is_check else None
+
+    def run(self) -> tuple[StepResult, Interrupted | None]:
+        """The result, whatever goes wrong, and the signal that ended the step if one did."""
+        interruption: Interrupted | None = None
+        try:
+            while not self._attempt():
+                pass
+        except Exception as error:
+            # Nobody has foreseen it. What else the play does, and what it reports, must not be lost for that.
+            self._play.observer(StepCrashed(self._step, error))
+            self._status, self._output = "failed", None
+            self._failure = describe_failure(InternalError(error))
+            with suppress(Exception):
+                self._play.sessions.drop(self._step.endpoint)
+        except Interrupted as signalled:
+            interruption = signalled
+            self._failure = StepFailure("Interrupted", str(signalled), "Play again to finish.", signalled.exit_code)
+        return self._make_result(), interruption
+
+    def _attempt(self) -> bool:
+        """Try once. False if another attempt is to follow, after the pause that is over then."""
+        step, play = self._step, self._play
+        self._attempts += 1
+        self._changes.begin_attempt()
+        if self._journal is not None:
+            self._journal.begin_attempt(self._attempts, step.retries + 1)
+        try:
+            with play.cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
+                play.cancellation.check()
+                self._output = play.sessions.use(step, self._carry_out)
+        except StepError as error:
+            # After a failure the session's state is unknown: the next one starts afresh.
+            play.sessions.drop(step.endpoint)
+            if self._attempts > step.retries or not error.may_pass:
+                self._status = "unreachable" if isinstance(error, UnreachableError) else "failed"
+                self._failure = describe_failure(error)
+                return True
+            pause_seconds = choose_pause(step.delay_seconds, self._attempts)
+            play.observer(StepRetried(step, self._attempts, error.message, pause_seconds))
+            _sleep(pause_seconds, play.cancellation)
+            return False
+        self._status = _status_of(self._output)
+        return True
+
+    def _carry_out(self, remote: RemoteFiles) -> Output:
+        # Loaded while the login waited for the server.
+        from runner.execution.modes import carry_out
+
+        play = self._play
+        return carry_out(
+            self._step,
+            remote,
+            play.options,
+            self._report_progress,
+            self._changes.report,
+            play.cancellation,
+            play.memory,
+            self._journal,
+        )
+
+    def _report_progress(self, done_bytes: int, total_bytes: int) -> None:
+        self._play.cancellation.check()
+        self._play.observer(TransferProgress(self._step, done_bytes, total_bytes))
+
+    def _make_result(self) -> StepResult:
+        output, failure = self._output, self._failure
+        return StepResult(
+            step=self._step,
+            status=self._status,
+            started_at=self._clock.started_at,
+            duration_seconds=self._clock.elapsed_seconds,
+            message=failure.message if failure else output.message if output else "",
+            attempts=self._attempts,
+            output=output,
+            changes=self._changes.kept if self._play.options.tells_changes else None,
+            changes_total=self._changes.total,
+            failure=failure,
+        )
+
+
+def describe_failure(error: StepError) -> StepFailure:
+    """An error as the result of a step or a play has it."""
+    return StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+
+
+def _time_is_up(step: Step) -> StepTimedOut:
+    return StepTimedOut(
+        f"step {step.index} ({step.name}) took longer than its timeout of {step.timeout_seconds:g} s on {step.endpoint}",
+        hint="The line or the server is slower than expected. Raise 'timeout', or remove it: 'stall_timeout' alone ends a "
+        "transfer that makes no progress.",
+    )
+
+
+def choose_pause(delay_seconds: float, failed_attempts: int) -> float:
+    """Seconds before the next attempt: doubled each time, capped, and varied by a fifth either way."""
+    pause: float = min(delay_seconds * 2 ** min(failed_attempts - 1, 16), MAX_PAUSE_SECONDS)
+    return min(pause * random.uniform(0.8, 1.2), MAX_PAUSE_SECONDS)  # noqa: S311  (nothing secret depends on it)
+
+
+def _sleep(seconds: float, cancellation: Cancellation) -> None:
+    deadline = Deadline.after(seconds)
+    while not deadline.has_passed:
+        cancellation.check()
+        time.sleep(min(POLL_SECONDS, deadline.remaining_seconds))
+
+
+def _status_of(output: Output) -> Status:
+    if output.skipped:
+        return "skipped"
+    return "changed" if output.is_change else "ok"

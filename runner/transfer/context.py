@@ -1,0 +1,56 @@
+"""What a step of the transfer policy needs beside its own description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from runner.cancellation import Cancellation
+from runner.remote_files import (
+    RemoteFiles,
+    Source,
+)
+from runner.results import Change
+from runner.transfer.journal import Journal
+from runner.transfer.local_files import (
+    LocalFolder,
+)
+from runner.transfer.memory import Memory
+
+# How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
+# Together well below the ten seconds that containers have between SIGTERM and SIGKILL.
+CLEAN_UP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a copy needs beside its own description. `on_progress` gets done and total bytes.
+
+    `open_local_folder` opens a folder that a download writes into; without it links on the way there are followed, but
+    for those that the `memory` knows as received. `step` is what later messages call the step.
+    """
+
+    remote: RemoteFiles
+    peer: str
+    is_check: bool
+    on_progress: Callable[[int, int], None]
+    cancellation: Cancellation
+    # Told of every change before it is made; None if nobody wants to know. With `is_diff` small texts are compared.
+    on_change: Callable[[Change], None] | None = None
+    is_diff: bool = False
+    # Whose the temporary files are: what one play leaves, the next one of the same owner goes on with or clears away.
+    owner: str = ""
+    open_local_folder: Callable[[str], LocalFolder] | None = None
+    memory: Memory = field(default_factory=Memory)
+    step: str = "an earlier step"
+    # What earlier attempts at the step have done; None if there is only one attempt.
+    journal: Journal | None = None
+
+    def report_of(self, given: Source) -> Callable[[int], None]:
+        """Reports how far a source is sent."""
+        return lambda done_bytes: self.on_progress(done_bytes, given.size_bytes)
+
+    def tell(self, change: Change) -> None:
+        """Something is about to be changed."""
+        if self.on_change is not None:
+            self.on_change(change)
