@@ -88,7 +88,7 @@ class Cancellation:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a second signal has come: whoever sent it does not want to wait for clean-up."""
+        """Whether a second signal has come: its sender does not want to wait for clean-up."""
         return self._is_urgent
 
     @property

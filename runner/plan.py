@@ -316,7 +316,7 @@ class Step:
     retries: int = 0
     delay_seconds: float = 5
     timeout_seconds: float | None = None
-    # Whose its temporary files are; None for whoever plays it.
+    # Whose its temporary files are; None for the user who plays it.
     owner: str | None = None
 
 

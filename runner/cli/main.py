@@ -69,7 +69,7 @@ def cli() -> None:
       1  a bug in the runner                     6   a copy could not be verified
       2  a step failed                           64  wrong usage, or output that could not be written
       3  the playbook is invalid
-      4  unreachable, timed out or not let in    129, 130, 143  interrupted
+      4  unreachable, timed out, login refused   129, 130, 143  interrupted
     """
 
 

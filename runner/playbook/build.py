@@ -75,7 +75,7 @@ Warn = Callable[[Problem], None]
 
 
 def ignore_warning(warning: Problem) -> None:
-    """Nobody wants to know."""
+    """No one listens."""
 
 
 def load_play(

@@ -155,7 +155,7 @@ _READ_OPERATION: dict[str, Callable[[PositionedMap], Mode]] = {
 
 
 def _refuse_empty_part(mode: PositionedMap, key: str, path: str, what: str) -> None:
-    """What an empty variable leaves of `/data/{{ day }}` is `/data/`, and nobody wants that removed, or emptied."""
+    """What an empty variable leaves of `/data/{{ day }}` is `/data/`, which must not be removed, or emptied."""
     if "" in path.removeprefix("/").split("/"):
         raise InputProblem(
             mode.value_locations[key],

@@ -667,7 +667,7 @@ class SftpFiles:
 
 
 def _note_nothing(published: Published) -> None:
-    """Nobody wants to know."""
+    """No one listens."""
 
 
 def ask_to_open(session: SftpSession, path: str, flags: int, attributes: Attributes) -> Reply:

@@ -165,7 +165,7 @@ class Shell:
     def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
         """The SHA-256 of each piece of a file, one after the other from its beginning, each as soon as it is known.
 
-        There are fewer where the file cannot be read or no utility is installed. Whoever needs no more of them closes it.
+        There are fewer where the file cannot be read or no utility is installed. Close it when no more of them are needed.
         Raises `ConnectionLost` if the session ends.
         """
         runs = [(size, sum(1 for _ in run)) for size, run in itertools.groupby(sizes)]

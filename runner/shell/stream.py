@@ -67,7 +67,7 @@ class Stream:
 
     def read_some(self, limit_bytes: int) -> bytearray:
         """At least one byte and at most `limit_bytes`. Raises `OutputEnded` at the end."""
-        # Whoever reads may be slower than the server, and then never waits.
+        # The reader may be slower than the server, and then never waits.
         self.channel.check()
         if not self._buffer:
             self._wait_for_data()

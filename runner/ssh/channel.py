@@ -378,7 +378,7 @@ class Channel:
         return not self._raw.transport.is_active()
 
     def close(self) -> None:
-        """Close the channel; never raises. Whoever listened is let go of."""
+        """Close the channel; never raises. Its listener is released."""
         self._on_data, self._unread_bytes = lambda data: False, None
         self._raw.transport.packetizer.divert(self._raw.chanid, None)
         if self._pace is not None:

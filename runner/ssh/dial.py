@@ -54,7 +54,7 @@ class WorkingAddresses:
         self._by_host[host] = _without_port(address)
 
     def forget(self, host: str) -> None:
-        """What accepted the connection did not let us in: another address may."""
+        """What accepted the connection refused the login: another address may accept it."""
         self._by_host.pop(host, None)
 
 

@@ -35,7 +35,7 @@ class Surroundings:
     is_check: bool
     on_progress: Callable[[int, int], None]
     cancellation: Cancellation
-    # Told of every change before it is made; None if nobody wants to know. With `is_diff` small texts are compared.
+    # Told of every change before it is made; None if there is no listener. With `is_diff` small texts are compared.
     on_change: Callable[[Change], None] | None = None
     is_diff: bool = False
     # Whose the temporary files are: what one play leaves, the next one of the same owner goes on with or clears away.

@@ -19,7 +19,7 @@ _WALK = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os
 class ReceivedLinks:
     """The symbolic links that downloads have made, or found to be there as the server has them. No step follows one.
 
-    Where such a link leads is what a server says: whoever follows it reads or writes what the server has chosen.
+    Where such a link leads is what a server says: following it means to read or write what the server has chosen.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class ReceivedLinks:
         self._steps[link.st_dev, link.st_ino] = step
 
     def require_none_on(self, path: str) -> None:
-        """Raise `FileRefused` if whoever opens a local path would follow one of the links. Costs nothing without any."""
+        """Raise `FileRefused` if opening a local path would follow one of the links. Costs nothing without any."""
         if not self._steps:
             return
         try:
