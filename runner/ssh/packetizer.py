@@ -118,8 +118,8 @@ class BulkPacketizer:
     def close(self) -> None:
         self.closed = True
         self._socket.close()
-        # What is left of a connection refers to itself, and may wait for long until it is collected. A thread that is reading or
-        # sending just now has a view of its own.
+        # What is left of a connection refers to itself, and may wait for long until it is collected. A thread that is
+        # reading or sending just now has a view of its own.
         self._buffer = bytearray()
         self._view = self._send_buffer = memoryview(self._buffer)
         self._inbound = PlainInbound()

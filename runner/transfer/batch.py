@@ -32,19 +32,11 @@ from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.decision import wanted_attributes
 from runner.transfer.journal import Done, Unanswered
-from runner.transfer.local_files import (
-    LocalFolder,
-    LocalFolders,
-    LocalSource,
-    LocalTarget,
-    explain_os_error,
-    hash_file,
-    open_folder,
-    open_local_source,
-    permissions_by_umask,
-    set_attributes,
-    sync_file,
-)
+from runner.transfer.local_errors import explain_os_error
+from runner.transfer.local_files import hash_file, permissions_by_umask, set_attributes, sync_file
+from runner.transfer.local_folders import LocalFolder, LocalFolders, open_folder
+from runner.transfer.local_sources import LocalSource, open_local_source
+from runner.transfer.local_targets import LocalTarget
 from runner.transfer.temporary import TemporaryNames
 from runner.transfer.upload import NEW_REMOTE_FILE_PERMISSIONS
 from runner.transfer.verification import NOT_SYNCED_HERE, prove_kept, prove_received, prove_same_hash, prove_sent

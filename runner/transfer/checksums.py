@@ -13,7 +13,8 @@ from typing import IO, Any, NamedTuple, TypeVar
 from runner.cancellation import Cancellation
 from runner.errors import StepError, VerificationFailed
 from runner.remote_files import Batch, Digest, FileStatus, RemoteFiles
-from runner.transfer.local_files import Check, explain_os_error, hash_file
+from runner.transfer.local_errors import explain_os_error
+from runner.transfer.local_files import Check, hash_file
 
 # So many files are asked about in one command: enough to make its start cheap, few enough to be answered soon.
 HASHED_AT_ONCE = 500

@@ -12,9 +12,7 @@ from runner.remote_files import (
 )
 from runner.results import Change
 from runner.transfer.journal import Journal
-from runner.transfer.local_files import (
-    LocalFolder,
-)
+from runner.transfer.local_folders import LocalFolder
 from runner.transfer.memory import Memory
 
 # How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.

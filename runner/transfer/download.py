@@ -30,20 +30,11 @@ from runner.transfer.copy_results import (
     tell_change,
 )
 from runner.transfer.decision import Decision, decide, only_hash_tells
-from runner.transfer.local_files import (
-    LocalFolder,
-    LocalTarget,
-    explain_os_error,
-    hash_file,
-    look_at,
-    open_folder,
-    permissions_by_umask,
-    require_regular,
-    set_attributes,
-    set_permissions,
-    sync_file,
-    writing_to,
-)
+from runner.transfer.local_errors import explain_os_error
+from runner.transfer.local_files import hash_file, look_at, permissions_by_umask, set_attributes, sync_file
+from runner.transfer.local_folders import LocalFolder, open_folder, set_permissions
+from runner.transfer.local_sources import require_regular
+from runner.transfer.local_targets import LocalTarget, writing_to
 from runner.transfer.requirements import (
     require_local_place,
 )

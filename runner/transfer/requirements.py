@@ -18,7 +18,7 @@ from typing import Protocol
 from runner.errors import FileError, FileRefused, ServerLacksFeature
 from runner.plan import CopyFile
 from runner.remote_files import FileStatus, RemoteFiles, StatusRefused
-from runner.transfer.local_files import explain_os_error, explain_writing_in_place, no_folder_above
+from runner.transfer.local_errors import explain_os_error, explain_writing_in_place, no_folder_above
 from runner.transfer.memory import Memory
 
 CREATE_PARENTS_HINT = "'create_parents: true' makes it."

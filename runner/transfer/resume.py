@@ -23,7 +23,10 @@ from runner.errors import FileRefused, StepError, UnreachableError
 from runner.plan import CopyFile
 from runner.remote_files import NOTHING_WANTED, FileStatus, Hasher, RemoteFiles, Source, StatusRefused
 from runner.transfer.leftovers import MAX_LISTED_NAMES, RemoteLeftovers, clear_local
-from runner.transfer.local_files import Check, LocalFolder, LocalSource, LocalTarget
+from runner.transfer.local_files import Check
+from runner.transfer.local_folders import LocalFolder
+from runner.transfer.local_sources import LocalSource
+from runner.transfer.local_targets import LocalTarget
 from runner.transfer.proof import close_answers, piece_sizes, prove_prefix, proving
 from runner.transfer.temporary import TemporaryNames, partial_name, read_name, this_process, writing_alone
 

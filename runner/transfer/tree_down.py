@@ -22,16 +22,9 @@ from runner.transfer.context import Surroundings
 from runner.transfer.directory_modes import first_permissions
 from runner.transfer.journal import Done
 from runner.transfer.leftovers import clear_old_local
-from runner.transfer.local_files import (
-    LocalFolder,
-    LocalFolders,
-    explain_os_error,
-    open_folder,
-    permissions_by_umask,
-    sync_file,
-    sync_folder,
-    to_status,
-)
+from runner.transfer.local_errors import explain_os_error
+from runner.transfer.local_files import permissions_by_umask, sync_file, sync_folder, to_status
+from runner.transfer.local_folders import LocalFolder, LocalFolders, open_folder
 from runner.transfer.protected_places import find_local_places, find_protected_paths, require_emptiable
 from runner.transfer.remote_status import look
 from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder

@@ -14,7 +14,8 @@ from runner.transfer.context import Surroundings
 from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.leftovers import RemoteLeftovers
-from runner.transfer.local_files import explain_os_error, to_status
+from runner.transfer.local_errors import explain_os_error
+from runner.transfer.local_files import to_status
 from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
 from runner.transfer.remote_status import look, status_refused
 from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder

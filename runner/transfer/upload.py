@@ -49,11 +49,8 @@ from runner.transfer.copy_results import (
 )
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.journal import Done, Unanswered
-from runner.transfer.local_files import (
-    LocalSource,
-    hash_file,
-    open_source,
-)
+from runner.transfer.local_files import hash_file
+from runner.transfer.local_sources import LocalSource, open_source
 from runner.transfer.requirements import (
     explained_by,
     require_backup,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from runner.transfer import local_files, tree_down
+from runner.transfer import local_files, local_folders, local_targets, tree_down
 from tests.conftest import Outcome, Runner, connection
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.file_session import FileServer
@@ -64,8 +64,8 @@ def spell(name: str, dir_fd: int | None) -> str:
 def is_caseless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if request.param:
         caseless = CaselessOs()
-        monkeypatch.setattr(local_files, "os", caseless)
-        monkeypatch.setattr(tree_down, "os", caseless)
+        for module in (local_files, local_folders, local_targets, tree_down):
+            monkeypatch.setattr(module, "os", caseless)
     return bool(request.param)
 
 

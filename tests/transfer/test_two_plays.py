@@ -20,7 +20,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from runner.transfer import backup, local_files, resume
+from runner.transfer import backup, local_folders, resume
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -224,7 +224,7 @@ def test_a_partial_that_was_published_before_it_was_locked_is_left_alone(
             published.append(content)
         flock(fd, operation)
 
-    monkeypatch.setattr("runner.transfer.local_files.fcntl.flock", lock)
+    monkeypatch.setattr("runner.transfer.local_folders.fcntl.flock", lock)
     with watching(destination, {digest(content), "missing"}) as watch:
         outcome = runner.play([step(sshd, download(remote / "a", destination))])
 
@@ -262,8 +262,8 @@ def test_a_partial_is_removed_before_its_lock_is_given_back(
             raise PermissionError(13, "Permission denied")
         replace(source, destination)
 
-    monkeypatch.setattr("runner.transfer.local_files.os.replace", refuse)
-    monkeypatch.setattr("runner.transfer.local_files.os.close", watch_close)
+    monkeypatch.setattr("runner.transfer.local_targets.os.replace", refuse)
+    monkeypatch.setattr("runner.transfer.local_targets.os.close", watch_close)
     outcome = runner.play([step(sshd, download(remote / "a", "local/a"))])
 
     assert outcome.exit_code == 2, outcome.output
@@ -402,7 +402,7 @@ def test_a_local_folder_that_another_play_removes_after_its_failure(
 ) -> None:
     content = os.urandom(size)
     (remote / "a").write_bytes(content)
-    opened = local_files.LocalFolder.__init__
+    opened = local_folders.LocalFolder.__init__
     is_due = [True]
 
     def vanish(self: Any, path: str, fd: int, made: tuple[str, ...] = ()) -> None:
@@ -410,7 +410,7 @@ def test_a_local_folder_that_another_play_removes_after_its_failure(
         if is_due.pop() if is_due else False:
             os.rmdir(path)
 
-    monkeypatch.setattr(local_files.LocalFolder, "__init__", vanish)
+    monkeypatch.setattr(local_folders.LocalFolder, "__init__", vanish)
     outcome = runner.play([step(sshd, download(remote / "a", "shared/a"))])
 
     assert outcome.exit_code == 0, outcome.output
