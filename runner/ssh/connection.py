@@ -83,6 +83,14 @@ class Connection:
     def _is_active(self) -> bool:
         return bool(self._client.is_connected and self._client.transport.is_active())
 
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the connection broke off although it still counts as active.
+
+        paramiko ends the channels first (Transport.run), so that connections through them may be seen to end earlier.
+        """
+        return isinstance(self._client.transport.saved_exception, EOFError | OSError)
+
     def find_lost(self) -> str:
         """Which connection on the way, this one included, broke off first, in words; empty if all are well.
 
@@ -90,7 +98,7 @@ class Connection:
         """
         deadline = Deadline.after(NOTICE_SECONDS)
         while True:
-            lost = [one.name for one in self._way if not one._is_active]
+            lost = [one.name for one in self._way if not one._is_active or one._is_ending]
             if lost or deadline.has_passed:
                 return f"the connection to {lost[-1]} was lost" if lost else ""
             time.sleep(NOTICE_SECONDS / 20)
