@@ -219,18 +219,18 @@ async def _hang(channel: Channel, root: Path, chroot: bool) -> FileServer:
 
 
 def test_every_attempt_has_its_own(runner: Runner, tmp_path: Path, remote: Path) -> None:
-    mode = make_mode(runner, remote, is_upload=True, size=5_000_000)
-    factory = fail_first_sessions(1, partial(misbehaving.SlowServer, seconds=1))
+    mode = make_mode(runner, remote, is_upload=True, size=30_000_000)
+    factory = fail_first_sessions(1, partial(misbehaving.SlowServer, seconds=0.05))
     with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
-        one = {**step(server, mode), "timeout": 5, "retries": 1, "delay": 1}
+        one = {**step(server, mode), "timeout": 4, "retries": 1, "delay": 1}
         outcome, seconds = play_timed(runner, [one])
         connections = server.connection_count
 
     assert outcome.exit_code == 0, outcome.output
     assert outcome.step["attempts"] == connections == 2
-    assert seconds > 5.8
+    assert seconds > 4.8
     assert snapshot(remote) == {"a": (runner.folder / "source").read_bytes()}
-    assert "took longer than its timeout of 5 s" in outcome.stdout
+    assert "took longer than its timeout of 4 s" in outcome.stdout
 
 
 class _SlowRename(FileServer):
