@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -116,3 +117,14 @@ def test_a_packet_whose_lengths_do_not_agree(content: bytes) -> None:
     log, ending = receive([data(0, b"good"), content])
     assert "lengths do not agree" in str(ending) or "too short" in str(ending)
     assert log == [("a", "data", b"good")]
+
+
+def test_what_has_left_a_connection_that_is_closed_may_be_asked() -> None:
+    """The thread that waits asks while another one closes the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+    packetizer = BulkPacketizer(ours)
+
+    ours.close()
+
+    assert packetizer.departed_bytes == 0
