@@ -167,7 +167,8 @@ def test_a_flood_before_the_login_is_ended_by_the_deadline(runner: Runner, name:
         started = time.monotonic()
         ending = play_bounded(runner, raw_step(server, connect_timeout=1))
     assert ending.exit_code == 4, ending.output
-    assert time.monotonic() - started < 6 + BUSY_SECONDS
+    # The flood itself has no end.
+    assert time.monotonic() - started < EVENT_SECONDS
 
 
 # --- after it ---
