@@ -117,7 +117,7 @@ class TestWhileAPlaybookLoads:
             stdout, stderr = process.communicate(timeout=PROMPT_SECONDS)
 
         assert process.returncode == exit_code
-        assert [pid for pid in running if not has_ended(pid)] == []
+        wait_for(lambda: all(has_ended(pid) for pid in running))
         assert json.loads(report.read_text())["status"] == "interrupted"
         assert "before anything was contacted" in stderr
         assert "Traceback" not in stdout + stderr
@@ -136,7 +136,7 @@ class TestWhileAPlaybookLoads:
             process.communicate(timeout=PROMPT_SECONDS)
 
         assert process.returncode == (143 if command == ("doctor",) else -signal.SIGTERM)
-        assert [pid for pid in running if not has_ended(pid)] == []
+        wait_for(lambda: all(has_ended(pid) for pid in running))
 
     def test_a_template_that_computes_is_interrupted_too(self, tmp_path: Path) -> None:
         playbook = json.loads(write_unreachable(tmp_path).read_text())
