@@ -44,16 +44,26 @@ def cancelling_on_signals(cancellation: Cancellation) -> Iterator[None]:
 @contextmanager
 def interrupting_at_once(cancellation: Cancellation) -> Iterator[None]:
     """Inside the block the first signal raises `Interrupted` wherever the main thread is: there is nothing to clean up."""
+    numbers: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         is_first = not cancellation.is_requested
+        numbers.append(number)
         # Should what is raised be swallowed where it comes up, in a finalizer say, then the play ends before its first step.
         cancellation.cancel(number)
         if is_first:
             raise Interrupted(number)
 
     with _handling(interrupt):
-        yield
+        try:
+            yield
+        except Interrupted:
+            raise
+        except BaseException as error:
+            # A library may make something else of what was raised in it: cryptography's does while it is loaded.
+            if numbers:
+                raise Interrupted(numbers[0]) from error
+            raise
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from runner.cancellation import Cancellation
+from runner.cli.signals import interrupting_at_once
+from runner.errors import Interrupted
 from runner.playbook.vault import encrypt
 from tests.cli.processes import ROOT, RUNNER, SECONDS, started, wait_for, write_playbook, write_unreachable
 from tests.servers.mute import MuteServer
@@ -235,3 +238,23 @@ class TestTheThirdSignal:
                 os.kill(pid, signal.SIGKILL)
             os.close(terminal)
             reader.join(SECONDS)
+
+
+class Panic(BaseException):
+    """What an extension module may make of an exception that it does not expect."""
+
+
+def test_what_a_library_makes_of_a_signal_is_a_signal_all_the_same() -> None:
+    def load() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Interrupted as error:
+            raise Panic from error
+
+    with pytest.raises(Interrupted, match="SIGTERM"), interrupting_at_once(Cancellation()):
+        load()
+
+
+def test_without_a_signal_it_stays_what_it_is() -> None:
+    with pytest.raises(Panic), interrupting_at_once(Cancellation()):
+        raise Panic
