@@ -56,27 +56,34 @@ class Written(NamedTuple):
 
     `size_bytes` is what the server says is there now, None if it does not tell. `refused_attributes` says in words
     which wanted attributes it did not take, empty if it took all. `is_synced` says whether it is on the server's disk, and
-    not only in its memory; None if nobody has asked for that.
+    not only in its memory; None if nobody has asked for that. `found` is what the server says the file is like, where it
+    does, and `needs_hash` says that its word for the size is not enough.
     """
 
     size_bytes: int | None
     refused_attributes: str = ""
     is_synced: bool | None = None
+    found: FileStatus | None = None
+    needs_hash: bool = False
 
 
 class Published(NamedTuple):
     """A file under its final name: whether what was there was replaced in one step, and where that is kept, if it is.
 
-    `aside` is what it was called in between, where it was neither replaced in one step nor kept.
+    `aside` is what it was called in between, where it was neither replaced in one step nor kept. `warnings` say what is
+    not as it should be all the same.
     """
 
     in_one_step: bool
     backup: str | None = None
     aside: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 # Told what a publication will have been, before it is asked for.
 Note = Callable[[Published], None]
+# Takes bytes and their offset in the file. The view is valid during the call only. Raises `OSError`.
+TakeBytes = Callable[[memoryview, int], None]
 # Folders that were made or may have been, outermost first.
 Made = dict[str, None]
 
@@ -96,11 +103,15 @@ class Hasher(Protocol):
 
 
 class ReadFile(NamedTuple):
-    """A file read to its end: the bytes that came, and the source's status before and after."""
+    """A file read to its end: where that is, and the source's status before and after, as far as the server tells.
+
+    `is_gone` says that it was there no more when its last byte had come: some servers hand each file out once.
+    """
 
     received_bytes: int
-    before: FileStatus
+    before: FileStatus | None
     after: FileStatus | None
+    is_gone: bool = False
 
 
 # How far an upload had come: its publication may have been asked for, or was even confirmed.
@@ -108,28 +119,41 @@ SendingStage = Literal["writing", "publishing", "published"]
 
 
 class Sending(Protocol):
-    """One upload of a batch, as the batch sees it. Every method but `finish` is called in the transport's thread.
+    """One upload of a batch, as the batch sees it. Every method but `hold` and `finish` is called in the transport's thread.
 
     With a `temporary` name the bytes go there, readable by their owner alone, and are published as `destination` once
-    `prove` has agreed; without one they go straight to the destination. `is_new` says that nothing is there yet. What
-    `is_held` waits, written and proven so far, until `Batch.release` lets it go on.
+    `prove` has agreed; without one they go straight to the destination. What `is_held` waits, written and proven so far,
+    until `Batch.release` lets it go on.
     """
 
     temporary: str | None
     destination: str
+    # Whether nothing is at the destination yet, as far as is known.
     is_new: bool
     is_held: bool
     # Whether it shall be synced to disk before it is published, where the server can do that.
     is_durable: bool
+    # Whether the temporary file is there already, and is written on.
+    continues: bool
+    # Whether what has been written stays if the session ends or the play is interrupted, for a later attempt.
+    is_kept: bool
+    # Whether it gets its attributes only when it has been released: until then it is its owner's alone.
+    sets_attributes_late: bool
+    # How many channels it may use; None: as many as are known to help and to be safe.
+    max_channels: int | None
     # The name that the old file shall be kept under.
     backup: str | None
+    # What the old file is called for a moment, where it cannot be replaced in one step.
+    aside: str
+    # How it is being published; the batch keeps this true from before its first request for that.
+    published: Published
 
     def rename_backup(self) -> bool:
-        """That name is taken: choose another one. False if there is none."""
+        """The name of the backup is taken: choose another one. False if there is none."""
         ...
 
     def open(self) -> tuple[Source, WantedAttributes]:
-        """The source, opened, and what the copy shall carry. Raises a `StepError`."""
+        """The source, opened, and what the copy shall carry. Raises a `StepError`. May be called again after `close`."""
         ...
 
     def close(self) -> None:
@@ -137,7 +161,11 @@ class Sending(Protocol):
         ...
 
     def prove(self, written: Written) -> None:
-        """Raise a `StepError` unless what was written may be published."""
+        """Raise a `StepError` unless what was written may be published, or held to be proven further."""
+        ...
+
+    def prove_attributes(self, refused: str) -> None:
+        """Raise a `StepError` unless it may be published although these attributes, in words, were refused."""
         ...
 
     def hold(self) -> None:
@@ -154,19 +182,32 @@ class Sending(Protocol):
 
 
 class Fetching(Protocol):
-    """One download of a batch, as the batch sees it. Every method but `finish` is called in the transport's thread."""
+    """One download of a batch, as the batch sees it.
+
+    Every method but `hold` and `finish` is called in the transport's thread. What `is_held` waits, when `prove` has agreed,
+    until `Batch.release` lets it be published.
+    """
 
     source: str
-    size_bytes: int
+    # What the server announces, None if it does not tell; and from which byte on it is read.
+    size_bytes: int | None
+    offset: int
+    is_held: bool
+    # Whether the source is looked at once more when it is open, and read to its end whatever was announced.
+    is_looked_at: bool
     # Whether `publish` syncs the file to disk. Then it is called in a thread of its own, so that nothing waits for the disk.
     is_durable: bool
 
-    def open(self) -> int:
-        """The descriptor of a new local file to write to. Raises a `StepError`."""
+    def open(self) -> TakeBytes:
+        """What takes the bytes as they come, in any order. Raises a `StepError`, or `OSError`."""
         ...
 
-    def prove(self, received_bytes: int, after: FileStatus | None) -> None:
-        """Raise a `StepError` unless what came may be published. `after` is the source's status after the last byte."""
+    def prove(self, read: ReadFile) -> None:
+        """Raise a `StepError` unless what came may be published."""
+        ...
+
+    def hold(self) -> None:
+        """All bytes are here, and wait to be released; in the thread that waits for the batch."""
         ...
 
     def publish(self) -> None:
@@ -206,6 +247,7 @@ ErrandKind = Literal[
     "remove",
     "remove folder",
     "rename",
+    "replace",
     "make link",
     "read link",
     "resolve",
@@ -220,7 +262,8 @@ class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
     A link is made under its `temporary` name and renamed over what is there (nothing, if it `is_new`), which is kept under
-    the name `backup` if one is given. `rename` gives the name `target`, unless something has it. `look` follows links,
+    the name `backup` if one is given. `rename` gives the name `target`, unless something has it. `replace` gives what is
+    called `temporary` the name `path`, whatever has it: `note` is told how before that is asked for. `look` follows links,
     `look closely` does not. `is_missing` says that nothing is at `path`: for a removal no failure, for a look one.
     """
 
@@ -235,6 +278,9 @@ class Errand:
     answer: str = ""
     status: FileStatus | None = None
     is_missing: bool = False
+    note: Note | None = None
+    # What is not as it should be although it was done.
+    warning: str = ""
 
     def finish(self, error: StepError | None) -> None:
         """The request was answered."""
@@ -248,8 +294,8 @@ class Batch(Protocol):
         """Begin an upload as soon as there is room; returns at once unless many are waiting."""
         ...
 
-    def release(self, upload: Sending, error: StepError | None) -> None:
-        """Publish an upload that is held, or remove what it has written because of an error."""
+    def release(self, copy: Sending | Fetching, error: StepError | None) -> None:
+        """Publish a copy that is held, or remove what was written because of an error."""
         ...
 
     def fetch(self, download: Fetching) -> None:
@@ -385,36 +431,15 @@ class RemoteFiles(Protocol):
         """Ask for several real paths without waiting; what is returned waits for them, and raises as `real_path` does."""
         ...
 
-    def write_new(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        """Create `path`, which must not exist, readable by its owner alone; write the source to it; then set attributes.
-
-        With `is_durable`, and where the server can, the file is synced to disk: the result tells.
-        """
-        ...
-
-    def write_on(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        """Write the source from its offset on to `path`, which is there already; then set attributes."""
-        ...
-
-    def write_in_place(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        """Write the source over what is at `path`, or create it."""
-        ...
-
-    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
-        """Read `path` from `offset` to its end into the same place of the local file. What was there before counts."""
+    def create_empty(self, path: str) -> None:
+        """Create an empty file at `path`, which must not exist, readable by its owner alone."""
         ...
 
     def require_readable(self, path: str) -> None:
-        """Raise what `read` would raise if the server does not let `path` be opened."""
+        """Raise what a download would raise if the server does not let `path` be opened."""
         ...
 
-    def sha256(self, path: str, size_bytes: int = 0) -> Digest:
+    def sha256(self, path: str, size_bytes: int | None = None) -> Digest:
         """The hash of `path`: by a utility there if the account has a shell, else by reading it.
 
         With the size that the file is expected to have, a server that works on it for long gives signs of life.
@@ -436,12 +461,11 @@ class RemoteFiles(Protocol):
         """Set the attributes that are not None."""
         ...
 
-    def publish(self, temporary: str, path: str, backup: str | None = None, note: Note | None = None) -> Published:
-        """Rename `temporary` over `path`; with `backup`, keep what was there under that name, which must be free.
+    def replace(self, source: str, path: str, note: Note) -> Published:
+        """Rename `source` over the file at `path`.
 
-        `note` is told what will be returned before the first request goes out, and again when another way is taken. What
-        cannot be replaced in one step is called `backup` in between, or as `note` is told. If it fails, the
-        old file is where it was, or the error says where it is.
+        `note` is told what will be returned before the first request goes out, and again when another way is taken. If it
+        fails, the old file is where it was, or the error says where it is.
         """
         ...
 
@@ -461,8 +485,11 @@ class RemoteFiles(Protocol):
         """Remove the empty folder at `path`; it is no error if there is none."""
         ...
 
-    def start_batch(self) -> Batch:
-        """A batch of copies on this server. Raises `ServerLacksFeature` where the protocol knows none."""
+    def start_batch(self, on_progress: Progress | None = None) -> Batch:
+        """A batch of copies on this server; while it lives, nothing else may be asked of these files.
+
+        `on_progress` is told now and then how many bytes of content are done, in the thread that waits.
+        """
         ...
 
     def remove(self, path: str) -> bool:

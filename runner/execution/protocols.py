@@ -54,9 +54,9 @@ def open_sftp_session(
 ) -> SftpSession:
     """An SFTP session on a channel of its own, which answers before the deadline. Raises a `StepError`."""
     channel = connection.open_channel(stall_timeout_seconds, deadline, cancellation, ANSWERS_WINDOW_BYTES)
-    opened = SftpSession(channel, str(connection.endpoint), channel.piece_bytes)
+    opened = SftpSession(channel, str(connection.endpoint), connection.traits, channel.piece_bytes)
     connection.start_subsystem(channel, "sftp", deadline, cancellation)
-    opened.greet(deadline, is_sequential=connection.is_sequential)
+    opened.greet(deadline)
     return opened
 
 

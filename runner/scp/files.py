@@ -7,9 +7,7 @@ written in place and the result says so.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,12 +28,12 @@ from runner.remote_files import (
     Note,
     Progress,
     Published,
-    ReadFile,
     Source,
     StatusRefused,
+    TakeBytes,
     WantedAttributes,
-    Written,
 )
+from runner.scp.batch import ScpBatch, copies_single_files_only
 from runner.scp.protocol import Header, Refusal, ask_for_file, ask_for_header, receive_file, send_file
 from runner.shell.shell import Shell, StartCommand, quote
 from runner.shell.stream import CommandChannel, Stream
@@ -126,7 +124,7 @@ class ScpFiles:
         return []
 
     def claim_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> FileStatus | None:
-        raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
+        raise copies_single_files_only()
 
     def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
         self._shell.create_folder(path)
@@ -135,13 +133,23 @@ class ScpFiles:
     def remove_folders(self, folders: list[str]) -> None:
         pass
 
-    def write_new(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        self._send(path, source, PRIVATE_MODE, wanted.modified_at_seconds, progress)
-        if wanted.permissions not in (None, PRIVATE_MODE):
-            self.set_attributes(path, wanted)
-        return Written(None, is_synced=self._sync(path) if is_durable else None)
+    def create_empty(self, path: str) -> None:
+        raise ServerLacksFeature("SCP reserves no names", hint="Use connector_type: SFTP.")
+
+    def write(
+        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_private: bool
+    ) -> None:
+        """Write a file: a new one that is its owner's alone until it is there whole, or over what is at `path`."""
+        if is_private:
+            self._send(path, source, PRIVATE_MODE, wanted.modified_at_seconds, progress)
+            if wanted.permissions not in (None, PRIVATE_MODE):
+                self.set_attributes(path, wanted)
+            return
+        mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
+        if wanted.permissions is not None and self._shell.exists:
+            # scp leaves the permissions of the file that it writes over as they are until the end.
+            self._shell.close_off(path, wanted.permissions)
+        self._send(path, source, mode, wanted.modified_at_seconds, progress)
 
     def real_path(self, path: str) -> str:
         raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
@@ -149,38 +157,24 @@ class ScpFiles:
     def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
         raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
 
-    def write_on(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        raise ServerLacksFeature(
-            "SCP cannot go on with a file", hint="Set 'resume: false' or use connector_type: SFTP."
-        )
-
     def names_in(self, folder: str) -> Iterator[str]:
         raise ServerLacksFeature("SCP cannot list a folder", hint="Use connector_type: SFTP.")
 
-    def write_in_place(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
-        if wanted.permissions is not None and self._shell.exists:
-            # scp leaves the permissions of the file that it writes over as they are until the end.
-            self._shell.close_off(path, wanted.permissions)
-        self._send(path, source, mode, wanted.modified_at_seconds, progress)
-        return Written(None, is_synced=self._sync(path) if is_durable else None)
+    def read(self, path: str, take: TakeBytes, progress: Progress) -> tuple[int, FileStatus]:
+        """Read a file: how many bytes came, and what it was like before. Raises `OSError` as `take` does."""
+        done_bytes = 0
 
-    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
+        def take_next(data: memoryview) -> None:
+            nonlocal done_bytes
+            take(data, done_bytes)
+            done_bytes += len(data)
+
         try:
             with self._scp("-f", path) as stream:
                 header = ask_for_file(stream)
-                received = receive_file(stream, header, functools.partial(_write_all, target_fd), progress)
+                return receive_file(stream, header, take_next, progress), to_status(header)
         except Refusal as refusal:
             raise self._explain_reading(refusal, path) from refusal
-        try:
-            after = self.status(path)
-        except StatusRefused:
-            after = None
-        return ReadFile(received, to_status(header), after)
 
     def require_readable(self, path: str) -> None:
         try:
@@ -197,8 +191,8 @@ class ScpFiles:
             )
         return self._explain(refusal, "cannot read", path)
 
-    def sha256(self, path: str, size_bytes: int = 0) -> Digest:
-        digest = self._shell.sha256(path, size_bytes) if self._shell.exists else None
+    def sha256(self, path: str, size_bytes: int | None = None) -> Digest:
+        digest = self._shell.sha256(path, size_bytes or 0) if self._shell.exists else None
         if digest is not None:
             return Digest(digest, "sha256")
         hasher = hashlib.sha256()
@@ -218,7 +212,7 @@ class ScpFiles:
         )
 
     def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
-        return self._shell.sha256_many(files) if self._shell.exists else {}
+        return self._shell.sha256_of(files) if self._shell.exists else {}
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
         if wanted.permissions is None:
@@ -230,19 +224,23 @@ class ScpFiles:
             )
         self._shell.set_permissions(path, wanted.permissions)
 
-    def publish(self, temporary: str, path: str, backup: str | None = None, note: Note | None = None) -> Published:
-        if note is not None:
-            note(Published(True, backup))
+    def publish(self, temporary: str, path: str, backup: str | None) -> Published:
+        """Rename a file that is written over what is at `path`, which is kept as `backup` if that is given."""
         if backup is None:
             self._shell.rename(temporary, path)
             return Published(True)
         is_kept = self._shell.replace_keeping(temporary, path, backup)
         return Published(True, backup if is_kept else None)
 
-    def sync_folder(self, folder: str) -> bool:
-        return self._sync(folder or ".")
+    def replace(self, source: str, path: str, note: Note) -> Published:
+        note(Published(True))
+        return self.publish(source, path, None)
 
-    def _sync(self, path: str) -> bool:
+    def sync_folder(self, folder: str) -> bool:
+        return self.sync(folder or ".")
+
+    def sync(self, path: str) -> bool:
+        """Sync a file or folder to disk; False where that cannot be had."""
         return self._shell.exists and self._shell.sync(path)
 
     def rename(self, source: str, destination: str) -> None:
@@ -254,8 +252,8 @@ class ScpFiles:
     def remove_folder(self, path: str) -> None:
         raise ServerLacksFeature("SCP removes no folders", hint="Use connector_type: SFTP.")
 
-    def start_batch(self) -> Batch:
-        raise ServerLacksFeature("SCP copies single files only", hint="Use connector_type: SFTP.")
+    def start_batch(self, on_progress: Progress | None = None) -> Batch:
+        return ScpBatch(self, on_progress)
 
     def remove(self, path: str) -> bool:
         return self._shell.exists and self._shell.remove(path)
@@ -295,11 +293,6 @@ class ScpFiles:
             if words in text:
                 return kind(message, hint=hint)
         return FileRefused(message, hint="The words are the server's; SCP tells no more than them.")
-
-
-def _write_all(fd: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 def to_status(header: Header) -> FileStatus:

@@ -1,68 +1,122 @@
-"""One download of a batch: OPEN; READs; FSTAT behind the last one proves the source unchanged; then CLOSE and publish."""
+"""One download: open, read, look, close; and once all is proven, publish. A single file is a batch of one.
+
+What was announced is asked for at once; behind it the server is asked what the file is like now, which proves that nobody
+wrote to it meanwhile.
+"""
 
 from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
 
-from runner.errors import ConnectionLost, StepError
-from runner.remote_files import Fetching, FileStatus
+from runner.errors import ConnectionLost, StepError, VerificationFailed
+from runner.remote_files import Fetching, FileStatus, ReadFile, TakeBytes
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_file import BatchFile, Engine, ignore
-from runner.sftp.packets import Attributes, OpenFlag, Reader, StatusCode, Type, encode_path
-from runner.sftp.pipelines import write_at
+from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
+from runner.sftp.packets import Attributes, MalformedPacket, OpenFlag, Reader, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
 
 _READ_FILE = struct.pack(">I", OpenFlag.READ) + Attributes().encode()
+_READ_START = struct.Struct(">QI").pack
 
 
 class Download(BatchFile):
     """One download. Every method runs under the batch's lock."""
 
-    __slots__ = ("_after", "_asked", "_fd", "_received", "_rests", "job")
+    __slots__ = (
+        "_after",
+        "_asked",
+        "_before",
+        "_end_at",
+        "_has_asked_for_end",
+        "_is_gone",
+        "_received",
+        "_rests",
+        "_size_bytes",
+        "_take",
+        "job",
+    )
 
     job: Fetching
 
     def __init__(self, engine: Engine, job: Fetching) -> None:
         super().__init__(engine, job)
-        self._fd = -1
-        self._asked = self._received = 0
+        self._take: TakeBytes | None = None
+        self._size_bytes = job.size_bytes
+        self._asked = self._received = job.offset
         # Ranges that a short reply left open.
         self._rests: list[tuple[int, int]] = []
+        self._before: FileStatus | None = None
         self._after: FileStatus | None = None
+        # Where the server says that the file ends.
+        self._end_at: int | None = None
+        self._has_asked_for_end = not self._must_ask_for_end
+        self._is_gone = False
 
     @property
     def path(self) -> str:
         return self.job.source
 
-    def run(self) -> Iterator[None]:
+    @property
+    def _must_ask_for_end(self) -> bool:
+        """Whether it is asked for a byte beyond the announced size, so that the answer proves where the file ends."""
+        return self.job.is_looked_at or not self.session.traits.is_sequential
+
+    def run(self) -> Stages[None]:
         self.ask(Type.OPEN, encode_path(self.job.source) + _READ_FILE, self._take_handle)
         yield
         if not self._handle:
+            if self._engine.retreat(self):
+                yield from self.begin_again()
             return
-        while self.error is None and self._has_more:
+        if self.job.is_looked_at:
+            # Some servers answer in any order: that it is the status before is certain only before the first byte.
+            self.ask(Type.FSTAT, self._handle, self._looked_before)
+            if not self.session.traits.is_sequential:
+                yield
+        while not self.has_failed and self._has_more:
             self.wait_for_turn()
             yield
             if self._awaited:
                 yield
-        if self.error is None:
+        if not self.has_failed:
             self.ask(Type.FSTAT, self._handle, self._looked)
+            if not self.session.traits.is_sequential:
+                yield
         self.ask(Type.CLOSE, self._handle, ignore)
         yield
+        self._handle = b""
+        self._prove()
+        if not self.has_failed and self.job.is_held:
+            self._engine.hold(self)
+            yield
+        if not self.has_failed and self.job.is_durable:
+            yield from self.work_aside(self._publish)
+        elif not self.has_failed:
+            try:
+                self._publish()
+            except StepError as error:
+                self.fail(error)
+        self._discard()
+
+    def _prove(self) -> None:
+        if self.has_failed:
+            return
+        if self._size_bytes is None and self._end_at is not None and self._received != self._end_at:
+            self.fail(
+                VerificationFailed(
+                    f"{self.session.peer} sent a file with a gap: it ends at byte {self._end_at:,}, "
+                    f"{self._received:,} bytes came",
+                    hint="Another program is writing to the source, or the server is broken.",
+                )
+            )
+            return
         try:
-            if self.error is None:
-                self.job.prove(self._received, self._after)
-                if not self.job.is_durable:
-                    self._publish()
+            self.job.prove(ReadFile(self._received, self._before, self._after, self._is_gone))
         except StepError as error:
             self.fail(error)
         except OSError as error:
             self.fail(self.job.explain(error))
-        if self.error is None and self.job.is_durable:
-            self._engine.run_aside(self._publish, self._after_publishing)
-            yield
-        self._discard()
 
     def _publish(self) -> None:
         try:
@@ -70,77 +124,105 @@ class Download(BatchFile):
         except OSError as error:
             raise self.job.explain(error) from error
 
-    def _after_publishing(self, error: StepError | None) -> None:
-        """What had to wait for the disk is done."""
-        if error is not None:
-            self.fail(error)
-        self.proceed()
-
     @property
     def _has_more(self) -> bool:
-        return self._fd < 0 or bool(self._rests) or self._asked < self.job.size_bytes
+        if self._take is None or self._rests:
+            return True
+        if self._size_bytes is None:
+            return self._end_at is None
+        return self._asked < self._size_bytes or not self._has_asked_for_end
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot read", kind, body)
 
     def move_some(self) -> bool:
-        if self.error is None and self._fd < 0:
+        if not self.has_failed and self._take is None:
             try:
-                self._fd = self.job.open()
+                self._take = self.job.open()
             except StepError as error:
                 self.fail(error)
             except OSError as error:
                 self.fail(self.job.explain(error))
-        return self.error is None and self._ask_for_some()
+        return not self.has_failed and self._ask_for_some()
 
     def _ask_for_some(self) -> bool:
         """Ask for the next piece. False when there is no more to ask for."""
+        read_bytes = self.session.read_bytes
         if self._rests:
             offset, count = self._rests.pop()
-        else:
+        elif self._size_bytes is None:
+            if self._end_at is not None:
+                return False
+            offset, count = self._asked, read_bytes
+            self._asked += count
+        elif self._asked < self._size_bytes:
             offset = self._asked
-            count = min(self._engine.session.read_bytes, self.job.size_bytes - offset)
-            self._asked += max(count, 0)
-        if count <= 0:
+            count = min(read_bytes, self._size_bytes - offset)
+            self._asked += count
+        elif not self._has_asked_for_end:
+            self._has_asked_for_end = True
+            offset, count = self._size_bytes, 1
+        else:
             return False
         self._engine.bytes_in_flight += count
         take = functools.partial(self._take_data, offset, count)
-        self.ask(Type.READ, self._handle + struct.pack(">QI", offset, count), take)
-        return bool(self._rests) or self._asked < self.job.size_bytes
+        self.ask(Type.READ, self._handle + _READ_START(offset, count), take)
+        return self._has_more
 
     def _take_data(self, offset: int, count: int, kind: int, body: memoryview) -> None:
         self._engine.bytes_in_flight -= count
         if kind != Type.DATA:
-            self._take_end(kind, body)
+            self._take_end(offset, kind, body)
             return
         data = Reader(body).take_string()
         if not 0 < len(data) <= count:
             raise ConnectionLost(
-                f"{self._engine.session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were "
-                "asked for",
+                f"{self.session.peer} broke the SFTP protocol: {len(data):,} bytes of data where {count:,} were asked for",
                 hint="The session cannot be trusted on.",
             )
         self._received += len(data)
         self._engine.done_bytes += len(data)
         if len(data) < count:
+            # A short reply is no end of file.
             self._rests.append((offset + len(data), count - len(data)))
-        if self.error is None:
+        if not self.has_failed and self._take is not None:
             try:
-                write_at(self._fd, data, offset)
+                self._take(data, offset)
             except OSError as error:
                 self.fail(self.job.explain(error))
 
-    def _take_end(self, kind: int, body: memoryview) -> None:
+    def _take_end(self, offset: int, kind: int, body: memoryview) -> None:
         """An end of file that comes too early shows in the count of what was received."""
-        try:
-            self._engine.session.check_status(kind, body)
-        except Refusal as refusal:
-            if refusal.code != StatusCode.EOF:
-                self.fail(refusal, "cannot read")
+        refusal = self.find_refusal(kind, body)
+        if refusal is None:
+            raise MalformedPacket("the status OK where data is due")
+        if refusal.code == StatusCode.EOF:
+            self._end_at = offset if self._end_at is None else min(self._end_at, offset)
+        elif self._size_bytes is not None and offset >= self._size_bytes:
+            # All that was announced is asked for: some servers hand a file out once, and then it is gone.
+            self._note_gone(refusal)
+        else:
+            self.fail(refusal, "cannot read")
+
+    def _looked_before(self, kind: int, body: memoryview) -> None:
+        if kind != Type.ATTRS:
+            self.find_refusal(kind, body)
+            return
+        self._before = to_status(Reader(body).take_attributes())
+        if self._before.size_bytes is not None:
+            # It may be another file by now than the one that was looked at.
+            self._size_bytes = self._before.size_bytes
 
     def _looked(self, kind: int, body: memoryview) -> None:
         if kind == Type.ATTRS:
             self._after = to_status(Reader(body).take_attributes())
+            return
+        refusal = self.find_refusal(kind, body)
+        if refusal is not None:
+            self._note_gone(refusal)
+
+    def _note_gone(self, refusal: Refusal) -> None:
+        self._is_gone = self._is_gone or refusal.code == StatusCode.NO_SUCH_FILE
 
     def _discard(self) -> None:
         try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from runner.remote_files import Errand
+from runner.remote_files import Errand, Published
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_file import BatchFile, Engine
+from runner.sftp.batch_file import BatchFile, Engine, Stages
 from runner.sftp.batch_publish import Publication, publish, remove_temporary
+from runner.sftp.batch_symlinks import ask_for_link, make_link_directly, replace_by_link
 from runner.sftp.packets import (
     Attributes,
     MalformedPacket,
@@ -23,6 +22,7 @@ _DOING = {
     "remove": "cannot remove",
     "remove folder": "cannot remove the folder",
     "rename": "cannot rename",
+    "replace": "cannot rename",
     "make link": "cannot create the link",
     "read link": "cannot read the link",
     "resolve": "cannot resolve",
@@ -47,24 +47,38 @@ class SingleRequest(BatchFile):
         return self.job.path
 
     def give_up(self) -> None:
-        # Between two renames the destination would be missing: a link that is begun is published.
-        if self.job.what != "make link":
+        # Between two renames the destination would be missing: what is begun is published.
+        if self.job.what not in ("make link", "replace"):
             super().give_up()
 
-    def run(self) -> Iterator[None]:
-        self.ask(*self._make_request(), self._take_answer)
-        yield
+    def run(self) -> Stages[None]:
         if self.job.what == "make link":
-            yield from self._publish_link()
+            yield from self._make_link()
+        elif self.job.what == "replace":
+            yield from publish(self, self._describe())
+        else:
+            self.ask(*self._make_request(), self._take_answer)
+            yield
 
-    def _publish_link(self) -> Iterator[None]:
-        """The link is there, under its temporary name."""
-        job = self.job
+    def _make_link(self) -> Stages[None]:
+        job, traits = self.job, self.session.traits
+        if not traits.renames_links:
+            if job.is_new:
+                yield from make_link_directly(self, job.target, job.path)
+            else:
+                job.warning = yield from replace_by_link(self, job)
+            return
+        ask_for_link(self, job.target, job.temporary, self._take_answer)
+        yield
         if not self.has_failed:
-            link = Publication(job.temporary, job.path, job.is_new, job.backup)
-            yield from publish(self, link, self.session.extensions)
+            yield from publish(self, self._describe())
         if self.has_failed:
             yield from remove_temporary(self, job.temporary)
+
+    def _describe(self) -> Publication:
+        job = self.job
+        note = job.note or _note_nothing
+        return Publication(job.temporary, job.path, job.is_new, f"{job.temporary}.old", note, job.backup)
 
     def _make_request(self) -> tuple[int, bytes]:
         path = encode_path(self.job.path)
@@ -79,9 +93,6 @@ class SingleRequest(BatchFile):
                 return Type.RMDIR, path
             case "rename":
                 return Type.RENAME, path + encode_path(self.job.target)
-            case "make link":
-                # OpenSSH, and everybody after it, takes target and link in the other order than the draft.
-                return Type.SYMLINK, encode_path(self.job.target) + encode_path(self.job.temporary)
             case "read link":
                 return Type.READLINK, path
             case "resolve":
@@ -90,8 +101,8 @@ class SingleRequest(BatchFile):
                 return Type.STAT, path
             case "look closely":
                 return Type.LSTAT, path
-            case "sync folder":
-                raise AssertionError("this takes several requests: runner/sftp/batch_sync.py")
+            case "make link" | "replace" | "sync folder":
+                raise AssertionError("this takes several requests")
 
     def _take_answer(self, kind: int, body: memoryview) -> None:
         if kind == Type.NAME:
@@ -108,3 +119,7 @@ class SingleRequest(BatchFile):
             self.job.is_missing = refusal.code == StatusCode.NO_SUCH_FILE
             if not (self.job.is_missing and self.job.what.startswith("remove")):
                 self.fail(refusal, _DOING[self.job.what])
+
+
+def _note_nothing(published: Published) -> None:
+    """No one listens."""

@@ -6,12 +6,19 @@ waits until all of that is answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+import stat
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, TypeVar
 
 from runner.errors import StepError
-from runner.sftp.packets import MalformedPacket, Type, encoded_handle
+from runner.sftp.lanes import WriteSpace
+from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path, encoded_handle
 from runner.sftp.session import Refusal, SftpSession, TakeAnswer
+
+T = TypeVar("T")
+
+# Requests in order; each `yield` waits until all that were made so far are answered.
+Stages = Generator[None, None, T]
 
 
 class Engine(Protocol):
@@ -35,6 +42,18 @@ class Engine(Protocol):
 
     def run_aside(self, work: Callable[[], None], then: Callable[[StepError | None], None]) -> None:
         """Have something done that waits for the disk, and the file go on behind it; the network does not wait."""
+        ...
+
+    def rejoin(self, work: Callable[[], None]) -> None:
+        """Have something done under the lock, from whichever thread, and send what came of it."""
+        ...
+
+    def retreat(self, file: BatchFile) -> bool:
+        """A handle was refused: have the file begin again when fewer are open. False if that cannot be the reason."""
+        ...
+
+    def open_more_channels(self, count: int) -> list[SftpSession]:
+        """Up to so many further sessions; may wait, and is not called under the lock."""
         ...
 
     def part(self, file: BatchFile) -> None:
@@ -64,12 +83,14 @@ class BatchFile:
         "_engine",
         "_handle",
         "_in_flight_bytes",
-        "_is_moving",
+        "_is_busy",
         "_stages",
         "doing",
         "error",
+        "has_retreated",
         "is_parting",
         "job",
+        "was_given_up",
     )
 
     def __init__(self, engine: Engine, job: Any) -> None:
@@ -79,13 +100,17 @@ class BatchFile:
         self._awaited = 0
         # Bytes that were sent and are not acknowledged.
         self._in_flight_bytes = 0
-        # While it has bytes to move, an answer is no reason to go on.
-        self._is_moving = False
-        self._stages: Iterator[None] | None = None
+        # While it has bytes to move, or something is done for it in another thread, an answer is no reason to go on.
+        self._is_busy = False
+        self._stages: Stages[None] | None = None
         self.error: Exception | None = None
         # Whether it has sent its last request, behind which others may go.
         self.is_parting = False
         self.doing = ""
+        # Whether it ends because the play does, and not for a reason of its own.
+        self.was_given_up = False
+        # Whether it was refused a handle while others were open, and began again.
+        self.has_retreated = False
 
     @property
     def session(self) -> SftpSession:
@@ -102,13 +127,25 @@ class BatchFile:
         """The remote file, for messages."""
         raise NotImplementedError
 
-    def run(self) -> Iterator[None]:
+    def run(self) -> Stages[None]:
         """All requests of the file, in order. Each `yield` waits until those made so far are answered."""
         raise NotImplementedError
 
     def move_some(self) -> bool:
         """Send the next bytes, or ask for them. False when there are no more."""
         return False
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the next bytes are so many that they are sent by themselves: `next_piece` has them."""
+        return False
+
+    def stream_piece(self, space: WriteSpace) -> memoryview:
+        """The next request, built in this space; empty if there is none after all."""
+        return memoryview(b"")
+
+    def look_after(self) -> None:
+        """Called now and then by the thread that waits, for what no answer will set going."""
 
     def begin(self) -> None:
         """Send the first requests, or go on after having been held."""
@@ -132,14 +169,40 @@ class BatchFile:
         """Move some bytes. False when there are no more: then the next stage begins, whatever is still unanswered."""
         if self.move_some():
             return True
-        self._is_moving = False
+        self._is_busy = False
         self.proceed()
         return False
 
     def wait_for_turn(self) -> None:
         """Have `move_some` called in turn with other files until it returns False."""
-        self._is_moving = True
+        self._is_busy = True
         self._engine.move(self)
+
+    def work_aside(self, work: Callable[[], None]) -> Stages[None]:
+        """Have something done in another thread, because it waits; a `StepError` of it fails the file."""
+        self._is_busy = True
+        self._engine.run_aside(work, self._rejoin)
+        yield
+
+    def _rejoin(self, error: StepError | None) -> None:
+        if error is not None:
+            self.fail(error)
+        self._is_busy = False
+        self.proceed()
+
+    @property
+    def holds_handle(self) -> bool:
+        """Whether the server has a file or a folder open for it."""
+        return bool(self._handle)
+
+    def begin_again(self) -> Stages[None]:
+        """What was refused is tried once more, from the beginning, when its turn comes."""
+        yield
+        self.error = None
+        yield from self.run()
+
+    def refine(self, error: StepError) -> None:
+        """Add to the hint of what a refusal was explained by; in the thread that waits."""
 
     def forget(self) -> None:
         """The session is lost: let go of everything local."""
@@ -149,7 +212,8 @@ class BatchFile:
 
     def give_up(self) -> None:
         """Go no further than what tidies up."""
-        self.error = self.error or StepError("the play is over")
+        if self.error is None:
+            self.error, self.was_given_up = StepError("the play is over"), True
 
     def fail(self, error: Exception, doing: str = "") -> None:
         """Keep the first thing that goes wrong."""
@@ -161,6 +225,11 @@ class BatchFile:
         self._awaited += 1
         self._engine.request(kind, body, self, take)
 
+    def expect(self, take: TakeAnswer) -> int:
+        """The id of a request that the file sends by itself; `take` is as in `ask`."""
+        self._awaited += 1
+        return self.session.expect_later((self, take))
+
     def acknowledge(self) -> None:
         if self._in_flight_bytes:
             # All pieces but the last are of this size, and each is answered: the sum comes out right.
@@ -169,7 +238,7 @@ class BatchFile:
             self._engine.bytes_in_flight -= count
             self._engine.done_bytes += count
         self._awaited -= 1
-        if not self._awaited and not self._is_moving:
+        if not self._awaited and not self._is_busy:
             self.proceed()
 
     def part(self) -> None:
@@ -198,6 +267,49 @@ class BatchFile:
                 raise MalformedPacket("the status OK where a handle is due")
             return
         self._handle = encoded_handle(body)
+
+
+class Answer:
+    """What one request is answered with: a refusal, what a file is, or a name; nothing of that for OK."""
+
+    __slots__ = ("_file", "mode", "name", "refusal")
+
+    def __init__(self, file: BatchFile) -> None:
+        self._file = file
+        self.refusal: Refusal | None = None
+        # With the kind of file; a server that tells none means a plain one.
+        self.mode: int | None = None
+        self.name: str | None = None
+
+    def take(self, kind: int, body: memoryview) -> None:
+        """The answer, unless it is OK. Raises `MalformedPacket`."""
+        if kind == Type.ATTRS:
+            self.mode = Reader(body).take_attributes().mode or stat.S_IFREG
+        elif kind == Type.NAME:
+            self.name = Reader(body).take_names()[0][0]
+        else:
+            self.refusal = self._file.find_refusal(kind, body)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the server says that nothing is there."""
+        return self.refusal is not None and self.refusal.code == StatusCode.NO_SUCH_FILE
+
+    @property
+    def is_link(self) -> bool:
+        return self.mode is not None and stat.S_ISLNK(self.mode)
+
+    @property
+    def is_directory(self) -> bool:
+        return self.mode is not None and stat.S_ISDIR(self.mode)
+
+
+def look(file: BatchFile, path: str) -> Stages[Answer]:
+    """What is at a path, links not followed."""
+    answer = Answer(file)
+    file.ask(Type.LSTAT, encode_path(path), answer.take)
+    yield
+    return answer
 
 
 def ignore(kind: int, body: memoryview) -> None:

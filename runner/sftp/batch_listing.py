@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from runner.errors import ConnectionLost
 from runner.remote_files import Listing
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_file import BatchFile, Engine, ignore
+from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
 
@@ -36,16 +34,19 @@ class FolderListing(BatchFile):
     def path(self) -> str:
         return self.job.path
 
-    def run(self) -> Iterator[None]:
+    def run(self) -> Stages[None]:
         self.ask(Type.OPENDIR, encode_path(self.job.path), self._take_handle)
         yield
         if not self._handle:
+            if self._engine.retreat(self):
+                yield from self.begin_again()
             return
         for _ in range(READDIRS_IN_FLIGHT):
             self.ask(Type.READDIR, self._handle, self._take_names)
         yield
         self.ask(Type.CLOSE, self._handle, ignore)
         yield
+        self._handle = b""
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot list", kind, body)

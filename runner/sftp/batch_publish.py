@@ -1,19 +1,22 @@
-"""Gives what is written under a temporary name its final one: the one place where that is decided for everything in a batch.
+"""Gives what is written under a temporary name its final one: the one place where that is decided for every file.
 
 In one step where the server can (posix-rename); else what is replaced steps aside first, and comes back on failure. What is
 to be kept gets a second name (a hard link), so that there is a file at every moment; where that cannot be, it is renamed.
+Servers announce what they do not do, and refuse what they announce: the next best way is tried, and noted.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from runner.errors import FileRefused, StepError
-from runner.sftp.batch_file import BatchFile, ignore
+from runner.remote_files import Note, Published
+from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
+from runner.sftp.batch_symlinks import ask_for_link, make_link_directly, read_link
 from runner.sftp.packets import HARDLINK, POSIX_RENAME, StatusCode, Type, encode_path, encode_string
-from runner.sftp.refusals import rename_refused
+from runner.sftp.refusals import describe_refusal, rename_refused, taken_away
+from runner.sftp.session import Refusal, SftpSession
 
 _POSIX_RENAME_START = encode_string(POSIX_RENAME.encode())
 _HARDLINK_START = encode_string(HARDLINK.encode())
@@ -21,48 +24,83 @@ _HARDLINK_START = encode_string(HARDLINK.encode())
 
 @dataclass(slots=True)
 class Publication:
-    """What is to be published. `is_new` says that nothing is there yet; `backup` is the name for what is replaced."""
+    """What is to be published. `is_new` says that nothing is there yet; `backup` is the name for what is replaced.
+
+    `note` is told how it is done, before each request that does it.
+    """
 
     temporary: str
     destination: str
     is_new: bool
+    aside: str
+    note: Note
     backup: str | None = None
     # Chooses another name for the backup when that is taken; None if there is none left.
     next_backup: Callable[[], str | None] = lambda: None
 
 
-def publish(file: BatchFile, publication: Publication, extensions: dict[str, bytes]) -> Iterator[None]:
+def can_replace(session: SftpSession) -> bool:
+    """Whether a rename puts one file into the place of another in one step."""
+    return session.traits.replaces and POSIX_RENAME in session.extensions
+
+
+def publish(file: BatchFile, publication: Publication) -> Stages[None]:
     """Rename; `file.error` tells whether that went well. After a failure the destination is as it was, or is named."""
+    may_follow = not publication.is_new and not file.session.traits.renames_links
+    if may_follow and (yield from look(file, publication.destination)).is_link:
+        yield from _replace_link(file, publication)
+        return
     if publication.backup is not None:
-        yield from _publish_keeping(file, publication, extensions)
-    elif POSIX_RENAME in extensions:
-        ask_to_replace(file, publication.temporary, publication.destination)
+        yield from _publish_keeping(file, publication)
+    elif can_replace(file.session):
+        publication.note(Published(True))
+        refused = ask_to_replace(file, publication.temporary, publication.destination)
         file.part()
         yield
+        if refused.refusal is not None:
+            yield from replace_otherwise(file, publication, refused.refusal)
     elif publication.is_new:
-        _rename(file, publication.temporary, publication.destination)
-        file.part()
-        yield
+        yield from _give_free_name(file, publication)
     else:
         yield from _step_aside(file, publication)
 
 
-def _publish_keeping(file: BatchFile, publication: Publication, extensions: dict[str, bytes]) -> Iterator[None]:
-    old = encode_path(publication.destination)
+def replace_otherwise(
+    file: BatchFile, publication: Publication, refusal: Refusal, backup: str | None = None
+) -> Stages[None]:
+    """The server has refused to replace in one step. Unless it must be right, see what else it takes.
+
+    `backup` is the free name that the old file is to be kept under, if it is.
+    """
+    if file.session.traits.is_sequential and refusal.code != StatusCode.OP_UNSUPPORTED:
+        yield from _fail(file, publication, refusal)
+        return
+    found = yield from look(file, publication.destination)
+    if found.is_directory:
+        yield from _fail(file, publication, refusal)
+        return
+    publication.backup = backup
+    if found.is_missing or (publication.is_new and found.mode is None):
+        yield from _give_free_name(file, publication)
+    else:
+        yield from _step_aside(file, publication)
+    if not file.has_failed:
+        why = f"it refused posix-rename ({describe_refusal(refusal)})"
+        file.session.traits.saw("replaces", False, why)
+
+
+def _publish_keeping(file: BatchFile, publication: Publication) -> Stages[None]:
     while (backup := publication.backup) is not None:
-        if {POSIX_RENAME, HARDLINK} <= extensions.keys():
-            refusals: list[int] = []
-            note = functools.partial(_note_kind, refusals)
-            file.ask(Type.EXTENDED, _HARDLINK_START + old + encode_path(backup), note)
-            yield
-            if not refusals:
-                yield from _replace_kept(file, publication, backup)
-                return
-        found: list[int] = []
+        if can_replace(file.session) and (yield from _give_second_name(file, publication.destination, backup)):
+            yield from _replace_kept(file, publication, backup)
+            return
+        if (yield from look(file, publication.destination)).is_missing:
+            # Somebody has removed it meanwhile: nothing is left to be kept.
+            publication.backup, publication.is_new = None, True
+            yield from publish(file, publication)
+            return
         # Some servers would replace what has the name.
-        file.ask(Type.LSTAT, encode_path(backup), functools.partial(_note_kind, found))
-        yield
-        if Type.ATTRS not in found:
+        if (yield from look(file, backup)).mode is None:
             yield from _step_aside(file, publication)
             return
         publication.backup = publication.next_backup()
@@ -70,68 +108,145 @@ def _publish_keeping(file: BatchFile, publication: Publication, extensions: dict
     file.fail(FileRefused(f"no name is free under which the old {file.path!r} could be kept", hint=hint))
 
 
-def _replace_kept(file: BatchFile, publication: Publication, backup: str) -> Iterator[None]:
-    ask_to_replace(file, publication.temporary, publication.destination)
-    yield
-    if file.has_failed:
-        file.ask(Type.REMOVE, encode_path(backup), ignore)
+def _give_second_name(file: BatchFile, path: str, name: str) -> Stages[bool]:
+    """A hard link, which fails if there is something of that name. False where there is none afterwards."""
+    traits = file.session.traits
+    if HARDLINK not in file.session.extensions or not traits.gives_second_names:
+        return False
+    linking, found = Answer(file), Answer(file)
+    file.ask(Type.EXTENDED, _HARDLINK_START + encode_path(path) + encode_path(name), linking.take)
+    if not traits.is_sequential:
         yield
-
-
-def _step_aside(file: BatchFile, publication: Publication) -> Iterator[None]:
-    aside = publication.backup or f"{publication.temporary}.old"
-    _rename(file, publication.destination, aside)
+    # `rclone serve sftp` (1.60) answers OK and makes none.
+    file.ask(Type.LSTAT, encode_path(name), found.take)
     yield
-    if not file.has_failed:
-        yield from _take_its_place(file, publication, aside)
+    if linking.refusal is None and found.is_missing:
+        traits.saw("gives_second_names", False, "it said that it had made a hard link, and there was none")
+        return False
+    return linking.refusal is None
 
 
-def _take_its_place(file: BatchFile, publication: Publication, aside: str) -> Iterator[None]:
-    _rename(file, publication.temporary, publication.destination)
+def _replace_kept(file: BatchFile, publication: Publication, backup: str) -> Stages[None]:
+    publication.note(Published(True, backup))
+    refused = ask_to_replace(file, publication.temporary, publication.destination)
     yield
-    if file.has_failed:
-        paths = encode_path(aside) + encode_path(publication.destination)
-        file.ask(Type.RENAME, paths, functools.partial(_note_restored, file, aside))
+    if refused.refusal is None:
+        return
+    removal = Answer(file)
+    file.ask(Type.REMOVE, encode_path(backup), removal.take)
+    yield
+    if removal.refusal is not None:
+        file.fail(rename_refused(refused.refusal, publication.temporary, publication.destination, file.session))
+        _add(file, f"The old file has a second name now, {backup!r}")
+        return
+    publication.backup = None
+    yield from replace_otherwise(file, publication, refused.refusal, backup)
+
+
+def _give_free_name(file: BatchFile, publication: Publication) -> Stages[None]:
+    """Nothing has the name, as far as is known. RENAME replaces nothing, by the protocol."""
+    publication.note(Published(True))
+    refused = _ask_to_rename(file, publication.temporary, publication.destination)
+    file.part()
+    yield
+    if refused.refusal is None:
+        return
+    if not (yield from look(file, publication.destination)).is_missing:
+        # It is there after all, or the server does not tell.
+        yield from _step_aside(file, publication)
+        return
+    # Where renaming is forbidden, a second name and the removal of the first come to the same.
+    if (yield from _give_second_name(file, publication.temporary, publication.destination)):
+        yield from remove_temporary(file, publication.temporary)
+        return
+    yield from _fail(file, publication, refused.refusal)
+
+
+def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
+    aside = publication.backup or publication.aside
+    publication.note(Published(False, publication.backup, aside))
+    refused = _ask_to_rename(file, publication.destination, aside)
+    yield
+    if refused.refusal is not None:
+        file.fail(rename_refused(refused.refusal, publication.destination, aside, file.session))
+        return
+    refused = _ask_to_rename(file, publication.temporary, publication.destination)
+    yield
+    if refused.refusal is not None:
+        restored = _ask_to_rename(file, aside, publication.destination)
         yield
+        yield from _fail(file, publication, refused.refusal)
+        if restored.refusal is not None:
+            _add(file, f"The old file is kept as {aside!r}")
     elif publication.backup is None:
-        file.ask(Type.REMOVE, encode_path(aside), ignore)
+        removal = Answer(file)
+        file.ask(Type.REMOVE, encode_path(aside), removal.take)
         yield
+        if removal.refusal is not None and not removal.is_missing:
+            warning = f"the server refused to remove the old file, which is {aside!r} now"
+            publication.note(Published(False, None, aside, (warning,)))
 
 
-def ask_to_replace(file: BatchFile, temporary: str, destination: str, encoded_temporary: bytes = b"") -> None:
-    """Rename in one step over what is there. This is where a temporary file becomes the destination."""
-    paths = (encoded_temporary or encode_path(temporary)) + encode_path(destination)
-    take = functools.partial(_refuse_rename, file, temporary, destination)
-    file.ask(Type.EXTENDED, _POSIX_RENAME_START + paths, take)
+def _replace_link(file: BatchFile, publication: Publication) -> Stages[None]:
+    """Put a file into the place of a symbolic link, on a server whose renames may follow links: remove it first.
 
-
-def _rename(file: BatchFile, source: str, destination: str) -> None:
-    take = functools.partial(_refuse_rename, file, source, destination)
-    file.ask(Type.RENAME, encode_path(source) + encode_path(destination), take)
-
-
-def _refuse_rename(file: BatchFile, source: str, destination: str, kind: int, body: memoryview) -> None:
-    refusal = file.find_refusal(kind, body)
-    if refusal is not None:
-        file.fail(rename_refused(refusal, source, destination, file.session))
-
-
-def _note_restored(file: BatchFile, aside: str, kind: int, body: memoryview) -> None:
-    if file.find_refusal(kind, body) is not None and isinstance(file.error, StepError):
-        file.error.add(f"The old file is kept as {aside!r}")
-
-
-def _note_kind(kinds: list[int], kind: int, body: memoryview) -> None:
-    kinds.append(kind)
-
-
-def remove_temporary(file: BatchFile, temporary: str) -> Iterator[None]:
-    """Remove what was not published; a failure to do so is added to the file's error."""
-    file.ask(Type.REMOVE, encode_path(temporary), functools.partial(_note_removal, file, temporary))
+    ProFTPD (1.3.8) renames what a link leads to, on either side of RENAME.
+    """
+    destination, backup = publication.destination, publication.backup
+    target = yield from read_link(file, destination)
+    publication.note(Published(False, backup))
+    if target is not None and backup is not None:
+        yield from make_link_directly(file, target, backup)
+        if file.has_failed:
+            return
+    removal = Answer(file)
+    file.ask(Type.REMOVE, encode_path(destination), removal.take)
     yield
+    if removal.refusal is not None:
+        file.fail(removal.refusal, "cannot replace the link")
+        return
+    refused = _ask_to_rename(file, publication.temporary, destination)
+    yield
+    if refused.refusal is not None:
+        yield from _fail(file, publication, refused.refusal)
+        if target is not None:
+            ask_for_link(file, target, destination, ignore)
+            yield
 
 
-def _note_removal(file: BatchFile, temporary: str, kind: int, body: memoryview) -> None:
-    refusal = file.find_refusal(kind, body)
-    if refusal is not None and refusal.code != StatusCode.NO_SUCH_FILE and isinstance(file.error, StepError):
-        file.error.add(f"The temporary file {temporary!r} on {file.session.peer} could not be removed")
+def _fail(file: BatchFile, publication: Publication, refusal: Refusal) -> Stages[None]:
+    """The rename was refused. Some servers take a file away as soon as it is closed, whatever it is called."""
+    error = rename_refused(refusal, publication.temporary, publication.destination, file.session)
+    if not file.session.traits.is_sequential and (yield from look(file, publication.temporary)).is_missing:
+        error = taken_away(publication.temporary, file.session.peer)
+    file.fail(error)
+
+
+def _add(file: BatchFile, sentence: str) -> None:
+    if isinstance(file.error, StepError):
+        file.error.add(sentence)
+
+
+def ask_to_replace(file: BatchFile, temporary: str, destination: str, encoded_temporary: bytes = b"") -> Answer:
+    """Rename in one step over what is there. This is where a temporary file becomes the destination."""
+    answer = Answer(file)
+    paths = (encoded_temporary or encode_path(temporary)) + encode_path(destination)
+    file.ask(Type.EXTENDED, _POSIX_RENAME_START + paths, answer.take)
+    return answer
+
+
+def _ask_to_rename(file: BatchFile, source: str, destination: str) -> Answer:
+    answer = Answer(file)
+    file.ask(Type.RENAME, encode_path(source) + encode_path(destination), answer.take)
+    return answer
+
+
+def remove_temporary(file: BatchFile, temporary: str) -> Stages[None]:
+    """Remove what was not published; a failure to do so is added to the file's error."""
+    removal = Answer(file)
+    file.ask(Type.REMOVE, encode_path(temporary), removal.take)
+    yield
+    if removal.refusal is not None and not removal.is_missing:
+        if (yield from look(file, temporary)).is_missing:
+            return
+        _add(file, f"The temporary file {temporary!r} on {file.session.peer} could not be removed")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from runner.remote_files import Errand
-from runner.sftp.batch_file import BatchFile, Engine, ignore
+from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
 from runner.sftp.batch_upload import FSYNC_START
 from runner.sftp.packets import FSYNC, Attributes, OpenFlag, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
@@ -30,7 +29,7 @@ class FolderSync(BatchFile):
     def path(self) -> str:
         return self.job.path
 
-    def run(self) -> Iterator[None]:
+    def run(self) -> Stages[None]:
         if FSYNC not in self.session.extensions:
             self.fail(Refusal(StatusCode.OP_UNSUPPORTED, ""), "cannot sync to disk")
             return

@@ -1,26 +1,50 @@
-"""One upload of a batch: OPEN; WRITE, FSETSTAT, FSTAT and CLOSE together; and once all is proven, the rename."""
+"""One upload: open, write, set attributes, look, close; and once all is proven, publish. A single file is a batch of one.
+
+OpenSSH carries out in order what it is sent: there everything behind the last WRITE goes out together. Other servers write
+in workers, answer FSTAT before the bytes are there, or know a file's size only when it is closed: there each waits for the
+one before, which costs a small file two round trips that hide behind the other files.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 
 from runner.errors import FileRefused, SourceChanged, StepError
-from runner.remote_files import NOTHING_WANTED, Sending, Source, WantedAttributes, Written
-from runner.sftp.attributes import encode_wanted
-from runner.sftp.batch_file import BatchFile, Engine, ignore
-from runner.sftp.batch_publish import Publication, ask_to_replace, publish, remove_temporary
-from runner.sftp.packets import FSYNC, POSIX_RENAME, Attributes, OpenFlag, Type, encode_path, encode_string, size_of
-from runner.sftp.refusals import describe_refusal, knows_no_sync
+from runner.remote_files import NOTHING_WANTED, FileStatus, Published, Sending, Source, WantedAttributes, Written
+from runner.sftp.attributes import encode_wanted, to_status
+from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
+from runner.sftp.batch_publish import (
+    Publication,
+    ask_to_replace,
+    can_replace,
+    publish,
+    remove_temporary,
+    replace_otherwise,
+)
+from runner.sftp.lanes import Cursor, Lane, WriteSpace, close_lanes, open_lanes
+from runner.sftp.packets import FSYNC, Attributes, OpenFlag, Reader, Type, encode_path, encode_string
+from runner.sftp.refusals import describe_refusal, knows_no_sync, name_temporary_options
+from runner.sftp.session import Refusal
 
 PRIVATE_MODE = 0o600
+# A source of which so much is left is sent without being copied in memory once more.
+STREAM_FROM_BYTES = 64 * 1024
+# OpenSSH takes 2 MiB a channel before it acknowledges: 40 MiB/s at 50 ms. Each further channel adds as much.
+MAX_CHANNELS = 6
+ROUND_TRIP_PER_CHANNEL_SECONDS = 0.008
+MANY_CHANNELS_BYTES = 16 * 1024 * 1024
+# What is written once more where the server takes a file's mode with OPEN only.
+WRITE_AGAIN_BYTES = 16 * 1024 * 1024
 
-_NEW_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE)
+# TRUNCATE means nothing beside EXCLUSIVE; some servers know only combinations that C's fopen has (node's ssh2).
+_NEW_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE | OpenFlag.EXCLUSIVE)
 _ANY_FILE = struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE)
+_OLD_FILE = struct.pack(">I", OpenFlag.READ | OpenFlag.WRITE)
 _PRIVATE = Attributes(mode=PRIVATE_MODE).encode()
+_NO_ATTRIBUTES = Attributes().encode()
 _WRITE_START = struct.Struct(">QI").pack
 FSYNC_START = encode_string(FSYNC.encode())
 
@@ -29,13 +53,20 @@ class Upload(BatchFile):
     """One upload. Every method runs under the batch's lock."""
 
     __slots__ = (
+        "_cursor",
+        "_found",
+        "_has_begun_again",
         "_is_publishing",
         "_is_synced",
+        "_lane_refusal",
+        "_lanes",
         "_offset",
+        "_opened_mode",
         "_refused",
-        "_size",
         "_source",
+        "_waits_for_lanes",
         "_wanted",
+        "_wants_channels",
         "_written_path",
         "is_written",
         "job",
@@ -46,13 +77,21 @@ class Upload(BatchFile):
     def __init__(self, engine: Engine, job: Sending) -> None:
         super().__init__(engine, job)
         self._written_path = encode_path(job.temporary or job.destination)
+        self._lanes: list[Lane] = []
+        self._lane_refusal: Exception | None = None
+        self._wants_channels = self._waits_for_lanes = self._has_begun_again = False
+        self._is_publishing = self.is_written = False
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._source: Source | None = None
         self._wanted = NOTHING_WANTED
+        self._opened_mode: int | None = None
+        self._cursor: Cursor | None = None
         self._offset = 0
-        self._size: int | None = None
-        self._refused: list[str] = []
+        self._found: FileStatus | None = None
+        self._refused = ""
         self._is_synced: bool | None = None
-        self._is_publishing = self.is_written = False
 
     @property
     def path(self) -> str:
@@ -62,87 +101,155 @@ class Upload(BatchFile):
         # Between two renames the destination would be missing: what has begun to be published is.
         if not self._is_publishing:
             super().give_up()
+            self._stop_reading()
 
-    def run(self) -> Iterator[None]:
-        self.ask(
-            Type.OPEN,
-            self._written_path + (_NEW_FILE if self.job.temporary else _ANY_FILE) + _PRIVATE,
-            self._take_handle,
-        )
-        yield
+    def fail(self, error: Exception, doing: str = "") -> None:
+        super().fail(error, doing)
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if self._cursor is not None:
+            self._cursor.stop()
+
+    def run(self) -> Stages[None]:
+        if self.session.traits.sets_permissions_by == "nothing":
+            self._open_source()
+        if not self.has_failed:
+            self._ask_to_open()
+            yield
         if not self._handle:
+            yield from self._give_way()
             return
         if not self.has_failed:
             self.wait_for_turn()
             yield
-        if not self.has_failed:
+            if self._wants_channels:
+                yield from self._write_on_channels()
+        if self.has_failed or self.session.traits.is_sequential:
             self._ask_to_finish()
+            yield
         else:
-            self.ask(Type.CLOSE, self._handle, ignore)
-        yield
+            yield from self._finish_in_turn()
         self._handle = b""
-        if not self.has_failed and self._size is None:
-            # Some servers look at names and not at handles.
-            self.ask(Type.STAT, self._written_path, self._looked)
-            yield
-        refused = ""
-        if not self.has_failed and self._refused:
-            reason, self._refused = self._refused[0], []
-            self._ask_to_set_one_by_one()
-            yield
-            refused = f"{' and '.join(self._refused)} ({reason})" if self._refused else ""
-        self._prove(refused)
-        if self.job.is_held and not self.has_failed:
-            self._engine.hold(self)
-            yield
+        if not self.has_failed and not self._is_as_wanted:
+            yield from self._look_again()
+            if self._can_begin_again:
+                yield from self._begin_with_mode()
+                return
+        self._prove()
+        if not self.has_failed and self.job.is_held:
+            yield from self._wait_for_release()
         if not self.has_failed and self.job.temporary is not None:
-            self._is_publishing = True
-            if self.job.backup is None and POSIX_RENAME in self.session.extensions:
-                # What nearly every file comes to: `publish` would do the same, at a cost for each.
-                ask_to_replace(self, self.job.temporary, self.job.destination, self._written_path)
-                self.part()
-                yield
-            else:
-                yield from publish(self, self._describe(self.job.temporary), self.session.extensions)
+            yield from self._publish(self.job.temporary)
         if self.has_failed:
             yield from self._clean_up()
 
-    def _describe(self, temporary: str) -> Publication:
-        job = self.job
-        return Publication(temporary, job.destination, job.is_new, job.backup, self._next_backup)
+    def _give_way(self) -> Stages[None]:
+        """There is no handle: a failure, or too many files are open."""
+        self._close_source()
+        if self._engine.retreat(self):
+            self._begin_anew()
+            yield from self.begin_again()
 
-    def _next_backup(self) -> str | None:
-        return self.job.backup if self.job.rename_backup() else None
+    def _wait_for_release(self) -> Stages[None]:
+        self._engine.hold(self)
+        yield
+        if not self.has_failed and self.job.sets_attributes_late:
+            yield from self._set_late()
+
+    def _publish(self, temporary: str) -> Stages[None]:
+        self._is_publishing = True
+        if self.job.backup is None and self.session.traits.renames_links and can_replace(self.session):
+            # What nearly every file comes to: `publish` would do the same, at a cost for each.
+            self.job.published = Published(True)
+            answer = ask_to_replace(self, temporary, self.job.destination, self._written_path)
+            self.part()
+            yield
+            if answer.refusal is not None:
+                yield from replace_otherwise(self, self._describe(temporary), answer.refusal)
+        else:
+            yield from publish(self, self._describe(temporary))
+
+    # Opening.
+
+    def _ask_to_open(self) -> None:
+        flags = _ANY_FILE if self.job.temporary is None else _OLD_FILE if self.job.continues else _NEW_FILE
+        self.ask(Type.OPEN, self._written_path + flags + self._first_attributes(), self._take_handle)
+
+    def _first_attributes(self) -> bytes:
+        if self.job.continues:
+            return _NO_ATTRIBUTES
+        if self.session.traits.sets_permissions_by == "nothing" and self._wanted.permissions is not None:
+            self._opened_mode = self._wanted.permissions
+            return Attributes(mode=self._opened_mode).encode()
+        self._opened_mode = PRIVATE_MODE
+        return _PRIVATE
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot create", kind, body)
 
-    def move_some(self) -> bool:
+    def refine(self, error: StepError) -> None:
+        if self.doing == "cannot create" and self.job.temporary is not None and not self.session.traits.is_sequential:
+            name_temporary_options(error)
+
+    def _open_source(self) -> None:
         try:
-            if not self.has_failed and self._source is None:
-                self._source, self._wanted = self.job.open()
-                self._restrict()
-            if not self.has_failed and self._write_some():
-                return True
-            self.job.close()
+            self._source, self._wanted = self.job.open()
+            self._offset = self._source.offset
+            if self._source.size_bytes - self._offset >= STREAM_FROM_BYTES:
+                self._cursor = Cursor(self._source)
         except StepError as error:
             self.fail(error)
         except OSError as error:
-            self.fail(FileRefused(f"cannot read the source of {self.path!r} on this machine: {error.strerror}"))
+            self._fail_reading(error)
+
+    def _close_source(self) -> None:
+        try:
+            self.job.close()
+        except StepError as error:
+            self.fail(error)
+
+    def _fail_reading(self, error: OSError) -> None:
+        self.fail(FileRefused(f"cannot read the source of {self.path!r} on this machine: {error.strerror}"))
+
+    # Writing.
+
+    def move_some(self) -> bool:
+        if not self.has_failed and self._source is None:
+            self._open_source()
+        if not self.has_failed and self._opened_mode is not None:
+            self._restrict()
+        if not self.has_failed and self._must_add_channels:
+            self._wants_channels = True
+            return False
+        try:
+            if not self.has_failed and self._write_some():
+                return True
+        except StepError as error:
+            self.fail(error)
+        except OSError as error:
+            self._fail_reading(error)
+        if not self._lanes:
+            self._close_source()
         return False
 
     def _restrict(self) -> None:
         """Before the first byte: the file that is written over may have been open to those who must not read the new one."""
-        if self.job.temporary is None and self._wanted.permissions is not None:
+        self._opened_mode, mode = None, self._opened_mode
+        if self.job.temporary is None and self._wanted.permissions not in (None, mode):
             permissions = WantedAttributes(self._wanted.permissions, None)
             self.ask(Type.FSETSTAT, self._handle + encode_wanted(permissions), ignore)
 
     def _write_some(self) -> bool:
         """Send the next piece. False when there is no more."""
         source = self._source
-        if source is None or self._offset >= source.size_bytes:
+        if source is None:
             return False
-        wanted = min(self._engine.session.write_bytes, source.size_bytes - self._offset)
+        if self._cursor is not None:
+            return self._write_rest(self._cursor)
+        if self._offset >= source.size_bytes:
+            return False
+        wanted = min(self.session.write_bytes, source.size_bytes - self._offset)
         piece = os.pread(source.fd, wanted, self._offset)
         if not piece:
             raise SourceChanged(
@@ -151,26 +258,177 @@ class Upload(BatchFile):
             )
         if source.hasher is not None:
             source.hasher.update(memoryview(piece))
-        self._in_flight_bytes += len(piece)
-        self._engine.bytes_in_flight += len(piece)
-        body = b"".join((self._handle, _WRITE_START(self._offset, len(piece)), piece))
-        self.ask(Type.WRITE, body, self._refuse_write)
+        self._count_in_flight(len(piece))
+        self.ask(
+            Type.WRITE, b"".join((self._handle, _WRITE_START(self._offset, len(piece)), piece)), self._refuse_write
+        )
         self._offset += len(piece)
         return self._offset < source.size_bytes
+
+    def _write_rest(self, cursor: Cursor) -> bool:
+        if cursor.left_bytes >= STREAM_FROM_BYTES:
+            # Nobody has asked yet whether it is streaming.
+            return True
+        space = memoryview(bytearray(min(self.session.write_bytes, STREAM_FROM_BYTES)))
+        offset, count = cursor.take(space)
+        if count:
+            self._count_in_flight(count)
+            body = b"".join((self._handle, _WRITE_START(offset, count), space[:count]))
+            self.ask(Type.WRITE, body, self._refuse_write)
+        return cursor.left_bytes > 0
+
+    @property
+    def is_streaming(self) -> bool:
+        cursor = self._cursor
+        if cursor is None or self.has_failed or not self._is_busy or self._must_add_channels:
+            return False
+        return cursor.left_bytes >= STREAM_FROM_BYTES
+
+    def stream_piece(self, space: WriteSpace) -> memoryview:
+        """The next WRITE, built in this space; empty if there is none after all."""
+        cursor = self._cursor
+        if cursor is None:
+            return memoryview(b"")
+        try:
+            return space.build(self._handle, cursor, self._expect_streamed)
+        except StepError as error:
+            self.fail(error)
+        except OSError as error:
+            self._fail_reading(error)
+        return memoryview(b"")
+
+    def _expect_streamed(self, count: int) -> int:
+        self._count_in_flight(count)
+        return self.expect(self._refuse_write)
+
+    def _count_in_flight(self, count: int) -> None:
+        self._in_flight_bytes += count
+        self._engine.bytes_in_flight += count
 
     def _refuse_write(self, kind: int, body: memoryview) -> None:
         self.take_status("cannot write to", kind, body)
 
+    # Writing over several channels, each with a window of its own at the server.
+
+    @property
+    def _must_add_channels(self) -> bool:
+        source, traits = self._source, self.session.traits
+        if source is None or self._wants_channels or source.size_bytes - source.offset < MANY_CHANNELS_BYTES:
+            return False
+        return self._count_channels() > 1 and traits.takes_more_channels
+
+    def _count_channels(self) -> int:
+        needed = 1 + int(self.session.round_trip_seconds / ROUND_TRIP_PER_CHANNEL_SECONDS)
+        if self.job.max_channels is not None:
+            return min(needed, self.job.max_channels)
+        return min(needed, MAX_CHANNELS) if self.session.traits.shares_files else 1
+
+    def _write_on_channels(self) -> Stages[None]:
+        yield from self.work_aside(self._open_lanes)
+        for lane in self._lanes:
+            if self._cursor is not None:
+                lane.start(self._cursor, self._note_written, self._note_lane_over)
+        self.wait_for_turn()
+        yield
+        while not all(lane.is_over for lane in self._lanes):
+            self._waits_for_lanes = self._is_busy = True
+            yield
+        self._waits_for_lanes = self._is_busy = False
+        for lane in self._lanes:
+            if lane.failure is not None:
+                self.fail(lane.failure, "cannot write to")
+        self._close_source()
+        yield from self.work_aside(self._close_lanes)
+        if self._lane_refusal is not None:
+            self.fail(self._lane_refusal, "cannot finish")
+
+    def _open_lanes(self) -> None:
+        sessions = self._engine.open_more_channels(self._count_channels() - 1)
+        path = self.job.temporary or self.job.destination
+        self._lanes = open_lanes(sessions, path)
+        if not self._lanes:
+            self.session.traits.saw("takes_more_channels", False, "it granted no further channel for a large file")
+
+    def _close_lanes(self) -> None:
+        try:
+            close_lanes(self._lanes)
+        except Refusal as refusal:
+            self._lane_refusal = refusal
+
+    def _note_written(self, count_bytes: int) -> None:
+        self._engine.done_bytes += count_bytes
+
+    def _note_lane_over(self) -> None:
+        self._engine.rejoin(self._see_lanes)
+
+    def _see_lanes(self) -> None:
+        if any(lane.failure for lane in self._lanes):
+            self._stop_reading()
+        if self._waits_for_lanes and all(lane.is_over for lane in self._lanes):
+            self.proceed()
+
+    def look_after(self) -> None:
+        for lane in self._lanes:
+            lane.look_after()
+
+    # Behind the last byte.
+
     def _ask_to_finish(self) -> None:
-        if self._wanted.permissions is not None or self._wanted.modified_at_seconds is not None:
-            self.ask(Type.FSETSTAT, self._handle + encode_wanted(self._wanted), self._set)
+        """Everything at once, for a server that carries it out in order; after a failure only the end."""
+        if self.has_failed:
+            self.ask(Type.CLOSE, self._handle, ignore)
+            return
+        self._ask_to_set()
         self.ask(Type.FSTAT, self._handle, self._looked)
+        self._ask_to_sync()
+        # Servers with a quota or a write-behind cache report a lost write only at CLOSE.
+        self.ask(Type.CLOSE, self._handle, self._refuse_close)
+
+    def _finish_in_turn(self) -> Stages[None]:
+        """One after the other, and the file's size when it is closed: nothing else is under way about it meanwhile."""
+        traits = self.session.traits
+        if self._awaited:
+            yield
+        if not self.has_failed and traits.sets_permissions_by == "handle":
+            self._ask_to_set()
+            if self._awaited:
+                yield
+        if not self.has_failed:
+            self._ask_to_sync()
+            if traits.tells_status is not True:
+                # Where paths are not looked at, this is all that will be known.
+                self.ask(Type.FSTAT, self._handle, self._looked)
+            if self._awaited:
+                yield
+        self.ask(Type.CLOSE, self._handle, ignore if self.has_failed else self._refuse_close)
+        yield
+        if not self.has_failed and traits.tells_status is not False:
+            self.ask(Type.STAT, self._written_path, self._looked_at_path)
+            yield
+
+    def _ask_to_set(self) -> None:
+        wanted = self._wanted_of_handle
+        if wanted != NOTHING_WANTED:
+            self.ask(Type.FSETSTAT, self._handle + encode_wanted(wanted), self._set)
+
+    @property
+    def _wanted_of_handle(self) -> WantedAttributes:
+        """What is set through the handle, as far as that has been seen to do."""
+        wanted, traits = self._wanted, self.session.traits
+        if self.job.sets_attributes_late:
+            return NOTHING_WANTED
+        if traits.is_sequential:
+            return wanted
+        return WantedAttributes(
+            wanted.permissions if traits.sets_permissions_by == "handle" else None,
+            wanted.modified_at_seconds if traits.sets_times_by == "handle" else None,
+        )
+
+    def _ask_to_sync(self) -> None:
         if self.job.is_durable:
             self._is_synced = FSYNC in self.session.extensions
             if self._is_synced:
                 self.ask(Type.EXTENDED, FSYNC_START + self._handle, self._refuse_sync)
-        # Servers with a quota or a write-behind cache report a lost write only at CLOSE.
-        self.ask(Type.CLOSE, self._handle, self._refuse_close)
 
     def _refuse_sync(self, kind: int, body: memoryview) -> None:
         refusal = self.find_refusal(kind, body)
@@ -185,50 +443,176 @@ class Upload(BatchFile):
     def _set(self, kind: int, body: memoryview) -> None:
         refusal = self.find_refusal(kind, body)
         if refusal is not None:
-            self._refused.append(describe_refusal(refusal))
+            self._refused = describe_refusal(refusal)
 
     def _looked(self, kind: int, body: memoryview) -> None:
         if kind == Type.ATTRS:
-            self._size = size_of(body)
+            self._found = to_status(Reader(body).take_attributes())
         else:
             # The server does not tell.
             self.find_refusal(kind, body)
 
-    def _ask_to_set_one_by_one(self) -> None:
+    def _looked_at_path(self, kind: int, body: memoryview) -> None:
+        traits = self.session.traits
+        self._looked(kind, body)
+        if kind == Type.ATTRS:
+            traits.tells_status = True
+        elif traits.tells_status is None:
+            traits.saw("tells_status", False, "it did not tell what a file is like that was just written")
+
+    # What is not as it shall be.
+
+    @property
+    def _is_as_wanted(self) -> bool:
+        """Whether size and attributes are as they shall be. Quick, since every file comes by."""
+        found, source, wanted = self._found, self._source, self._wanted
+        if found is None or source is None or self._refused or found.size_bytes != source.size_bytes:
+            return False
+        if self.job.sets_attributes_late:
+            return True
+        if wanted.permissions is not None and found.permissions != wanted.permissions & 0o777:
+            return False
+        return wanted.modified_at_seconds in (None, found.modified_at_seconds)
+
+    def _find_lacking(self) -> list[str]:
+        """Which attributes are not as they were wanted, as far as the server tells; all that it refused, if it does not."""
+        if self.job.sets_attributes_late:
+            return []
+        return [
+            name for name, is_set in self._compare().items() if is_set is False or (is_set is None and self._refused)
+        ]
+
+    def _compare(self) -> dict[str, bool | None]:
+        """Of each attribute that is wanted, whether it is so; None if the server does not tell."""
+        found, permissions, modified_at = self._found, self._wanted.permissions, self._wanted.modified_at_seconds
+        compared: dict[str, bool | None] = {}
+        if permissions is not None:
+            seen = found.permissions if found is not None else None
+            compared["permissions"] = None if seen is None else seen == permissions & 0o777
+        if modified_at is not None:
+            seen = found.modified_at_seconds if found is not None else None
+            compared["times"] = None if seen is None else seen == modified_at
+        return compared
+
+    def _look_again(self) -> Stages[None]:
+        """Set by path what the handle did not do for, and look: some servers look at names and not at handles."""
+        traits = self.session.traits
+        tried = [name for name in self._find_lacking() if self._set_by(name) != "nothing"]
+        refused: dict[str, str] = {}
+        if tried:
+            self._ask_to_set_one_by_one(tried, refused)
+            yield
+        if traits.tells_status is not False:
+            self.ask(Type.STAT, self._written_path, self._looked_at_path)
+            yield
+        reason, self._refused = self._refused, ""
+        lacking = [name for name, is_set in self._compare().items() if self._is_lacking(name, refused, is_set=is_set)]
+        self._learn_setting(tried, lacking, is_certain=bool(reason) or not traits.is_sequential)
+        # Times that were accepted and are others are warned of where it is known what that leads to.
+        told = [name for name in lacking if name == "permissions" or name in refused or reason]
+        if told:
+            said = reason or "; ".join(refused.values()) or "it says that they are set, and they are not"
+            self._refused = f"{' and '.join(told)} ({said})"
+
+    def _is_lacking(self, name: str, refused: dict[str, str], *, is_set: bool | None) -> bool:
+        if is_set is not None:
+            return not is_set
+        return name in refused or self._set_by(name) == "nothing"
+
+    def _set_by(self, name: str) -> str:
+        traits = self.session.traits
+        return traits.sets_permissions_by if name == "permissions" else traits.sets_times_by
+
+    def _learn_setting(self, tried: list[str], lacking: list[str], *, is_certain: bool) -> None:
+        for name in tried:
+            by = "nothing" if name in lacking else "path"
+            if is_certain and self._set_by(name) != by:
+                done = "neither FSETSTAT nor SETSTAT" if by == "nothing" else "SETSTAT, and not FSETSTAT,"
+                self.session.traits.saw(f"sets_{name}_by", by, f"{done} set a file's {name}")
+
+    def _ask_to_set_one_by_one(self, names: list[str], refused: dict[str, str]) -> None:
         """Servers that refuse times may take permissions, and the other way round."""
-        singles = {
-            "permissions": WantedAttributes(self._wanted.permissions, None),
-            "times": WantedAttributes(None, self._wanted.modified_at_seconds),
-        }
-        for name, single in singles.items():
-            if single != NOTHING_WANTED:
-                take = functools.partial(self._set_single, name)
-                self.ask(Type.SETSTAT, self._written_path + encode_wanted(single), take)
+        for name in names:
+            wanted = self._wanted
+            single = (
+                WantedAttributes(wanted.permissions, None)
+                if name == "permissions"
+                else WantedAttributes(None, wanted.modified_at_seconds)
+            )
+            take = functools.partial(self._set_single, name, refused)
+            self.ask(Type.SETSTAT, self._written_path + encode_wanted(single), take)
 
-    def _set_single(self, name: str, kind: int, body: memoryview) -> None:
-        if self.find_refusal(kind, body) is not None:
-            self._refused.append(name)
+    def _set_single(self, name: str, refused: dict[str, str], kind: int, body: memoryview) -> None:
+        refusal = self.find_refusal(kind, body)
+        if refusal is not None:
+            refused[name] = describe_refusal(refusal)
 
-    def _prove(self, refused: str) -> None:
+    @property
+    def _can_begin_again(self) -> bool:
+        """Whether the mode may be had by opening the file with it, as this server sets none afterwards."""
+        found, wanted, source = self._found, self._wanted, self._source
+        if self.session.traits.sets_permissions_by != "nothing" or self.job.temporary is None or self.job.continues:
+            return False
+        if found is None or found.permissions != PRIVATE_MODE or wanted.permissions in (None, PRIVATE_MODE):
+            return False
+        return not self._has_begun_again and source is not None and source.size_bytes <= WRITE_AGAIN_BYTES
+
+    def _begin_with_mode(self) -> Stages[None]:
+        self._has_begun_again = True
+        self.ask(Type.REMOVE, self._written_path, ignore)
+        yield
+        self._begin_anew()
+        yield from self.run()
+
+    def _set_late(self) -> Stages[None]:
+        """The file is proven: now others may have it."""
+        refused: dict[str, str] = {}
+        names = [name for name, value in zip(("permissions", "times"), self._wanted, strict=True) if value is not None]
+        self._ask_to_set_one_by_one(names, refused)
+        if names:
+            yield
+        text = f"{' and '.join(refused)} ({next(iter(refused.values()))})" if refused else ""
+        try:
+            self.job.prove_attributes(text)
+        except StepError as error:
+            self.fail(error)
+
+    # In the end.
+
+    def _prove(self) -> None:
         """Decide whether what is written may be published."""
         if not self.has_failed:
+            size_bytes = self._found.size_bytes if self._found is not None else None
+            needs_hash = bool(self._lanes) and not self.session.traits.shares_files
             try:
-                self.job.prove(Written(self._size, refused, self._is_synced))
+                self.job.prove(Written(size_bytes, self._refused, self._is_synced, self._found, needs_hash))
             except StepError as error:
                 self.fail(error)
             self.is_written = True
 
-    def _clean_up(self) -> Iterator[None]:
-        """The temporary file is removed. What was written in place stays, and is named."""
+    def _describe(self, temporary: str) -> Publication:
+        job = self.job
+        return Publication(temporary, job.destination, job.is_new, job.aside, self._note, job.backup, self._next_backup)
+
+    def _note(self, published: Published) -> None:
+        self.job.published = published
+
+    def _next_backup(self) -> str | None:
+        return self.job.backup if self.job.rename_backup() else None
+
+    def _clean_up(self) -> Stages[None]:
+        """The temporary file is removed, unless a later attempt is to go on with it. What was written in place is named."""
         self._is_publishing = False
-        if self.job.temporary is not None:
+        if self.job.temporary is None:
+            if isinstance(self.error, StepError):
+                self.error.add(f"It was being written in place: {self.path!r} may be incomplete")
+        elif not (self.job.is_kept and self.was_given_up):
             yield from remove_temporary(self, self.job.temporary)
-        elif isinstance(self.error, StepError):
-            self.error.add(f"It was being written in place: {self.path!r} may be incomplete")
 
     def forget(self) -> None:
         with suppress(StepError):
             self.job.close()
+        self._stop_reading()
         self.job.lose("publishing" if self._is_publishing else "writing")
 
     def lose(self) -> None:

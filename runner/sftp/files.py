@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import itertools
 import posixpath
-import secrets
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from runner.errors import ConnectionLost, FileError, FileRefused, ServerLacksFeature, SourceMissing, StepError
+from runner.cancellation import CleanUpAbandoned
+from runner.errors import FileError, ServerLacksFeature, SourceMissing, StepError, UnreachableError
+from runner.readback import PieceHasher, Readback, TakesInOrder
 from runner.remote_files import (
     Batch,
     Digest,
+    Errand,
     FileStatus,
     Made,
     Note,
     Progress,
     Published,
-    ReadFile,
-    Source,
     StatusRefused,
     WantedAttributes,
-    Written,
 )
+from runner.server_traits import CAUTIOUS_OPEN_FILES
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.packets import (
     FSYNC,
-    HARDLINK,
     POSIX_RENAME,
     Attributes,
     MalformedPacket,
@@ -42,23 +40,16 @@ from runner.sftp.packets import (
     encode_string,
     take_handle,
 )
-from runner.sftp.pipelines import InOrder, Lane, PieceHasher, TakesBytes, read_piece, read_whole, write_at, write_whole
-from runner.sftp.refusals import (
-    describe_refusal,
-    explain_refusal,
-    explain_renaming,
-    knows_no_sync,
-    rename_refused,
-)
+from runner.sftp.refusals import explain_refusal, explain_renaming, knows_no_sync
+from runner.sftp.requests import ask_to_open, take
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
 
 PRIVATE_MODE = 0o600
-
-# OpenSSH takes 2 MiB a channel before it acknowledges: 40 MiB/s at 50 ms. Each further channel adds as much.
-MAX_LANES = 6
-ROUND_TRIP_PER_LANE_SECONDS = 0.008
-MANY_LANES_BYTES = 16 * 1024 * 1024
+# In a folder of more names it is not found out by listing it whether one of them is there.
+MAX_LOOKED_THROUGH = 2_000
+# A folder that was neither made nor seen, and whose server lets nobody look.
+UNTOLD_FOLDER = FileStatus(True, False, None, None, None)
 
 T = TypeVar("T")
 
@@ -101,7 +92,7 @@ class SftpFiles:
 
     @property
     def can_replace(self) -> bool:
-        return POSIX_RENAME in self._session.extensions
+        return self._session.traits.replaces and POSIX_RENAME in self._session.extensions
 
     @property
     def can_create_folders(self) -> bool:
@@ -124,17 +115,49 @@ class SftpFiles:
         return self._shell.exists
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
-        return self._status(path, self._session.submit(Type.STAT if follow else Type.LSTAT, encode_path(path)))
+        return self._status(
+            path, self._session.submit(Type.STAT if follow else Type.LSTAT, encode_path(path)), is_followed=follow
+        )
 
-    def _status(self, path: str, look: Reply) -> FileStatus | None:
+    def _status(self, path: str, look: Reply, *, is_followed: bool = True) -> FileStatus | None:
         try:
-            return to_status(self._take(look, Type.ATTRS, Reader.take_attributes))
+            found = to_status(self._take(look, Type.ATTRS, Reader.take_attributes))
         except Refusal as refusal:
             if refusal.code == StatusCode.NO_SUCH_FILE:
                 return None
+            if not self._session.traits.is_sequential:
+                return self._find_out(path, refusal, is_followed=is_followed)
             if refusal.code in (StatusCode.PERMISSION_DENIED, StatusCode.OP_UNSUPPORTED):
                 raise StatusRefused(refusal.text) from refusal
             raise explain_refusal(refusal, "cannot look at", path, self._session) from refusal
+        if self._session.traits.tells_status is None:
+            self._session.traits.tells_status = True
+        return found
+
+    def _find_out(self, path: str, refusal: Refusal, *, is_followed: bool) -> FileStatus | None:
+        """What is at a path that the server refused to look at. Some say FAILURE of what is not there (Twisted Conch)."""
+        if is_followed:
+            try:
+                found = self._stat(Type.LSTAT, encode_path(path))
+            except Refusal as other:
+                if other.code == StatusCode.NO_SUCH_FILE:
+                    return None
+            else:
+                if not found.is_link:
+                    return found
+        folder, _, name = path.rstrip("/").rpartition("/")
+        try:
+            listing = self.names_in(folder or ("/" if path.startswith("/") else "."))
+            names = list(itertools.islice(listing, MAX_LOOKED_THROUGH))
+            is_complete = next(listing, None) is None
+            listing.close()
+        except UnreachableError:
+            raise
+        except StepError:
+            raise StatusRefused(refusal.text) from refusal
+        if name and is_complete and name not in names:
+            return None
+        raise StatusRefused(refusal.text) from refusal
 
     def create_parents(self, path: str, made: Made | None = None) -> list[str]:
         parent = posixpath.dirname(path)
@@ -143,13 +166,15 @@ class SftpFiles:
         return self.create_folder(parent, made=made)
 
     def claim_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> FileStatus | None:
+        if not self._session.traits.is_sequential:
+            return self._claim_in_turn(path, permissions, made)
         if self._session.is_untouched:
             # That the session was closed while it was idle must come out before anything is changed.
             with suppress(StatusRefused):
                 found = self.status(path)
                 if found is not None:
                     return found
-        # Both in one round trip. Where the server has made it, it was not there, whatever came of the look.
+        # Both in one round trip. Where nothing was seen and the server has made it, it was not there.
         look = self._session.submit(Type.STAT, encode_path(path))
         making = self._session.submit(Type.MKDIR, encode_path(path), Attributes(mode=permissions).encode())
         made = {} if made is None else made
@@ -162,7 +187,8 @@ class SftpFiles:
             made[path] = None
         try:
             self._session.expect_status(making)
-            return None
+            # Some servers say OK of a directory that is there already (`rclone serve sftp`): what was seen counts.
+            return status
         except Refusal:
             if is_new:
                 del made[path]
@@ -171,6 +197,18 @@ class SftpFiles:
         if status is None:
             self.create_folder(path, permissions, made)
         return status
+
+    def _claim_in_turn(self, path: str, permissions: int | None, made: Made | None) -> FileStatus | None:
+        """The same where requests may be carried out in another order, and nobody may be let look."""
+        try:
+            found = self.status(path)
+        except StatusRefused:
+            found = None
+        if found is not None:
+            return found
+        made = {} if made is None else made
+        self.create_folder(path, permissions, made)
+        return None if path in made else UNTOLD_FOLDER
 
     def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
         missing = [path]
@@ -201,9 +239,9 @@ class SftpFiles:
 
     def _is_for_want_of(self, folder: str, refusal: Refusal) -> bool:
         """Whether something could not be made in a folder because that is missing. Not all servers say so."""
-        if refusal.code == StatusCode.FAILURE:
-            return not self._is_directory(folder)
-        return refusal.code == StatusCode.NO_SUCH_FILE
+        if refusal.code in (StatusCode.NO_SUCH_FILE, StatusCode.PERMISSION_DENIED, StatusCode.OP_UNSUPPORTED):
+            return refusal.code == StatusCode.NO_SUCH_FILE
+        return not self._is_directory(folder)
 
     def remove_folders(self, folders: list[str]) -> None:
         for folder in reversed(folders):
@@ -213,36 +251,13 @@ class SftpFiles:
                 # Somebody else has put something into it.
                 return
 
-    def write_new(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE
-        return self._write(path, flags, PRIVATE_MODE, source, wanted, progress, is_durable)
-
-    def write_on(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        return self._write(path, OpenFlag.WRITE, None, source, wanted, progress, is_durable)
-
-    def write_in_place(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
-    ) -> Written:
-        flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE
-        mode = PRIVATE_MODE if wanted.permissions is None else wanted.permissions
-        return self._write(path, flags, mode, source, wanted, progress, is_durable)
-
-    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
+    def create_empty(self, path: str) -> None:
+        flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE | OpenFlag.EXCLUSIVE
         try:
-            handle = self._open(path, OpenFlag.READ, Attributes())
-            try:
-                before = self._stat(Type.FSTAT, encode_string(handle))
-                keep = functools.partial(write_at, target_fd)
-                received = read_whole(self._session, handle, before.size_bytes, keep, progress, offset)
-                return ReadFile(received, before, after=self._stat(Type.FSTAT, encode_string(handle)))
-            finally:
-                self._close_quietly(handle)
+            handle = self._open(path, flags, Attributes(mode=PRIVATE_MODE))
+            self._session.call(Type.CLOSE, encode_string(handle))
         except Refusal as refusal:
-            raise self._explain_reading(refusal, path) from refusal
+            raise explain_refusal(refusal, "cannot create", path, self._session) from refusal
 
     def require_readable(self, path: str) -> None:
         try:
@@ -255,12 +270,12 @@ class SftpFiles:
             return source_missing(path, self._session.peer)
         return explain_refusal(refusal, "cannot read", path, self._session)
 
-    def sha256(self, path: str, size_bytes: int = 0) -> Digest:
-        digest = self._shell.sha256(path, size_bytes) if self._shell.exists else None
+    def sha256(self, path: str, size_bytes: int | None = None) -> Digest:
+        digest = self._shell.sha256(path, size_bytes or 0) if self._shell.exists else None
         if digest is not None:
             return Digest(digest, "sha256")
         whole = hashlib.sha256()
-        self._read_back(path, whole, None)
+        self._read_back(path, size_bytes, whole)
         return Digest(whole.hexdigest(), "readback")
 
     def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
@@ -268,25 +283,21 @@ class SftpFiles:
             yield from self._shell.sha256_pieces(path, sizes)
             return
         pieces = PieceHasher(sizes)
-        self._read_back(path, pieces, sum(sizes))
+        self._read_back(path, sum(sizes), pieces, is_exact=False)
         yield from pieces.digests
 
-    def _read_back(self, path: str, hasher: TakesBytes, count_bytes: int | None) -> None:
-        ordered = InOrder(hasher, count_bytes)
-        try:
-            handle = self._open(path, OpenFlag.READ, Attributes())
-            try:
-                size = count_bytes or self._stat(Type.FSTAT, encode_string(handle)).size_bytes
-                read_whole(self._session, handle, size, ordered.take, lambda done_bytes: None)
-            finally:
-                self._close_quietly(handle)
-        except Refusal as refusal:
-            raise explain_refusal(refusal, "cannot read back", path, self._session) from refusal
+    def _read_back(self, path: str, size_bytes: int | None, taker: TakesInOrder, *, is_exact: bool = True) -> None:
+        failures: list[StepError | None] = []
+        batch = self.start_batch()
+        batch.fetch(Readback(path, size_bytes, taker, failures.append, is_exact=is_exact))
+        complete(batch)
+        if failures and failures[0] is not None:
+            raise failures[0]
 
     def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
-        return self._shell.sha256_many(files) if self._shell.exists else {}
+        return self._shell.sha256_of(files) if self._shell.exists else {}
 
-    def names_in(self, folder: str) -> Iterator[str]:
+    def names_in(self, folder: str) -> Generator[str, None, None]:
         try:
             handle = self._take(self._session.submit(Type.OPENDIR, encode_path(folder)), Type.HANDLE, take_handle)
             try:
@@ -341,62 +352,43 @@ class SftpFiles:
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot set permissions or times of", path, self._session) from refusal
 
-    def publish(self, temporary: str, path: str, backup: str | None = None, note: Note | None = None) -> Published:
-        note = note or _note_nothing
-        # Two plays may have one partial's name, and an earlier one may have left its old file under the same.
-        aside = f"{temporary}.{secrets.token_hex(4)}.old"
-        note(Published(self.can_replace, backup, None if self.can_replace else aside))
-        is_kept = backup is not None and self.can_replace and self._give_second_name(path, backup)
-        if backup is not None and not is_kept and not self._lstat_exists(path):
-            backup = None
-        if backup is not None and not is_kept and self._lstat_exists(backup):
-            # Some servers would replace what another play has kept there.
-            raise FileRefused(f"{backup!r} on {self._session.peer} is there already", hint="Play again.")
-        if self.can_replace and (backup is None or is_kept):
-            note(Published(True, backup))
-            try:
-                self._rename(Type.EXTENDED, encode_string(POSIX_RENAME.encode()), temporary, path)
-            except StepError as error:
-                if backup is not None:
-                    self._take_second_name(backup, error)
-                raise
-            return Published(True, backup)
-        if backup is not None or self._lstat_exists(path):
-            note(Published(False, backup, aside))
-            return self._publish_in_two_steps(temporary, path, backup, aside)
-        note(Published(True))
-        self._rename(Type.RENAME, b"", temporary, path)
-        return Published(True)
+    def replace(self, source: str, path: str, note: Note) -> Published:
+        ways: list[Published] = []
+        failures: list[StepError | None] = []
 
-    def _give_second_name(self, path: str, name: str) -> bool:
-        """A hard link, which fails if there is something of that name. False where the server or the disk knows none."""
-        if HARDLINK not in self._session.extensions:
-            return False
-        try:
-            self._session.call(Type.EXTENDED, encode_string(HARDLINK.encode()), encode_path(path), encode_path(name))
-        except Refusal:
-            return False
-        return True
+        def keep(published: Published) -> None:
+            ways.append(published)
+            note(published)
 
-    def _take_second_name(self, name: str, error: StepError) -> None:
-        try:
-            self.remove(name)
-        except StepError:
-            error.add(f"The old file has a second name now, {name!r}")
+        def done(errand: Errand, error: StepError | None) -> None:
+            failures.append(error)
+
+        batch = self.start_batch()
+        batch.run(Errand("replace", path, done, temporary=source, is_new=False, note=keep))
+        complete(batch)
+        if failures and failures[0] is not None:
+            raise failures[0]
+        return ways[-1]
 
     def sync_folder(self, folder: str) -> bool:
         # OpenSSH's server opens a folder like a file, and syncs what is behind any handle of OPEN.
+        if FSYNC not in self._session.extensions:
+            return False
         try:
             handle = self._open(folder or ".", OpenFlag.READ, Attributes())
         except Refusal:
             return False
-        syncing = self._ask_to_sync(handle)
-        closing = self._session.submit(Type.CLOSE, encode_string(handle))
+        prefix = encode_string(handle)
+        syncing = self._session.submit(Type.EXTENDED, encode_string(FSYNC.encode()), prefix)
+        closing = self._session.submit(Type.CLOSE, prefix)
         try:
             self._session.expect_status(closing)
-            return self._was_synced(syncing)
+            self._session.expect_status(syncing)
         except Refusal as refusal:
+            if knows_no_sync(refusal):
+                return False
             raise explain_refusal(refusal, "cannot sync to disk", folder or ".", self._session) from refusal
+        return True
 
     def rename(self, source: str, destination: str) -> None:
         try:
@@ -419,180 +411,33 @@ class SftpFiles:
             return False
         return True
 
-    def start_batch(self) -> Batch:
-        """A batch of copies; while it lives, nothing else may be asked of these files."""
-        # A single file does without it.
+    def start_batch(self, on_progress: Progress | None = None) -> Batch:
+        # What only lists or looks does without it.
         from runner.sftp.batch import SftpBatch
 
         self._session.settle_limits()
-        handles = self._session.max_open_handles
-        # Half of what the server allows: it counts handles that it is about to close.
-        return SftpBatch(self._session, min(self._files_in_flight, handles // 2 or self._files_in_flight))
+        return SftpBatch(self._session, self._count_files(), self._open_more_channels, on_progress)
 
-    def _publish_in_two_steps(self, temporary: str, path: str, backup: str | None, aside: str) -> Published:
-        """Without posix-rename nothing replaces a file in one step: the old one steps aside, and comes back on failure.
+    def _count_files(self) -> int:
+        """How many files may be open at once: half of what the server allows, since it counts those it is about to close."""
+        handles, traits = self._session.max_open_handles, self._session.traits
+        if handles:
+            return max(1, min(self._files_in_flight, handles // 2))
+        if traits.is_sequential:
+            return self._files_in_flight
+        return min(self._files_in_flight, traits.max_open_files or CAUTIOUS_OPEN_FILES)
 
-        The same where nothing can have two names for a moment.
-        """
-        aside = backup or aside
-        self._rename(Type.RENAME, b"", path, aside)
-        try:
-            self._rename(Type.RENAME, b"", temporary, path)
-        except StepError as error:
-            try:
-                self._rename(Type.RENAME, b"", aside, path)
-            except StepError:
-                error.add(f"The old file is kept as {aside!r}")
-            raise
-        if backup is None:
-            self.remove(aside)
-        return Published(False, backup)
-
-    def _rename(self, kind: int, prefix: bytes, source: str, destination: str) -> None:
-        try:
-            self._session.call(kind, prefix, encode_path(source), encode_path(destination))
-        except Refusal as refusal:
-            raise rename_refused(refusal, source, destination, self._session) from refusal
-
-    def _write(
-        self,
-        path: str,
-        flags: int,
-        mode: int | None,
-        source: Source,
-        wanted: WantedAttributes,
-        progress: Progress,
-        is_durable: bool,
-    ) -> Written:
-        try:
-            handle = self._open(path, flags, Attributes(mode=mode))
-        except Refusal as refusal:
-            raise explain_refusal(refusal, "cannot create", path, self._session) from refusal
-        if flags & OpenFlag.TRUNCATE:
-            self._close_off(handle, wanted)
-        self._session.settle_limits()
-        if source.size_bytes - source.offset <= self._session.write_bytes:
-            return self._write_at_once(path, handle, source, wanted, progress, is_durable)
-        doing = "cannot write to"
-        try:
-            self._write_on_lanes(path, handle, source, progress)
-            setting = self._ask_to_set(handle, wanted)
-            look = self._session.submit(Type.FSTAT, encode_string(handle))
-            syncing = self._ask_to_sync(handle) if is_durable else None
-            refused = self._see_what_was_refused(Type.FSETSTAT, encode_string(handle), wanted, setting)
-            written_bytes = self._size_in(look)
-            doing = "cannot sync to disk"
-            is_synced = self._was_synced(syncing) if is_durable else None
-        except Refusal as refusal:
-            self._close_quietly(handle)
-            raise explain_refusal(refusal, doing, path, self._session) from refusal
-        except BaseException:
-            self._close_quietly(handle)
-            raise
-        try:
-            # Servers with a quota or a write-behind cache tell of a lost write only here.
-            self._session.call(Type.CLOSE, encode_string(handle))
-        except Refusal as refusal:
-            raise explain_refusal(refusal, "cannot finish", path, self._session) from refusal
-        return Written(written_bytes, refused, is_synced)
-
-    def _write_at_once(
-        self,
-        path: str,
-        handle: bytes,
-        source: Source,
-        wanted: WantedAttributes,
-        progress: Progress,
-        is_durable: bool,
-    ) -> Written:
-        """What fits into one request, and everything that follows it, in one round trip."""
-        try:
-            piece = read_piece(source)
-        except BaseException:
-            self._close_quietly(handle)
-            raise
-        prefix = encode_string(handle)
-        start = struct.pack(">QI", source.offset, len(piece))
-        writing = self._session.submit(Type.WRITE, prefix, start, piece) if piece else None
-        setting = self._ask_to_set(handle, wanted)
-        look = self._session.submit(Type.FSTAT, prefix)
-        syncing = self._ask_to_sync(handle) if is_durable else None
-        closing = self._session.submit(Type.CLOSE, prefix)
-        try:
-            doing = "cannot write to"
-            if writing is not None:
-                self._session.expect_status(writing)
-            doing = "cannot sync to disk"
-            is_synced = self._was_synced(syncing) if is_durable else None
-            # Servers with a quota or a write-behind cache tell of a lost write only here.
-            doing = "cannot finish"
-            self._session.expect_status(closing)
-        except Refusal as refusal:
-            raise explain_refusal(refusal, doing, path, self._session) from refusal
-        progress(source.size_bytes)
-        refused = self._see_what_was_refused(Type.SETSTAT, encode_path(path), wanted, setting)
-        return Written(self._size_in(look), refused, is_synced)
-
-    def _ask_to_sync(self, handle: bytes) -> Reply | None:
-        """Ask for what is behind a handle to be put to disk, behind all that was asked for before. None if none can ask."""
-        if FSYNC not in self._session.extensions:
-            return None
-        return self._session.submit(Type.EXTENDED, encode_string(FSYNC.encode()), encode_string(handle))
-
-    def _was_synced(self, syncing: Reply | None) -> bool:
-        """Whether it is on the disk; False where the server cannot do that. Raises `Refusal` if the disk failed."""
-        if syncing is None:
-            return False
-        try:
-            self._session.expect_status(syncing)
-        except Refusal as refusal:
-            if knows_no_sync(refusal):
-                return False
-            raise
-        return True
-
-    def _close_off(self, handle: bytes, wanted: WantedAttributes) -> None:
-        """Before the first byte: the file that is written over may have been open to those who must not read the new one."""
-        if wanted.permissions is not None:
-            permissions = WantedAttributes(wanted.permissions, None)
-            try:
-                self._session.call(Type.FSETSTAT, encode_string(handle), encode_wanted(permissions))
-            except Refusal:
-                # It will be refused once more in the end, and told then.
-                return
-
-    def _write_on_lanes(self, path: str, handle: bytes, source: Source, progress: Progress) -> None:
-        """Write over as many channels as the line needs: at a long round trip the server's window for each is too small."""
-        lanes = [Lane(self._session, handle)]
-        try:
-            # All are asked before the first answer is waited for: one round trip, not one for each.
-            sessions = self._more_sessions(source.size_bytes)
-            openings = [_ask_idle_to_open(session, path) for session in sessions]
-            for session, opening in zip(sessions, openings, strict=True):
-                further = _take_from_idle(session, opening)
-                if further is not None:
-                    lanes.append(Lane(session, further))
-            write_whole(lanes, source, progress)
-            closings = [lane.session.submit(Type.CLOSE, encode_string(lane.handle)) for lane in lanes[1:]]
-            for lane, closing in zip(lanes[1:], closings, strict=True):
-                lane.session.expect_status(closing)
-        except BaseException:
-            for lane in lanes[1:]:
-                SftpFiles(lane.session, self._shell)._close_quietly(lane.handle)
-            raise
-
-    def _more_sessions(self, size_bytes: int) -> list[SftpSession]:
-        wanted = min(MAX_LANES - 1, int(self._session.round_trip_seconds / ROUND_TRIP_PER_LANE_SECONDS))
-        if size_bytes < MANY_LANES_BYTES or wanted < 1 or self._open_session is None:
+    def _open_more_channels(self, count: int) -> list[SftpSession]:
+        if self._open_session is None:
             return []
         # The server may have closed some since they were used.
         self._lanes = [session for session in self._lanes if session.is_open]
-        missing = wanted - len(self._lanes)
+        missing = count - len(self._lanes)
         if missing > 0:
             # Each takes several round trips to open: they are opened side by side.
             with ThreadPoolExecutor(missing) as opening:
                 self._lanes += [session for session in opening.map(self._try_open_session, range(missing)) if session]
-        return self._lanes
+        return self._lanes[:count]
 
     def _try_open_session(self, number: int) -> SftpSession | None:
         try:
@@ -602,47 +447,13 @@ class SftpFiles:
             return None
 
     def _open(self, path: str, flags: int, attributes: Attributes) -> bytes:
-        return self._take(ask_to_open(self._session, path, flags, attributes), Type.HANDLE, take_handle)
+        return self._take(ask_to_open(self._session, encode_path(path), flags, attributes), Type.HANDLE, take_handle)
 
     def _stat(self, kind: int, target: bytes) -> FileStatus:
         return to_status(self._take(self._session.submit(kind, target), Type.ATTRS, Reader.take_attributes))
 
     def _take(self, reply: Reply, kind: int, take_out: Callable[[Reader], T]) -> T:
         return take(self._session, reply, kind, take_out)
-
-    def _ask_to_set(self, handle: bytes, wanted: WantedAttributes) -> Reply | None:
-        if wanted.permissions is None and wanted.modified_at_seconds is None:
-            return None
-        return self._session.submit(Type.FSETSTAT, encode_string(handle), encode_wanted(wanted))
-
-    def _see_what_was_refused(self, kind: int, prefix: bytes, wanted: WantedAttributes, setting: Reply | None) -> str:
-        """Set what is wanted one by one where the server refused them together. Says in words what it refused."""
-        if setting is None:
-            return ""
-        try:
-            self._session.expect_status(setting)
-            return ""
-        except Refusal as both:
-            reason = describe_refusal(both)
-        refused = []
-        singles = {
-            "permissions": WantedAttributes(wanted.permissions, None),
-            "times": WantedAttributes(None, wanted.modified_at_seconds),
-        }
-        for name, single in singles.items():
-            if single.permissions is None and single.modified_at_seconds is None:
-                continue
-            try:
-                self._session.call(kind, prefix, encode_wanted(single))
-            except Refusal:
-                refused.append(name)
-        return f"{' and '.join(refused)} ({reason})" if refused else ""
-
-    def _size_in(self, look: Reply) -> int | None:
-        try:
-            return to_status(self._take(look, Type.ATTRS, Reader.take_attributes)).size_bytes
-        except Refusal:
-            return None
 
     def _close_quietly(self, handle: bytes) -> None:
         """Close a handle whose file is given up, or was only read: the outcome changes nothing."""
@@ -658,47 +469,15 @@ class SftpFiles:
             return True
         return found is not None and found.is_directory
 
-    def _lstat_exists(self, path: str) -> bool:
-        try:
-            self._stat(Type.LSTAT, encode_path(path))
-        except Refusal:
-            return False
-        return True
 
-
-def _note_nothing(published: Published) -> None:
-    """No one listens."""
-
-
-def ask_to_open(session: SftpSession, path: str, flags: int, attributes: Attributes) -> Reply:
-    """Ask for a handle of a file, without waiting for it."""
-    return session.submit(Type.OPEN, encode_path(path), struct.pack(">I", flags), attributes.encode())
-
-
-def _ask_idle_to_open(session: SftpSession, path: str) -> Reply | None:
-    """Ask for a further handle of a file, on a channel that may have been closed while it was idle: None if it was."""
+def complete(batch: Batch) -> None:
+    """Wait until everything in a batch is over; raises when the session ends, with nothing left under way."""
     try:
-        return ask_to_open(session, path, OpenFlag.WRITE, Attributes())
-    except ConnectionLost:
-        return None
-
-
-def _take_from_idle(session: SftpSession, opening: Reply | None) -> bytes | None:
-    """The handle. None if the channel is closed: nothing has gone through it, and the others will do."""
-    try:
-        return None if opening is None else take(session, opening, Type.HANDLE, take_handle)
-    except ConnectionLost:
-        if session.channel.is_cut_off:
-            raise
-        return None
-
-
-def take(session: SftpSession, reply: Reply, kind: int, take_out: Callable[[Reader], T]) -> T:
-    """Wait for a reply and take out what it holds. Raises `Refusal`, and `ConnectionLost` for one that is malformed."""
-    try:
-        return take_out(session.expect(reply, kind))
-    except MalformedPacket as error:
-        raise session.malformed_field(error) from error
+        batch.complete()
+    except BaseException:
+        with suppress(StepError, CleanUpAbandoned):
+            batch.abandon()
+        raise
 
 
 def source_missing(path: str, peer: str) -> SourceMissing:

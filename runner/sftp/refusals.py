@@ -60,6 +60,27 @@ def rename_refused(refusal: Refusal, source: str, destination: str, session: Sft
     )
 
 
+def taken_away(temporary: str, peer: str) -> FileRefused:
+    """The error for a temporary file that was written whole, closed, and is there no more."""
+    return FileRefused(
+        f"{temporary!r} on {peer} was written whole and closed, and was gone before it could get its name: something on the "
+        "server has probably taken it, under its temporary name",
+        hint="Ask its operator what was received. " + _TEMPORARY_OPTIONS,
+    )
+
+
+_TEMPORARY_OPTIONS = (
+    "Where a server allows only some names, or takes every file as soon as it is closed, 'temporary_name' or "
+    "'temporary_directory' in the mode say what it may be called until it is whole; 'atomic: false' writes it in place."
+)
+
+
+def name_temporary_options(error: StepError) -> None:
+    """Add to the hint what helps where the server does not like a temporary name."""
+    if not isinstance(error, DiskFull):
+        error.hint = f"{error.hint} {_TEMPORARY_OPTIONS}" if error.hint else _TEMPORARY_OPTIONS
+
+
 def explain_renaming(refusal: Refusal, source: str, destination: str, session: SftpSession) -> StepError:
     """The error for a refused rename that is no part of a copy."""
     what = f"cannot rename {source!r} to {destination!r} on {session.peer}: {describe_refusal(refusal)}"

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from runner.cancellation import Deadline
 from runner.errors import ConnectionLost, ServerLacksFeature, StepTimedOut, UnreachableError
+from runner.server_traits import ServerTraits
 from runner.sftp.packets import LIMITS, VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
 
 # OpenSSH sends 256 KiB at most; a server that announces more is broken or hostile.
@@ -106,9 +107,12 @@ Taker = Reply | OnReply | tuple[Countdown, TakeAnswer]
 class SftpSession:
     """One SFTP session. Create it before the subsystem is started, then call `greet`."""
 
-    def __init__(self, channel: ByteChannel, peer: str, piece_bytes: int = MAX_TRANSFER_BYTES) -> None:
+    def __init__(
+        self, channel: ByteChannel, peer: str, traits: ServerTraits, piece_bytes: int = MAX_TRANSFER_BYTES
+    ) -> None:
         """`piece_bytes` is the most that one request may carry or ask for, whatever the server allows."""
         self.channel = channel
+        self.traits = traits
         self.peer = peer
         self._send_lock = threading.Lock()
         self._packet = memoryview(bytearray(4 + MAX_PACKET_BYTES))
@@ -120,7 +124,6 @@ class SftpSession:
         self.version = 0
         # The shortest time that an answer has taken.
         self.round_trip_seconds = math.inf
-        self.is_sequential = False
         # Whether, since somebody has set this, nothing was answered and nothing but looked at.
         self.is_untouched = False
         self._answer_is_due: Deadline | None = None
@@ -139,16 +142,15 @@ class SftpSession:
         self._guard = threading.RLock()
         channel.listen(self._feed)
 
-    def greet(self, deadline: Deadline, *, is_sequential: bool) -> None:
+    def greet(self, deadline: Deadline) -> None:
         """Begin the session, and ask a server that tells its limits for them.
 
         Behind the greeting requests may follow at once where the server is known to carry out one after the other, in order.
         Any other's answer is waited for. Raises what `negotiate` raises.
         """
-        self.is_sequential = is_sequential
         self._answer_is_due = deadline
         self.channel.send(struct.pack(">IBI", 5, Type.INIT, VERSION))
-        if is_sequential:
+        if self.traits.is_sequential:
             self._ask_for_limits()
             return
         self.negotiate()
@@ -187,6 +189,7 @@ class SftpSession:
                 self._extensions[name] = bytes(reader.take_string())
         except MalformedPacket as error:
             raise self.malformed_field(error) from error
+        self.traits.learn_extensions(self._extensions)
 
     @property
     def extensions(self) -> dict[str, bytes]:

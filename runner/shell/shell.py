@@ -192,6 +192,15 @@ class Shell:
         finally:
             channel.close()
 
+    def sha256_of(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
+        """The SHA-256 of files, given by path and size in bytes; those that cannot be read, or told apart, are missing."""
+        if len(files) != 1:
+            return self.sha256_many(files)
+        # Alone it may have any name, and gives signs of life while it is hashed.
+        ((path, size_bytes),) = files
+        digest = self.sha256(path, size_bytes)
+        return {} if digest is None else {path: digest}
+
     def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
         """The SHA-256 of many files in one command, by path; those that cannot be read, or told apart, are missing.
 

@@ -12,6 +12,7 @@ import paramiko
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import ConnectFailed, ConnectionLost, ConnectTimedOut, ServerLacksFeature
 from runner.plan import Endpoint, KnownHosts, format_address
+from runner.server_traits import ServerTraits
 from runner.ssh.channel import Channel
 from runner.ssh.host_keys import HostKeyCheck
 from runner.ssh.pacing import Pace
@@ -62,8 +63,7 @@ class Connection:
         self._sock: socket.socket | Tunnel = client.transport.sock
         limit = endpoint.bandwidth_limit_bytes_per_second
         self._pace = Pace(limit) if limit else None
-        # Dropbear (2022.83) closes a channel that has just been opened when the program of another one ends.
-        self._is_hasty = "dropbear" in self.server_version
+        self.traits = ServerTraits(self.server_version)
         self._channels: list[Channel] = []
 
     @property
@@ -107,14 +107,6 @@ class Connection:
     def server_version(self) -> str:
         """The server's software, as its banner tells it."""
         return str(self._client.transport.remote_version)
-
-    @property
-    def is_sequential(self) -> bool:
-        """Whether the server's SFTP carries out requests one after the other, in order, from the first on: OpenSSH's does.
-
-        That is how sftp-server.c is written; the protocol promises it for one file at most.
-        """
-        return "OpenSSH_" in self.server_version
 
     @property
     def algorithms(self) -> Algorithms:
@@ -182,7 +174,7 @@ class Connection:
         the window is as wide as it gets.
         """
         started = time.monotonic()
-        is_gathering = self.is_sequential and width_bytes < RECEIVE_WINDOW_BYTES
+        is_gathering = self.traits.is_sequential and width_bytes < RECEIVE_WINDOW_BYTES
         if not is_gathering:
             width_bytes = RECEIVE_WINDOW_BYTES
         with watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
@@ -206,7 +198,7 @@ class Connection:
         channel = Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
         if not is_gathering or time.monotonic() - started > SHORT_OPENING_SECONDS:
             channel.keep_window_wide()
-        if self._is_hasty:
+        if self.traits.is_hasty:
             self._channels.append(channel)
         return channel
 

@@ -1,45 +1,62 @@
-"""Copies many files at once, each as `copy.py` copies one: under a temporary name, verified, published.
+"""Copies files, one or many at once: each under a temporary name, verified, published.
 
-The order of the steps lies in the batch (`runner.remote_files.Batch`), which runs hundreds of files side by side; what
-may be published is decided here.
+The order of the requests lies in the batch (`runner.remote_files.Batch`), which runs hundreds of files side by side; what
+may be published is decided here. A single file is a batch of one (`upload.py`, `download.py`).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from runner.cancellation import CleanUpAbandoned
-from runner.errors import StepError, VerificationFailed
+from runner.errors import FileError, StepError, VerificationFailed
 from runner.plan import CopyFile
 from runner.remote_files import (
     Batch,
     Digest,
     FileStatus,
+    Hasher,
+    Progress,
+    Published,
     ReadFile,
     RemoteFiles,
     SendingStage,
     Source,
+    TakeBytes,
     WantedAttributes,
     Written,
 )
-from runner.results import Verified
+from runner.results import Output, Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.decision import wanted_attributes
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_errors import explain_os_error
-from runner.transfer.local_files import hash_file, permissions_by_umask, set_attributes, sync_file
-from runner.transfer.local_folders import LocalFolder, LocalFolders, open_folder
+from runner.transfer.local_files import hash_file, set_attributes, sync_file, write_at
+from runner.transfer.local_folders import LocalFolder, LocalFolders
 from runner.transfer.local_sources import LocalSource, open_local_source
 from runner.transfer.local_targets import LocalTarget
+from runner.transfer.resume import Claim
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.upload import NEW_REMOTE_FILE_PERMISSIONS
-from runner.transfer.verification import NOT_SYNCED_HERE, prove_kept, prove_received, prove_same_hash, prove_sent
+from runner.transfer.verification import (
+    GONE_WHEN_HASHED,
+    GONE_WHEN_READ,
+    NOT_SYNCED_HERE,
+    prove_attributes,
+    prove_kept,
+    prove_received,
+    prove_same_hash,
+    prove_sent,
+)
+
+NEW_REMOTE_FILE_PERMISSIONS = 0o644
 
 
 class Pending(NamedTuple):
@@ -61,18 +78,27 @@ class Outcome(NamedTuple):
     verified: Verified | None
     warnings: list[str]
     error: StepError | None
-    backup: str | None = None
+    published: Published
     # Whether it was synced to disk before it was published; None if that was not asked for.
     is_synced: bool | None = None
+    # What went through a hash on the way, if anything did.
+    sha256: str | None = None
+
+    @property
+    def backup(self) -> str | None:
+        """Where what was replaced is kept, if it is."""
+        return self.published.backup
 
 
 OnOutcome = Callable[[Outcome], None]
+# The whole result of a step that copies this one file, if it ends so.
+DescribeOutput = Callable[[Outcome], Output]
 
 
 @contextmanager
-def running_batch(around: Surroundings) -> Iterator[Batch]:
+def running_batch(around: Surroundings, on_progress: Progress | None = None) -> Iterator[Batch]:
     """A batch on the server. If the block fails, what is under way ends and leaves nothing behind."""
-    batch = around.remote.start_batch()
+    batch = around.remote.start_batch(on_progress)
     try:
         yield batch
         batch.complete()
@@ -83,30 +109,6 @@ def running_batch(around: Surroundings) -> Iterator[Batch]:
         except (StepError, CleanUpAbandoned):
             pass  # the session is gone, or does not answer: a later play clears away what is left
         raise
-
-
-def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
-    """Upload all `files` as `options` say. What fails for one of them is told; raises when the session ends."""
-    uploads = Uploads(Common(options, around, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
-    with running_batch(around) as batch:
-        for file in files:
-            uploads.begin(file, batch)
-        while batch.wait() or uploads.settle(batch):
-            pass
-
-
-def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
-    """Download all `files`, whose sources must tell their size. What fails for one of them is told."""
-    folders = LocalFolders(lambda path: open_folder(path, path, create_parents=options.create_parents))
-    downloads = Downloads(Common(options, around, on_outcome, permissions_by_umask()), around.remote, folders)
-    try:
-        with running_batch(around) as batch:
-            for file in files:
-                downloads.begin(file, batch)
-            while batch.wait() or downloads.settle(batch):
-                pass
-    finally:
-        folders.close()
 
 
 class Common:
@@ -142,7 +144,12 @@ class Uploads:
 
     def begin(self, file: Pending, batch: Batch) -> None:
         """Hand a file to the batch."""
-        batch.send(Upload(file, self._common, self._held.append))
+        self.begin_upload(Upload(file, self._common), batch)
+
+    def begin_upload(self, upload: Upload, batch: Batch) -> None:
+        """The same for one that is described already."""
+        upload.keep = self._held.append
+        batch.send(upload)
         if len(self._held) >= HASHED_AT_ONCE:
             self.settle(batch)
 
@@ -155,13 +162,8 @@ class Uploads:
             batch.release(held[path], error or held[path].prove_hash(digest))
 
         if held:
-            hash_remotely(
-                [(path, upload.size_bytes) for path, upload in held.items()],
-                self._remote,
-                batch,
-                compare,
-                self._common.check,
-            )
+            sizes = [(path, upload.size_bytes) for path, upload in held.items()]
+            hash_remotely(sizes, self._remote, batch, compare)
         return bool(held)
 
 
@@ -190,13 +192,13 @@ class Downloads:
         def begin(path: str, digest: Digest | None, error: StepError | None) -> None:
             file = asked[path]
             if error is not None:
-                self._common.on_outcome(Outcome(file, file.source.size_bytes or 0, None, [], error))
+                self._common.on_outcome(Outcome(file, file.source.size_bytes or 0, None, [], error, Published(False)))
             else:
-                batch.fetch(Download(file, self._common, self._folders, digest))
+                batch.fetch(Download(file, self._common, self._folders, expected=digest))
 
         if asked:
             sizes = [(path, file.source.size_bytes or 0) for path, file in asked.items()]
-            hash_remotely(sizes, self._remote, batch, begin, self._common.check)
+            hash_remotely(sizes, self._remote, batch, begin)
         return bool(asked)
 
 
@@ -204,38 +206,69 @@ class Upload:
     """One upload; a `runner.remote_files.Sending`."""
 
     __slots__ = (
+        "_claim",
         "_common",
+        "_describe_output",
         "_file",
+        "_given",
         "_hasher",
         "_is_synced",
-        "_keep",
         "_source",
         "_verified",
         "_warnings",
+        "aside",
         "backup",
+        "continues",
         "destination",
         "is_durable",
         "is_held",
+        "is_kept",
         "is_new",
+        "keep",
+        "max_channels",
+        "published",
+        "sets_attributes_late",
         "temporary",
     )
 
-    def __init__(self, file: Pending, common: Common, keep: Callable[[Upload], None]) -> None:
-        """`keep` is told when it is written and held, if it is to be proven by its checksum."""
-        self._keep = keep
+    def __init__(
+        self,
+        file: Pending,
+        common: Common,
+        *,
+        source: LocalSource | None = None,
+        claim: Claim | None = None,
+        describe_output: DescribeOutput | None = None,
+    ) -> None:
+        """`source` is the file if it is open already, `claim` where it is written and what is there of it."""
+        options = common.options
         self._file = file
         self._common = common
-        self._source: LocalSource | None = None
+        self._given = self._source = source
+        self._claim = claim
+        self._describe_output = describe_output
         self._verified: Verified | None = None
         self._warnings: list[str] = []
+        self._is_synced: bool | None = None
+        self._hasher: Hasher | None = None
+        # Told when it is written and held.
+        self.keep: Callable[[Upload], None] = _ignore
         self.destination = file.destination_path
-        self.temporary = common.names.path_beside(self.destination) if common.options.atomic else None
+        if claim is not None:
+            self.temporary: str | None = claim.path
+        else:
+            self.temporary = common.names.path_beside(self.destination) if options.atomic else None
+        self.aside = f"{self.temporary}.old" if claim is None else f"{claim.path}.{os.urandom(4).hex()}.old"
+        self.continues = claim is not None and claim.exists
+        self.is_kept = claim is not None and claim.is_kept
         self.is_new = file.destination is None
         self.backup = file.backup_path
-        self.is_held = common.options.verify == "checksum"
-        self.is_durable = common.options.durable
-        self._is_synced: bool | None = None
-        self._hasher = hashlib.sha256() if self.is_held else None
+        # What is put together of two attempts is proven as a whole, where the prefix was hashed.
+        self.is_held = options.verify == "checksum" or (claim is not None and claim.hasher is not None)
+        self.sets_attributes_late = self.is_kept and self.is_held
+        self.is_durable = options.durable
+        self.max_channels: int | None = None
+        self.published = Published(False)
 
     def rename_backup(self) -> bool:
         if self.backup is None or is_last(self.backup):
@@ -250,29 +283,39 @@ class Upload:
 
     def open(self) -> tuple[Source, WantedAttributes]:
         file, common = self._file, self._common
-        source = self._source = open_local_source(file.source_path)
+        source = self._source = self._given or open_local_source(file.source_path)
+        offset = self._claim.offset if self._claim is not None else 0
+        if self.is_held or self.max_channels not in (None, 1):
+            self._hasher = (self._claim.hasher if self._claim is not None else None) or hashlib.sha256()
         # The file may be another than when it was looked at: what it is now is what is copied.
         wanted, warnings = wanted_attributes(
             common.options, source.status, file.destination, common.new_file_permissions
         )
-        self._warnings += warnings
-        return Source(source.fd, source.opened_as.st_size, self._hasher), wanted
+        self._warnings[:] = warnings
+        return Source(source.fd, source.opened_as.st_size, self._hasher, offset), wanted
 
     def close(self) -> None:
         source = self._source
-        if source is not None and source.fd >= 0:
-            try:
-                source.check_unchanged()
-            finally:
+        if source is None or source.fd < 0:
+            return
+        try:
+            source.check_unchanged()
+        finally:
+            if self._given is None:
                 source.close()
 
     def prove(self, written: Written) -> None:
         options, peer = self._common.options, self._common.peer
         self._is_synced = written.is_synced
         self._verified = prove_sent(options, self.destination, self.size_bytes, written, peer, self._warnings)
+        # What went over several handles of a server that may keep one object for each.
+        self.is_held = self.is_held or written.needs_hash
+
+    def prove_attributes(self, refused: str) -> None:
+        prove_attributes(self._common.options, self.destination, refused, self._common.peer, self._warnings)
 
     def hold(self) -> None:
-        self._keep(self)
+        self.keep(self)
 
     def prove_hash(self, digest: Digest | None) -> StepError | None:
         """What is wrong with the hash of what was written."""
@@ -292,9 +335,7 @@ class Upload:
                 journal.published[self.destination] = self._describe_done()
             elif self.temporary is None:
                 self.lose("writing")
-        self._common.on_outcome(
-            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self.backup, self._is_synced)
-        )
+        self._common.on_outcome(self._describe(error))
 
     def lose(self, stage: SendingStage) -> None:
         journal = self._common.journal
@@ -305,15 +346,36 @@ class Upload:
         elif self.temporary is None:
             journal.replaced.setdefault(self.destination, self._file.destination)
         elif stage == "publishing":
-            aside = self.backup or f"{self.temporary}.old"
+            aside = self.published.backup or self.published.aside
             journal.unanswered[self.destination] = Unanswered(
-                self._describe_done(), self.temporary, aside, self.size_bytes, before=self._file.destination
+                self._describe_done(),
+                self.temporary,
+                aside,
+                self.size_bytes,
+                is_source=self.is_kept,
+                before=self._file.destination,
             )
-        else:
+        elif not self.is_kept:
             journal.leftovers.add(self.temporary)
 
     def _describe_done(self) -> Done:
-        return Done(self._verified, self.backup, tuple(self._warnings))
+        outcome = self._describe(None)
+        output = self._describe_output(outcome) if self._describe_output is not None else None
+        return Done(self._verified, self.published.backup, tuple(outcome.warnings), output)
+
+    def _describe(self, error: StepError | None) -> Outcome:
+        sha256 = self._hasher.hexdigest() if self._hasher is not None and error is None else None
+        warnings = self._warnings if error is not None else [*self._warnings, *self._warn_of_publication()]
+        return Outcome(
+            self._file, self.size_bytes, self._verified, warnings, error, self.published, self._is_synced, sha256
+        )
+
+    def _warn_of_publication(self) -> Iterator[str]:
+        published = self.published
+        if self.temporary is not None and not published.in_one_step:
+            why = "gives no file two names" if published.backup else "cannot replace a file in one (no posix-rename)"
+            yield f"replaced in two steps: the server {why}"
+        yield from published.warnings
 
     @property
     def size_bytes(self) -> int:
@@ -321,61 +383,127 @@ class Upload:
         return self._source.opened_as.st_size if self._source else 0
 
 
+def _ignore(upload: Upload) -> None:
+    """Nobody looks at it more closely."""
+
+
 class Download:
     """One download; a `runner.remote_files.Fetching`."""
 
     __slots__ = (
-        "_backup",
         "_common",
         "_expected",
         "_file",
         "_folder",
         "_folders",
         "_is_synced",
+        "_keep",
+        "_published",
+        "_sha256",
         "_target",
         "_verified",
         "_warnings",
         "is_durable",
+        "is_gone",
+        "is_held",
+        "is_looked_at",
+        "offset",
         "size_bytes",
         "source",
     )
 
-    def __init__(self, file: Pending, common: Common, folders: LocalFolders, expected: Digest | None = None) -> None:
-        """`expected` is what the server says that the file hashes to."""
+    def __init__(
+        self,
+        file: Pending,
+        common: Common,
+        folders: LocalFolders | None,
+        *,
+        expected: Digest | None = None,
+        target: LocalTarget | None = None,
+        offset: int = 0,
+        keep: Callable[[Download], None] | None = None,
+    ) -> None:
+        """`expected` is what the server says that the file hashes to.
+
+        `target` is where it is written if that is open already, and is closed by its owner; `offset` how much is there.
+        `keep` is told when all bytes are here and held, if they are to be proven further.
+        """
         self._expected = expected
         self._file = file
         self._common = common
         self._folders = folders
         self._folder: LocalFolder | None = None
-        self._target: LocalTarget | None = None
+        self._target = target
+        self._keep = keep
         self._verified: Verified | None = None
         self._warnings: list[str] = []
-        self._backup: str | None = None
+        self._published = Published(False)
         self._is_synced: bool | None = None
+        self._sha256: str | None = None
         self.is_durable = common.options.durable
+        self.is_gone = False
+        self.is_held = keep is not None
+        self.is_looked_at = target is not None
+        self.offset = offset
         self.source = file.source_path
-        self.size_bytes = file.source.size_bytes or 0
+        self.size_bytes = file.source.size_bytes
 
-    def open(self) -> int:
-        common, destination = self._common, self._file.destination_path
-        folder = self._folder = self._folders.enter(os.path.dirname(destination))
+    def open(self) -> TakeBytes:
+        if self._target is None:
+            self._target = self._open_target()
+        return functools.partial(write_at, self._target.fd)
+
+    def _open_target(self) -> LocalTarget:
+        common, destination, folders = self._common, self._file.destination_path, self._folders
+        assert folders is not None, "either the target or its folder is given"
+        folder = self._folder = folders.enter(os.path.dirname(destination))
         wanted = None if common.options.atomic else self._wanted()[0].permissions
-        self._target = LocalTarget(
+        target = LocalTarget(
             folder, destination, is_atomic=common.options.atomic, names=common.names, permissions=wanted
         )
         if common.journal is not None and not common.options.atomic:
             common.journal.replaced.setdefault(destination, self._file.destination)
-        self._target.open()
-        return self._target.fd
+        target.open()
+        return target
 
-    def prove(self, received_bytes: int, after: FileStatus | None) -> None:
-        read = ReadFile(received_bytes, self._file.source, after)
-        # The system has said of each byte that it took it.
-        prove_received(self.source, read, received_bytes, self._common.peer)
-        self._verified = "size"
+    def prove(self, read: ReadFile) -> None:
+        # What is here already is the beginning of the source that was looked at, and of no other.
+        before = self._file.source if self.offset or read.before is None else read.before
+        kept_bytes = os.fstat(self._target.fd).st_size if self._target is not None else 0
+        prove_received(self.source, read._replace(before=before), kept_bytes, self._common.peer)
+        self.size_bytes = read.received_bytes
+        self.is_gone = read.is_gone
+        if read.is_gone:
+            self._warnings.append(GONE_WHEN_READ)
+        if before.size_bytes is not None:
+            self._verified = "size"
         if self._expected is not None and self._target is not None:
             kept = hash_file(self._target.fd, self._common.check)
-            self._verified = prove_kept(self.source, kept, self._expected, self._common.peer)
+            self._verified, self._sha256 = prove_kept(self.source, kept, self._expected, self._common.peer), kept
+
+    def hold(self) -> None:
+        if self._keep is not None:
+            self._keep(self)
+
+    def hash_kept(self) -> str:
+        """The SHA-256 of what is on the disk here. Raises `OSError`, and what the play's end raises."""
+        assert self._target is not None
+        return hash_file(self._target.fd, self._common.check)
+
+    def prove_hash(self, digest: Digest | None, error: StepError | None, kept_sha256: str) -> StepError | None:
+        """What is wrong with the hash of what has come; `error` is why the server's could not be had."""
+        self._sha256 = kept_sha256
+        if digest is not None:
+            try:
+                self._verified = prove_kept(self.source, kept_sha256, digest, self._common.peer)
+            except VerificationFailed as failure:
+                return failure
+        elif self.is_gone and isinstance(error, FileError):
+            # There is no other copy: to remove this one would lose the file on both sides.
+            self._warnings.append(GONE_WHEN_HASHED)
+        else:
+            return error or VerificationFailed(f"no checksum of {self.source!r} on {self._common.peer} could be had")
+        return None
 
     def publish(self) -> None:
         target = self._target
@@ -393,9 +521,11 @@ class Download:
         journal, path = self._common.journal, self._file.destination_path
         # What an earlier attempt has put there is not old.
         is_ours = journal is not None and path in journal.published
-        self._backup = target.publish(keeps_old=self._common.options.backup and not is_ours).backup
+        self._published = target.publish(keeps_old=self._common.options.backup and not is_ours)
+        if self._common.options.atomic and not self._published.in_one_step:
+            self._warnings.append("replaced in two steps: the file system here gives no file two names")
         if journal is not None:
-            journal.published[path] = Done(self._verified, self._backup, tuple(self._warnings))
+            journal.published[path] = Done(self._verified, self._published.backup, tuple(self._warnings))
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common
@@ -405,6 +535,8 @@ class Download:
         return explain_os_error(error, "cannot write", self._file.destination_path)
 
     def discard(self) -> None:
+        if self._folders is None:
+            return
         if self._target is not None:
             self._target.close()
             self._target = None
@@ -414,5 +546,47 @@ class Download:
 
     def finish(self, error: StepError | None) -> None:
         self._common.on_outcome(
-            Outcome(self._file, self.size_bytes, self._verified, self._warnings, error, self._backup, self._is_synced)
+            Outcome(
+                self._file,
+                self.size_bytes or 0,
+                self._verified,
+                self._warnings,
+                error,
+                self._published,
+                self._is_synced,
+                self._sha256,
+            )
         )
+
+
+class HeldDownload:
+    """The proof of one download that is held: the hashes of both sides, worked out at the same time."""
+
+    def __init__(self, remote: RemoteFiles) -> None:
+        self._remote = remote
+        self._held: list[Download] = []
+
+    def keep(self, download: Download) -> None:
+        """All bytes are here."""
+        self._held.append(download)
+
+    def settle(self, batch: Batch) -> bool:
+        """Prove what is held, and let it be published; whether there was anything."""
+        held, self._held = self._held, []
+        for download in held:
+            self._prove(download, batch)
+        return bool(held)
+
+    def _prove(self, download: Download, batch: Batch) -> None:
+        # Hashing lets other threads run.
+        with ThreadPoolExecutor(1) as hashing:
+            local: Future[str] = hashing.submit(download.hash_kept)
+
+            def compare(path: str, digest: Digest | None, error: StepError | None) -> None:
+                try:
+                    failure = download.prove_hash(digest, error, local.result())
+                except OSError as problem:
+                    failure = download.explain(problem)
+                batch.release(download, failure)
+
+            hash_remotely([(download.source, download.size_bytes or 0)], self._remote, batch, compare)

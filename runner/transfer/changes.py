@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import tempfile
 
 from runner.errors import StepError
 from runner.plan import CopyFile
+from runner.readback import Content, Readback
 from runner.remote_files import FileStatus, RemoteFiles, WantedAttributes
 from runner.results import moment
 from runner.transfer.directory_modes import mode_of
@@ -92,14 +92,11 @@ def read_local(path: str, *, follows_links: bool) -> bytes | None:
 
 def read_remote(remote: RemoteFiles, path: str) -> bytes | None:
     """A small remote file's content; None if it cannot be read."""
-    try:
-        with tempfile.TemporaryFile(buffering=0) as file:
-            remote.read(path, file.fileno(), lambda done_bytes: None)
-            return os.pread(file.fileno(), MAX_DIFF_BYTES + 1, 0)
-    except StepError as error:
-        if error.exit_code == 4:
-            raise
-        return None
+    content, failures = Content(), list[StepError | None]()
+    batch = remote.start_batch()
+    batch.fetch(Readback(path, None, content, failures.append))
+    batch.complete()
+    return None if failures[0] is not None else bytes(content.data)
 
 
 def _show(size_bytes: int | None) -> str:

@@ -6,10 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runner.cancellation import Cancellation
-from runner.remote_files import (
-    RemoteFiles,
-    Source,
-)
+from runner.remote_files import RemoteFiles
 from runner.results import Change
 from runner.transfer.journal import Journal
 from runner.transfer.local_folders import LocalFolder
@@ -43,10 +40,6 @@ class Surroundings:
     step: str = "an earlier step"
     # What earlier attempts at the step have done; None if there is only one attempt.
     journal: Journal | None = None
-
-    def report_of(self, given: Source) -> Callable[[int], None]:
-        """Reports how far a source is sent."""
-        return lambda done_bytes: self.on_progress(done_bytes, given.size_bytes)
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""

@@ -1,4 +1,4 @@
-"""Copies one file from the server: look, decide, read into a temporary file, verify, publish.
+"""Copies one file from the server: look, decide, hand it to a batch of one, describe what came of it.
 
 Whatever goes wrong before `LocalTarget.publish`, the old destination stays as it was and the temporary file is removed.
 """
@@ -6,17 +6,13 @@ Whatever goes wrong before `LocalTarget.publish`, the old destination stays as i
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 
-from runner.errors import (
-    SourceMissing,
-)
+from runner.errors import SourceMissing
 from runner.plan import CopyFile
-from runner.remote_files import (
-    FileStatus,
-)
-from runner.results import CopyResult, Verified
+from runner.remote_files import FileStatus
+from runner.results import CopyResult
+from runner.transfer.batch import Common, Download, HeldDownload, Outcome, Pending, running_batch
 from runner.transfer.checksums import hash_local
 from runner.transfer.context import Surroundings
 from runner.transfer.copy_results import (
@@ -31,24 +27,13 @@ from runner.transfer.copy_results import (
 )
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.local_errors import explain_os_error
-from runner.transfer.local_files import hash_file, look_at, permissions_by_umask, set_attributes, sync_file
+from runner.transfer.local_files import look_at, permissions_by_umask
 from runner.transfer.local_folders import LocalFolder, open_folder, set_permissions
 from runner.transfer.local_sources import require_regular
 from runner.transfer.local_targets import LocalTarget, writing_to
-from runner.transfer.requirements import (
-    require_local_place,
-)
-from runner.transfer.resume import (
-    clear_local_leftovers,
-    find_local_prefix,
-    partial_of_download,
-)
+from runner.transfer.requirements import require_local_place
+from runner.transfer.resume import Partial, clear_local_leftovers, find_local_prefix, partial_of_download
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import (
-    NOT_SYNCED_HERE,
-    prove_kept,
-    prove_received,
-)
 
 
 def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
@@ -94,21 +79,14 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         return summarise(copy, decision, source, around)
     if around.journal is not None and not copy.atomic:
         around.journal.replaced.setdefault(copy.destination, destination)
-    return _fetch(copy, decision, source, around)
+    return _fetch(copy, decision, source, destination, around)
 
 
-def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings) -> CopyResult:
+def _fetch(
+    copy: CopyFile, decision: Decision, source: FileStatus, destination: FileStatus | None, around: Surroundings
+) -> CopyResult:
     """Read the source from the server and publish it."""
-
-    def report(done_bytes: int) -> None:
-        around.on_progress(done_bytes, source.size_bytes or done_bytes)
-
-    verified: Verified | None = None
-    sha256: str | None = None
-    is_synced: bool | None = None
-    in_place = nullcontext() if copy.atomic else naming_what_is_left(copy.destination)
-    remote, cleared = around.remote, 0
-    partial = partial_of_download(copy, source, around.owner) if remote.can_resume else None
+    partial = partial_of_download(copy, source, around.owner) if around.remote.can_resume else None
     target_of_copy = writing_to(
         lambda: _open_local_folder(copy, around),
         copy.destination,
@@ -117,66 +95,73 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
         partial_name=partial.name if partial else None,
         permissions=decision.wanted.permissions,
     )
+    in_place = nullcontext() if copy.atomic else naming_what_is_left(copy.destination)
     with in_place, target_of_copy as target:
         try:
-            offset = 0
-            if target.is_partial:
-                offset = find_local_prefix(target, copy, remote, around.peer, around.cancellation.check)
-            if partial is not None and not offset:
-                cleared = clear_local_leftovers(target.folder, partial, target.fd)
-            read = remote.read(copy.source, target.fd, report, offset)
-            if offset:
-                # What is here already is the beginning of the source that was looked at, and of no other.
-                read = read._replace(before=source)
-            prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
-            if copy.verify == "checksum" or offset:
-                # What is put together of two attempts is proven as a whole.
-                verified, sha256 = _verify_received_checksum(copy, target, around)
-            elif read.before.size_bytes is not None:
-                verified = "size"
-            set_attributes(target.fd, decision.wanted)
-            if copy.durable:
-                is_synced = sync_file(target.fd)
+            offset, cleared = _go_on(target, copy, partial, around)
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
-        is_atomic, backup, _ = target.publish(keeps_old=copy.backup)
-        if is_synced:
+        file = Pending(copy.source, copy.destination, source, destination)
+        outcome = _receive(copy, file, target, offset, around)
+        if outcome.is_synced:
             try:
                 target.folder.sync()
             except OSError as error:
                 raise explain_os_error(error, "cannot sync the folder of", copy.destination) from error
-    warnings = decision.warnings
-    if is_synced is False:
-        warnings = (*warnings, NOT_SYNCED_HERE)
-    if copy.atomic and not is_atomic:
-        warnings = (*warnings, "replaced in two steps: the file system here gives no file two names")
-    result = CopyResult(
+    return confirm(_describe(copy, decision, outcome, offset, cleared), around)
+
+
+def _go_on(target: LocalTarget, copy: CopyFile, partial: Partial | None, around: Surroundings) -> tuple[int, int]:
+    """How much of the source an earlier attempt has left here, and how many leftovers were cleared away."""
+    offset = 0
+    if target.is_partial:
+        offset = find_local_prefix(target, copy, around.remote, around.peer, around.cancellation.check)
+    if partial is not None and not offset:
+        return 0, clear_local_leftovers(target.folder, partial, target.fd)
+    return offset, 0
+
+
+def _receive(copy: CopyFile, file: Pending, target: LocalTarget, offset: int, around: Surroundings) -> Outcome:
+    """Read what is missing, verify and publish it. Raises what that fails with."""
+    outcomes: list[Outcome] = []
+    common = Common(copy, around, outcomes.append, permissions_by_umask())
+
+    def report(done_bytes: int) -> None:
+        around.on_progress(offset + done_bytes, file.source.size_bytes or offset + done_bytes)
+
+    # What is put together of two attempts is proven as a whole.
+    proof = HeldDownload(around.remote) if copy.verify == "checksum" or offset else None
+    download = Download(
+        file, common, None, target=target, offset=offset, keep=proof.keep if proof is not None else None
+    )
+    with running_batch(around, report) as batch:
+        batch.fetch(download)
+        while batch.wait() or (proof is not None and proof.settle(batch)):
+            pass
+    (outcome,) = outcomes
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome
+
+
+def _describe(copy: CopyFile, decision: Decision, outcome: Outcome, offset: int, cleared: int) -> CopyResult:
+    published = outcome.published
+    return CopyResult(
         source=copy.source,
         destination=copy.destination,
-        size_bytes=read.received_bytes,
+        size_bytes=outcome.size_bytes,
         files_changed=1,
-        bytes_transferred=read.received_bytes - offset,
-        message=format_message(decision, offset, backup, cleared),
-        backup=backup,
+        bytes_transferred=outcome.size_bytes - offset,
+        message=format_message(decision, offset, published.backup, cleared),
+        backup=published.backup,
         resumed_at_bytes=offset,
-        verified=verified,
-        sha256=sha256,
-        atomic=is_atomic,
+        verified=outcome.verified,
+        sha256=outcome.sha256,
+        atomic=published.in_one_step,
         asks_durable=copy.durable,
-        durable=is_synced,
-        warnings=warnings,
+        durable=outcome.is_synced,
+        warnings=tuple(dict.fromkeys((*decision.warnings, *outcome.warnings))),
     )
-    return confirm(result, around)
-
-
-def _verify_received_checksum(copy: CopyFile, target: LocalTarget, around: Surroundings) -> tuple[Verified, str]:
-    """Prove that what is on the disk here has the hash of the source. Raises `VerificationFailed`."""
-    # Both sides at the same time: hashing lets other threads run.
-    with ThreadPoolExecutor(1) as hashing:
-        local = hashing.submit(hash_file, target.fd, around.cancellation.make_check())
-        found = around.remote.sha256(copy.source, os.fstat(target.fd).st_size)
-        kept = local.result()
-    return prove_kept(copy.source, kept, found, around.peer), kept
 
 
 def _open_local_folder(copy: CopyFile, around: Surroundings) -> LocalFolder:

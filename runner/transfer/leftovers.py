@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from runner.errors import StepError, UnreachableError
-from runner.remote_files import NOTHING_WANTED, FileStatus, RemoteFiles, Source, StatusRefused
+from runner.remote_files import FileStatus, RemoteFiles, StatusRefused
 from runner.transfer.temporary import WEEK_SECONDS, OwnName, TemporaryNames, keep_name, owner_tag, read_name
 
 # How many names of a folder are looked through. A server sends some hundred at a time: on a long line a full folder must
@@ -77,7 +77,7 @@ class RemoteLeftovers:
         """The server's time, as it dates a file that is written now."""
         path = TemporaryNames(self._owner).path_beside(f"{self._folder}clock")
         try:
-            self._remote.write_new(path, Source(-1, 0), NOTHING_WANTED, lambda done_bytes: None)
+            self._remote.create_empty(path)
             found = self._remote.status(path, follow=False)
             self._remote.remove(path)
         except StatusRefused:

@@ -108,3 +108,10 @@ def permissions_by_umask() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` to the local file at `offset`. This is where a received byte is written. Raises `OSError`."""
+    while data:
+        count = os.pwrite(fd, data, offset)
+        data, offset = data[count:], offset + count

@@ -120,7 +120,7 @@ def _rename(
         return published
     if remote.can_replace or not destination.is_directory:
         try:
-            return remote.publish(mode.source, mode.destination, note=note)
+            return remote.replace(mode.source, mode.destination, note)
         except FileRefused as error:
             error.hint = "The usual reasons: another file system, or no right to write to one of the folders."
             raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from runner.remote_files import Batch, Errand, RemoteFiles
+from runner.remote_files import Batch, Errand, Progress, RemoteFiles
 
 _READING = frozenset(
     {
-        *("can_rename", "can_replace", "can_resume", "can_hash", "status", "names_in", "real_path", "read"),
+        *("can_rename", "can_replace", "can_resume", "can_hash", "status", "names_in", "real_path"),
         *("ask_real_paths", "sha256", "sha256_pieces", "sha256_many", "read_link"),
         *("can_create_folders", "can_set_permissions", "require_readable"),
     }
@@ -29,8 +29,8 @@ class _ReadOnlyFiles:
     def __getattr__(self, name: str) -> Any:
         return _pass_on(self._remote, name, _READING)
 
-    def start_batch(self) -> Batch:
-        return cast(Batch, _ReadOnlyBatch(self._remote.start_batch()))
+    def start_batch(self, on_progress: Progress | None = None) -> Batch:
+        return cast(Batch, _ReadOnlyBatch(self._remote.start_batch(on_progress)))
 
 
 class _ReadOnlyBatch:

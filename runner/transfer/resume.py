@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from runner.cancellation import POLL_SECONDS, Deadline
 from runner.errors import FileRefused, StepError, UnreachableError
 from runner.plan import CopyFile
-from runner.remote_files import NOTHING_WANTED, FileStatus, Hasher, RemoteFiles, Source, StatusRefused
+from runner.remote_files import FileStatus, Hasher, RemoteFiles, StatusRefused
 from runner.transfer.leftovers import MAX_LISTED_NAMES, RemoteLeftovers, clear_local
 from runner.transfer.local_files import Check
 from runner.transfer.local_folders import LocalFolder
@@ -141,7 +141,7 @@ class RemoteClaims:
             # directory may let nobody open a file a second time either.
             is_reserved = not is_complete and not is_refused
             if is_reserved and not offset:
-                self._remote.write_new(path, Source(-1, 0), NOTHING_WANTED, lambda done_bytes: None)
+                self._remote.create_empty(path)
         except UnreachableError:
             raise
         except StepError:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Protocol
 
 from runner.errors import StepError
 from runner.plan import CopyDirectory
+from runner.readback import Content, Readback
 from runner.remote_files import NOTHING_WANTED, Batch, FileStatus, WantedAttributes
 from runner.results import Change, ChangeAction
 from runner.transfer.changes import can_be_diffed, diff_texts, explain_attributes, explain_difference, read_local
-from runner.transfer.checksums import Readback
 from runner.transfer.context import Surroundings
 
 
@@ -71,17 +70,18 @@ class TreeChanges:
         local = read_local(here, follows_links=walk.is_upload) if walk.is_upload or destination else b""
         remote_status = destination if walk.is_upload else source
 
-        def compare(remote: bytes | None, error: StepError | None) -> None:
+        def compare(remote: bytes | None) -> None:
             old, new = (remote, local) if walk.is_upload else (local, remote)
             self._tell_copy(path, source, destination, diff_texts(old, new, path))
             then()
 
         if remote_status is None:
-            compare(b"", None)
+            compare(b"")
             return
+        content = Content()
+
+        def done(error: StepError | None) -> None:
+            compare(bytes(content.data) if error is None else None)
+
         there = walk.destination_path(path) if walk.is_upload else walk.source_path(path)
-        walk.batch.fetch(Readback(there, remote_status.size_bytes or 0, _read, compare))
-
-
-def _read(fd: int, size_bytes: int) -> bytes:
-    return os.pread(fd, size_bytes, 0)
+        walk.batch.fetch(Readback(there, remote_status.size_bytes or 0, content, done))

@@ -6,10 +6,18 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 
-from runner.errors import FileRefused, NotARegularFile, SafetyLimitHeld, SourceMissing, StepError
+from runner.errors import (
+    FileRefused,
+    NotARegularFile,
+    PermissionRefused,
+    SafetyLimitHeld,
+    ServerLacksFeature,
+    SourceMissing,
+    StepError,
+)
 from runner.plan import CopyDirectory
 from runner.remote_files import Batch, Errand, FileStatus, StatusRefused, WantedAttributes
-from runner.transfer.batch import Common, Pending, Uploads
+from runner.transfer.batch import NEW_REMOTE_FILE_PERMISSIONS, Common, Pending, Uploads
 from runner.transfer.context import Surroundings
 from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.journal import Done, Unanswered
@@ -21,7 +29,6 @@ from runner.transfer.remote_status import look, status_refused
 from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
-from runner.transfer.upload import NEW_REMOTE_FILE_PERMISSIONS
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
@@ -123,6 +130,12 @@ class TreeUp(TreeWalk):
         """The server has listed a folder of the destination."""
         self.see(folder, functools.partial(self._list_source, folder), entries)
 
+    def may_send_unseen(self, error: StepError) -> bool:
+        """Whether files may be sent into a folder that could not be listed: nothing that is there need be known."""
+        copy = self.copy
+        is_refused = isinstance(error, PermissionRefused | ServerLacksFeature | FileRefused)
+        return is_refused and copy.if_exists == "replace" and not copy.delete and not copy.backup
+
     def _list_source(self, folder: Folder) -> Entries:
         path = self.source_path(folder.path)
         try:
@@ -166,8 +179,10 @@ class TreeUp(TreeWalk):
             return
 
         def looked(errand: Errand, refusal: StepError | None) -> None:
-            is_there = refusal is None and errand.status is not None and errand.status.is_directory
-            self.made(folder, None if is_there else error)
+            is_there = errand.status is not None and errand.status.is_directory
+            # Where nobody may look, what could not be made is taken to be there: what goes into it tells.
+            is_untold = refusal is not None and not errand.is_missing and not isinstance(error, PermissionRefused)
+            self.made(folder, None if is_there or is_untold else error)
 
         self.batch.run(Errand("look closely", self.destination_path(folder.path), looked))
 
@@ -222,6 +237,8 @@ class TreeUp(TreeWalk):
                 self.journal.published[place] = done
             self.tally.links_changed += 1
             self.tally.keep(backup)
+            if errand.warning:
+                self.tally.warn(errand.warning)
 
         temporary = self.names.path_beside(place)
         if self.journal is not None:
@@ -357,6 +374,11 @@ class _Listing:
     def finish(self, error: StepError | None) -> None:
         if error is None:
             self._walk.see_destination(self._folder, self._entries)
+        elif self._walk.may_send_unseen(error):
+            self._walk.tally.warn(
+                f"the server lists no directories ({error.message}): everything was sent, whatever was there before"
+            )
+            self._walk.see_destination(self._folder, {})
         else:
             self._walk.tally.fail(self._folder.path or ".", error)
 

@@ -1,40 +1,22 @@
-"""Copies one file to the server: look, decide, write under a temporary name, verify, publish.
+"""Copies one file to the server: look, decide, hand it to a batch of one, and describe what came of it.
 
-Whatever goes wrong before `_publish`, the old destination stays as it was and the temporary file is removed.
+Whatever goes wrong before it is published, the old destination stays as it was and the temporary file is removed.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from runner.cancellation import CleanUpAbandoned
-from runner.errors import (
-    FileError,
-    Interrupted,
-    PermissionRefused,
-    ServerLacksFeature,
-    StepError,
-    UnreachableError,
-)
+from runner.errors import FileError, PermissionRefused, ServerLacksFeature, StepError, UnreachableError
 from runner.plan import CopyFile
-from runner.remote_files import (
-    NOTHING_WANTED,
-    FileStatus,
-    Made,
-    Note,
-    Published,
-    RemoteFiles,
-    Source,
-    WantedAttributes,
-    Written,
-)
-from runner.results import CopyResult, Verified
-from runner.transfer.backup import free_remote_path, is_taken
+from runner.remote_files import FileStatus, Made, RemoteFiles, WantedAttributes
+from runner.results import CopyResult
+from runner.transfer.backup import free_remote_path
+from runner.transfer.batch import NEW_REMOTE_FILE_PERMISSIONS, Common, Outcome, Pending, Upload, Uploads, running_batch
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.copy_results import (
     as_first_decided,
@@ -42,13 +24,11 @@ from runner.transfer.copy_results import (
     find_done,
     format_message,
     look_at_remote,
-    naming_what_is_left,
     same_hash,
     summarise,
     tell_change,
 )
 from runner.transfer.decision import Decision, decide, only_hash_tells
-from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_files import hash_file
 from runner.transfer.local_sources import LocalSource, open_source
 from runner.transfer.requirements import (
@@ -57,21 +37,9 @@ from runner.transfer.requirements import (
     require_remote_folder,
     require_settable_permissions,
 )
-from runner.transfer.resume import (
-    RESUME_FROM_BYTES,
-    Claim,
-    RemoteClaims,
-    partial_of_upload,
-)
+from runner.transfer.resume import RESUME_FROM_BYTES, Claim, RemoteClaims, partial_of_upload
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import (
-    FOLDER_NOT_SYNCED,
-    prove_attributes,
-    prove_same_hash,
-    prove_sent,
-)
-
-NEW_REMOTE_FILE_PERMISSIONS = 0o644
+from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 
 def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
@@ -147,51 +115,6 @@ def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, 
     return _send(copy, decision, source, None, around, made)
 
 
-_NOT_WRITTEN = Written(None)
-
-
-@dataclass(slots=True)
-class _Sent:
-    """An upload under way: what is sent, and what has come of it so far."""
-
-    copy: CopyFile
-    decision: Decision
-    given: Source
-    warnings: list[str]
-    written: Written = _NOT_WRITTEN
-    verified: Verified | None = None
-    # How many leftovers of earlier plays were removed on the way.
-    cleared: int = 0
-
-    def describe(self, published: Published) -> CopyResult:
-        """The result, if the file is published so."""
-        copy, given = self.copy, self.given
-        return CopyResult(
-            source=copy.source,
-            destination=copy.destination,
-            size_bytes=given.size_bytes,
-            files_changed=1,
-            bytes_transferred=given.size_bytes - given.offset,
-            message=format_message(self.decision, given.offset, published.backup, self.cleared),
-            backup=published.backup,
-            resumed_at_bytes=given.offset,
-            verified=self.verified,
-            sha256=given.hasher.hexdigest() if given.hasher else None,
-            atomic=published.in_one_step,
-            asks_durable=copy.durable,
-            durable=self.written.is_synced,
-            warnings=tuple(self.warnings),
-        )
-
-    def describe_renamed(self, published: Published) -> CopyResult:
-        """The same for a file that got its name by being renamed."""
-        result = self.describe(published)
-        if published.in_one_step:
-            return result
-        why = "gives no file two names" if published.backup else "cannot replace a file in one (no posix-rename)"
-        return replace(result, warnings=(*result.warnings, f"replaced in two steps: the server {why}"))
-
-
 def _send(
     copy: CopyFile,
     decision: Decision,
@@ -201,80 +124,123 @@ def _send(
     made_folders: Made,
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
-    hasher = hashlib.sha256() if copy.verify == "checksum" else None
-    sent = _Sent(copy, decision, Source(source.fd, source.opened_as.st_size, hasher), list(decision.warnings))
-    if copy.atomic and around.remote.can_rename:
-        published = _send_beside(sent, source, destination, around, made_folders)
-        describe = sent.describe_renamed
-    else:
-        published = _send_in_place(sent, source, destination, around)
-        describe = sent.describe
-    if sent.written.is_synced and not _sync_folders([copy.destination, *made_folders], around.remote):
-        sent.warnings.append(FOLDER_NOT_SYNCED)
-    return confirm(describe(published), around)
+    is_beside = copy.atomic and around.remote.can_rename
+    sending = _Sending(copy, decision, source, destination, around, is_beside=is_beside)
+    with _removing_folders(made_folders, around, copy.destination):
+        outcome = sending.send_beside() if is_beside else sending.send(None)
+    warnings = sending.warnings
+    if outcome.is_synced and not _sync_folders([copy.destination, *made_folders], around.remote):
+        warnings = (*warnings, FOLDER_NOT_SYNCED)
+    return confirm(sending.describe(outcome, warnings), around)
 
 
-def _send_in_place(sent: _Sent, source: LocalSource, destination: FileStatus | None, around: Surroundings) -> Published:
-    """Write over what is there."""
-    copy, given = sent.copy, sent.given
-    if copy.atomic:
-        sent.warnings.append("written in place, not atomically: the server offers no way to rename a file")
-    if around.journal is not None:
-        around.journal.replaced.setdefault(copy.destination, destination)
-    with naming_what_is_left(copy.destination):
-        sent.written = around.remote.write_in_place(
-            copy.destination, given, sent.decision.wanted, around.report_of(given), is_durable=copy.durable
+class _Sending:
+    """One upload under way: what is to be sent, and what comes of it."""
+
+    def __init__(
+        self,
+        copy: CopyFile,
+        decision: Decision,
+        source: LocalSource,
+        destination: FileStatus | None,
+        around: Surroundings,
+        *,
+        is_beside: bool,
+    ) -> None:
+        self._copy = copy
+        self._decision = decision
+        self._source = source
+        self._destination = destination
+        self._around = around
+        self._claim: Claim | None = None
+        self._outcomes: list[Outcome] = []
+        self.warnings = decision.warnings
+        if copy.atomic and not is_beside:
+            self.warnings += ("written in place, not atomically: the server offers no way to rename a file",)
+        self._common = Common(copy, around, self._outcomes.append, NEW_REMOTE_FILE_PERMISSIONS)
+
+    def send_beside(self) -> Outcome:
+        """Write under a temporary name, verify, and rename over what is there."""
+        copy, around = self._copy, self._around
+        partial = partial_of_upload(copy, self._source, around.owner) if around.remote.can_resume else None
+        temporary = TemporaryNames(around.owner).path_beside(copy.destination)
+        claims = RemoteClaims(around.remote, around.peer, around.cancellation.check)
+        with claims.claim(partial, self._source, temporary) as claim:
+            try:
+                return self.send(claim)
+            except UnreachableError as error:
+                if claim.is_kept and not self._is_left_open(error):
+                    error.add(f"What has arrived is kept as {claim.path!r}: the next attempt goes on from there")
+                raise
+            except StepError:
+                # A server that does not let a file be written on must not make the copy impossible.
+                if not claim.offset:
+                    raise
+            return self.send(Claim(temporary, is_kept=False))
+
+    def _is_left_open(self, error: StepError) -> bool:
+        journal = self._around.journal
+        return journal is not None and journal.is_left_open(self._copy.destination, error)
+
+    def send(self, claim: Claim | None) -> Outcome:
+        """Send it, under the claim's name or in place. Raises what it fails with."""
+        copy, around, source = self._copy, self._around, self._source
+        self._claim = claim
+        if claim is None and around.journal is not None:
+            around.journal.replaced.setdefault(copy.destination, self._destination)
+        file = Pending(copy.source, copy.destination, source.status, self._destination, self._choose_backup())
+        upload = Upload(file, self._common, source=source, claim=claim, describe_output=self.describe)
+        if claim is None:
+            upload.temporary = None
+        if claim is not None and claim.hasher is not None and not around.remote.can_hash and copy.verify != "checksum":
+            # To read it back would cost more than it saves; the beginning was proven, and the rest is acknowledged.
+            upload.is_held = upload.sets_attributes_late = False
+        offset = claim.offset if claim is not None else 0
+        self._outcomes.clear()
+        size_bytes = source.opened_as.st_size
+        with running_batch(around, lambda done_bytes: around.on_progress(offset + done_bytes, size_bytes)) as batch:
+            uploads = Uploads(self._common, around.remote)
+            uploads.begin_upload(upload, batch)
+            while batch.wait() or uploads.settle(batch):
+                pass
+        (outcome,) = self._outcomes
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def _choose_backup(self) -> str | None:
+        """Where the old file is to be kept, if it is. What an earlier attempt has published is not old."""
+        copy, journal = self._copy, self._around.journal
+        is_ours = journal is not None and copy.destination in journal.published
+        if not copy.backup or self._destination is None or is_ours:
+            return None
+        return free_remote_path(copy.destination, self._around.remote)
+
+    def describe(self, outcome: Outcome, warnings: tuple[str, ...] | None = None) -> CopyResult:
+        """The result, if the file is published so."""
+        copy, claim, published = self._copy, self._claim, outcome.published
+        offset, cleared = (claim.offset, claim.cleared) if claim is not None else (0, 0)
+        backup = published.backup
+        earlier = self._around.journal.published.get(copy.destination) if self._around.journal is not None else None
+        if earlier is not None and backup is None:
+            # The source has changed since an earlier attempt published it and kept what was there before.
+            backup = earlier.backup
+        return CopyResult(
+            source=copy.source,
+            destination=copy.destination,
+            size_bytes=outcome.size_bytes,
+            files_changed=1,
+            bytes_transferred=outcome.size_bytes - offset,
+            message=format_message(self._decision, offset, backup, cleared),
+            backup=backup,
+            resumed_at_bytes=offset,
+            verified=outcome.verified,
+            sha256=outcome.sha256,
+            atomic=published.in_one_step,
+            asks_durable=copy.durable,
+            durable=outcome.is_synced,
+            warnings=tuple(dict.fromkeys((*(self.warnings if warnings is None else warnings), *outcome.warnings))),
         )
-        sent.verified = _verify_sent(copy, copy.destination, source, sent.written, given, around, sent.warnings)
-    return Published(False)
-
-
-def _send_beside(
-    sent: _Sent, source: LocalSource, destination: FileStatus | None, around: Surroundings, made_folders: Made
-) -> Published:
-    """Write under a temporary name, verify, and rename over what is there."""
-    copy, remote, journal = sent.copy, around.remote, around.journal
-    partial = partial_of_upload(copy, source, around.owner) if remote.can_resume else None
-    temporary = TemporaryNames(around.owner).path_beside(copy.destination)
-    claims = RemoteClaims(remote, around.peer, around.cancellation.check)
-    tidying_up = functools.partial(_tidying_up, copy.destination, made_folders, around)
-    with claims.claim(partial, source, temporary) as claim, tidying_up(claim):
-        _write_beside(sent, source, claim, around)
-        earlier = journal.published.get(copy.destination) if journal is not None else None
-
-        def note(published: Published) -> None:
-            if journal is not None:
-                if destination is None:
-                    published = published._replace(backup=None)
-                result = sent.describe_renamed(published)
-                done = Done(result.verified, result.backup, result.warnings, result)
-                aside = published.backup or published.aside
-                journal.unanswered[copy.destination] = Unanswered(
-                    done, claim.path, aside, result.size_bytes, is_source=claim.is_kept, before=destination
-                )
-
-        # This is where the temporary file becomes the destination. A signal between two renames would lose both.
-        published = _publish(copy, claim.path, around, note, keeps_old=copy.backup and earlier is None)
-    if earlier is not None and earlier.backup is not None:
-        # The source has changed since an earlier attempt published it and kept what was there before.
-        return published._replace(backup=earlier.backup)
-    return published
-
-
-def _write_beside(sent: _Sent, source: LocalSource, claim: Claim, around: Surroundings) -> None:
-    """Write and verify what the temporary file lacks."""
-    copy, remote = sent.copy, around.remote
-    given = sent.given = _go_on(sent.given, claim, around)
-    sent.cleared = claim.cleared
-    # What goes on must be resumable until it is proven: only then it gets the permissions that others may use.
-    is_set_later = claim.is_kept and given.hasher is not None
-    wanted = NOTHING_WANTED if is_set_later else sent.decision.wanted
-    write = remote.write_on if claim.exists else remote.write_new
-    sent.written = write(claim.path, given, wanted, around.report_of(given), is_durable=copy.durable)
-    sent.verified = _verify_sent(copy, claim.path, source, sent.written, given, around, sent.warnings)
-    if is_set_later:
-        refused = _set_remote_attributes(claim.path, sent.decision.wanted, remote)
-        prove_attributes(copy, copy.destination, refused, around.peer, sent.warnings)
 
 
 def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:
@@ -282,74 +248,23 @@ def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:
     return all(remote.sync_folder(folder) for folder in dict.fromkeys(map(posixpath.dirname, paths)))
 
 
-def _go_on(given: Source, claim: Claim, around: Surroundings) -> Source:
-    """The source from where an earlier attempt's partial file ends.
-
-    What is put together of two attempts is proven as a whole where that costs no transfer, whatever the step asks for.
-    """
-    if not claim.offset:
-        return given
-    is_hashed = given.hasher is not None or around.remote.can_hash
-    return given._replace(offset=claim.offset, hasher=claim.hasher if is_hashed else None)
-
-
-def _publish(copy: CopyFile, temporary: str, around: Surroundings, note: Note, *, keeps_old: bool) -> Published:
-    """Rename the temporary file over the destination; the old one is kept under a name that is free, if it is to be."""
-    remote = around.remote
-    while True:
-        kept_as = free_remote_path(copy.destination, remote) if keeps_old else None
-        try:
-            with around.cancellation.deferred(CLEAN_UP_SECONDS):
-                return remote.publish(temporary, copy.destination, kept_as, note)
-        except FileError:
-            # Another play may have kept the old file under that very name a moment ago.
-            if kept_as is None or not is_taken(kept_as, remote):
-                raise
-
-
-def _set_remote_attributes(path: str, wanted: WantedAttributes, remote: RemoteFiles) -> str:
-    """Set what is wanted, one by one where the server refuses both together. Says in words what it refused."""
-    singles = {
-        "permissions": WantedAttributes(wanted.permissions, None),
-        "times": WantedAttributes(None, wanted.modified_at_seconds),
-    }
+@contextmanager
+def _removing_folders(made_folders: Made, around: Surroundings, path: str) -> Iterator[None]:
+    """If the block fails, remove the folders made for the copy, unless another attempt finds out what became of it."""
     try:
-        if wanted != NOTHING_WANTED:
-            remote.set_attributes(path, wanted)
-        return ""
-    except (FileError, ServerLacksFeature) as both:
-        reason = both.message
-    refused = []
-    for name, single in singles.items():
+        yield
+    except BaseException as error:
+        journal = around.journal
+        if journal is not None and journal.is_left_open(path, error):
+            raise
         try:
-            if single != NOTHING_WANTED:
-                remote.set_attributes(path, single)
-        except (FileError, ServerLacksFeature):
-            refused.append(name)
-    return f"{' and '.join(refused)} ({reason})" if refused else ""
-
-
-def _verify_sent(
-    copy: CopyFile,
-    path: str,
-    source: LocalSource,
-    written: Written,
-    given: Source,
-    around: Surroundings,
-    warnings: list[str],
-) -> Verified | None:
-    """Prove as far as the server allows that `path` is the source. Raises `VerificationFailed`, `SourceChanged`."""
-    source.check_unchanged()
-    size_bytes = source.opened_as.st_size
-    if written.size_bytes is None:
-        found, _ = look_at_remote(path, around)
-        written = written._replace(size_bytes=found.size_bytes if found else None)
-    verified = prove_sent(copy, copy.destination, size_bytes, written, around.peer, warnings)
-    if given.hasher is None:
-        return verified
-    found_hash = around.remote.sha256(path, size_bytes)
-    prove_same_hash(found_hash.sha256, given.hasher.hexdigest(), around.peer)
-    return found_hash.how
+            if made_folders:
+                with around.cancellation.shield(CLEAN_UP_SECONDS):
+                    around.remote.remove_folders(list(made_folders))
+                made_folders.clear()
+        except (StepError, CleanUpAbandoned):
+            pass  # the session is gone, or does not answer
+        raise
 
 
 def _change_remote_permissions(
@@ -368,46 +283,3 @@ def _change_remote_permissions(
         unchanged = Decision("nothing", decision.wanted, ("the server refused to preserve permissions",))
         return summarise(copy, unchanged, source, around)
     return summarise(copy, decision, source, around)
-
-
-@contextmanager
-def _tidying_up(path: str, made_folders: Made, around: Surroundings, claim: Claim) -> Iterator[None]:
-    """If the block fails, remove temporary file and new folders, and say so if that fails too.
-
-    A partial file stays for the next attempt when the session has ended or the play was interrupted. So does one whose
-    publication was asked for and not confirmed: whether it is there says then what became of that.
-    """
-    journal = around.journal
-    if journal is not None and not claim.is_kept:
-        journal.leftovers.add(claim.path)
-    try:
-        yield
-    except (UnreachableError, Interrupted) as error:
-        if journal is not None and journal.is_left_open(path, error):
-            journal.leftovers.discard(claim.path)
-        elif not claim.is_kept:
-            _remove(claim.path, made_folders, error, around)
-        elif isinstance(error, StepError):
-            error.add(f"What has arrived is kept as {claim.path!r}: the next attempt goes on from there")
-        raise
-    except BaseException as error:
-        if journal is not None:
-            journal.unanswered.pop(path, None)
-        _remove(claim.path, made_folders, error, around)
-        raise
-    if journal is not None:
-        journal.leftovers.discard(claim.path)
-
-
-def _remove(temporary: str, made_folders: Made, error: BaseException, around: Surroundings) -> None:
-    try:
-        with around.cancellation.shield(CLEAN_UP_SECONDS):
-            around.remote.remove(temporary)
-            around.remote.remove_folders(list(made_folders))
-    except (StepError, CleanUpAbandoned):
-        if isinstance(error, StepError):
-            error.add(f"The temporary file {temporary!r} on {around.peer} could not be removed")
-        return
-    made_folders.clear()
-    if around.journal is not None:
-        around.journal.leftovers.discard(temporary)

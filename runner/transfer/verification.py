@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from runner.errors import PermissionRefused, SourceChanged, VerificationFailed
 from runner.plan import CopyFile
-from runner.remote_files import Digest, ReadFile, Written
+from runner.remote_files import Digest, FileStatus, ReadFile, Written
 from runner.results import Verified
 
+UNTOLD = FileStatus(False, True, None, None, None)
 NOT_SYNCED = "not synced to disk before it was published: the server cannot be asked for that"
 FOLDER_NOT_SYNCED = (
     "synced to disk, but not the folder it is in: after a power cut the old file, or none, may be there; "
     "the server syncs no folders"
 )
+GONE_WHEN_READ = (
+    "the source was there no more as soon as its last byte had come: the server hands each file out once, so this is the "
+    "only copy"
+)
+GONE_WHEN_HASHED = "not verified by checksum: the source is gone, and its checksum cannot be asked for any more"
 NOT_SYNCED_HERE = "not synced to disk before it was published: the file system here does not do that"
 
 
@@ -75,8 +81,9 @@ def prove_kept(source: str, kept_sha256: str, found: Digest, peer: str) -> Verif
 
 def prove_received(source: str, read: ReadFile, kept_bytes: int, peer: str) -> None:
     """Raise unless the whole file came, all of one version, and is kept. `VerificationFailed`, `SourceChanged`."""
-    expected, received = read.before.size_bytes, read.received_bytes
-    before = (read.before.size_bytes, read.before.modified_at_seconds)
+    source_before = read.before or UNTOLD
+    expected, received = source_before.size_bytes, read.received_bytes
+    before = (source_before.size_bytes, source_before.modified_at_seconds)
     after = (read.after.size_bytes, read.after.modified_at_seconds) if read.after else before
     if before != after or (expected is not None and received > expected):
         raise SourceChanged(

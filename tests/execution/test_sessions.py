@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-import runner.sftp.files as sftp_files
 from runner.cancellation import Cancellation
 from runner.events import Event, StepStarted
 from runner.execution.sessions import CLOSING_SECONDS
 from runner.plan import PlayOptions
 from runner.play import load_play, play
+from runner.sftp import batch_upload
 from runner.ssh.connection import Connection
 from tests.conftest import Runner, connection, download, require_sshd, step, upload
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -184,8 +184,8 @@ def test_the_idle_limit_of_openssh(runner: Runner, tmp_path: Path, remote: Path,
 def test_further_channels_that_were_closed_are_replaced(
     runner: Runner, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sftp_files, "ROUND_TRIP_PER_LANE_SECONDS", 0.000001)
-    monkeypatch.setattr(sftp_files, "MANY_LANES_BYTES", 1)
+    monkeypatch.setattr(batch_upload, "ROUND_TRIP_PER_CHANNEL_SECONDS", 0.000001)
+    monkeypatch.setattr(batch_upload, "MANY_CHANNELS_BYTES", 1)
     content = os.urandom(3_000_000)
     (runner.folder / "file").write_bytes(content)
     channels: list[Channel] = []
@@ -209,7 +209,7 @@ def test_further_channels_that_were_closed_are_replaced(
 
     assert outcome.exit_code == 0, outcome.output
     assert [one["attempts"] for one in outcome.report["steps"]] == [1, 1, 1]
-    assert len(channels) == 1 + 2 * (sftp_files.MAX_LANES - 1)
+    assert len(channels) == 1 + 2 * (batch_upload.MAX_CHANNELS - 1)
     assert (remote / "b").read_bytes() == content
 
 

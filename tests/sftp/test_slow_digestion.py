@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runner.sftp import pipelines
+from runner.sftp.batch_download import Download
+from runner.sftp.batch_upload import Upload
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -18,8 +19,8 @@ from tests.servers.asyncssh_server import AsyncsshServer
 @pytest.fixture(autouse=True)
 def _busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The transport's thread is held up for longer than the waiting one sleeps."""
-    for pump in (pipelines._ReadPump, pipelines._WritePump):
-        monkeypatch.setattr(pump, "_digest", _make_late(pump._digest))
+    monkeypatch.setattr(Download, "_take_data", _make_late(Download._take_data))
+    monkeypatch.setattr(Upload, "_refuse_write", _make_late(Upload._refuse_write))
 
 
 def _make_late(digest: Any) -> Any:

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,19 @@ from runner.execution.sessions import Sessions
 from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, CopyFile, CopyFileFromEngine, KnownHosts, Step
 from runner.problems import Location
 from runner.remote_files import RemoteFiles
-from runner.transfer.batch import Outcome, Pending, download_many, upload_many
+from runner.transfer.batch import (
+    NEW_REMOTE_FILE_PERMISSIONS,
+    Common,
+    Downloads,
+    OnOutcome,
+    Outcome,
+    Pending,
+    Uploads,
+    running_batch,
+)
 from runner.transfer.context import Surroundings
-from runner.transfer.local_files import look_at
+from runner.transfer.local_files import look_at, permissions_by_umask
+from runner.transfer.local_folders import LocalFolders, open_folder
 from runner.transfer.tree import copy_tree
 from tests.conftest import snapshot
 from tests.patience import BUSY_SECONDS
@@ -52,6 +62,30 @@ def files_of(server: Server, folder: Path, cancellation: Cancellation | None = N
         yield Surroundings(remote, str(endpoint), False, lambda done, total: None, cancellation)
     finally:
         sessions.close()
+
+
+def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
+    """Upload all `files` as `options` say, as a tree does."""
+    uploads = Uploads(Common(options, around, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
+    with running_batch(around) as batch:
+        for file in files:
+            uploads.begin(file, batch)
+        while batch.wait() or uploads.settle(batch):
+            pass
+
+
+def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
+    """Download all `files`, as a tree does."""
+    folders = LocalFolders(lambda path: open_folder(path, path, create_parents=options.create_parents))
+    downloads = Downloads(Common(options, around, on_outcome, permissions_by_umask()), around.remote, folders)
+    try:
+        with running_batch(around) as batch:
+            for file in files:
+                downloads.begin(file, batch)
+            while batch.wait() or downloads.settle(batch):
+                pass
+    finally:
+        folders.close()
 
 
 def make_files(folder: Path, count: int, largest: int = 20_000, seed: int = 1) -> None:

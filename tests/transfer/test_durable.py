@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-import runner.sftp.files as sftp_files
+from runner.sftp import batch_upload
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
@@ -124,8 +124,8 @@ def test_a_file_is_synced_behind_the_last_write_and_before_the_rename(
 def test_of_several_channels_one_syncs_when_all_writes_are_acknowledged(
     runner: Runner, raw: RawSftpServer, script: type[Recording], remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sftp_files, "ROUND_TRIP_PER_LANE_SECONDS", 0.000001)
-    monkeypatch.setattr(sftp_files, "MANY_LANES_BYTES", 1)
+    monkeypatch.setattr(batch_upload, "ROUND_TRIP_PER_CHANNEL_SECONDS", 0.000001)
+    monkeypatch.setattr(batch_upload, "MANY_CHANNELS_BYTES", 1)
     content = os.urandom(5_000_000)
     (runner.folder / "file").write_bytes(content)
     outcome = runner.play([step(raw, upload("file", "copy", **DURABLE))])
@@ -136,7 +136,7 @@ def test_of_several_channels_one_syncs_when_all_writes_are_acknowledged(
     temporary = next(path for name, path in script.events if name == "RENAME")
     of_temporary = [name for name, path in script.events if path == temporary]
     # A handle of each channel, and one request to sync.
-    assert of_temporary.count("CLOSE") == sftp_files.MAX_LANES
+    assert of_temporary.count("CLOSE") == batch_upload.MAX_CHANNELS
     assert of_temporary.count("FSYNC") == 1
     last_write = max(index for index, name in enumerate(names) if name == "WRITE")
     assert last_write < names.index("FSYNC") < names.index("RENAME")

@@ -1,0 +1,77 @@
+"""What a server is: what its banner and its extensions say, and what was seen of it. The only place that decides by that.
+
+The protocols promise little, and servers keep less. Where a faster or simpler way is right on some servers only, the trait
+that allows it is asked for here. Each is cautious until something speaks for more, and says why it is as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+# OpenSSH's sftp-server tells these to every client, and no other server is known to tell all of them (sftp-server.c,
+# process_init). One that the administrator has denied is left out: a few of them will do.
+_OPENSSH_EXTENSIONS = frozenset(
+    f"{name}@openssh.com" for name in ("posix-rename", "statvfs", "fstatvfs", "hardlink", "fsync", "lsetstat", "limits")
+)
+_ENOUGH_OPENSSH_EXTENSIONS = 3
+
+# How many files are open at once on a server that does not tell how many it allows: some allow 64 in all.
+CAUTIOUS_OPEN_FILES = 48
+
+SetBy = Literal["handle", "path", "nothing"]
+LinkOrder = Literal["target first", "link first"]
+
+
+class ServerTraits:
+    """What is known of one server, for as long as a connection to it lives. Values change as more is seen.
+
+    `banner` is the software as it names itself when the connection begins.
+    """
+
+    def __init__(self, banner: str) -> None:
+        self.banner = banner
+        # By the name of the trait.
+        self.reasons: dict[str, str] = {}
+        is_openssh = "OpenSSH_" in banner
+        why = f"the banner {banner!r}"
+        # Whether SFTP requests are carried out one after the other, in order (sftp-server.c has one thread).
+        self.is_sequential = is_openssh
+        # Whether several handles of one path are one file: then what each writes is there.
+        self.shares_files = is_openssh
+        # Whether a rename takes a symbolic link itself, and not what it leads to.
+        self.renames_links = is_openssh
+        # In which order SYMLINK's two paths are taken. None: not known before it was tried.
+        self.link_order: LinkOrder | None = "target first" if is_openssh else None
+        for name in ("is_sequential", "shares_files", "renames_links", "link_order"):
+            self.reasons[name] = why
+        # Dropbear (2022.83) closes a channel that has just been opened when the program of another one ends.
+        self.is_hasty = "dropbear" in banner
+        # Whether posix-rename and hard links do what they say, where they are announced.
+        self.replaces = True
+        self.gives_second_names = True
+        # Through which request permissions and times can be set, as far as has been seen.
+        self.sets_permissions_by: SetBy = "handle"
+        self.sets_times_by: SetBy = "handle"
+        # Whether STAT is answered for what is there, seen by one answer; None: not tried yet.
+        self.tells_status: bool | None = None
+        # How many files may be open at once, None: the server tells, or it is not known to be few.
+        self.max_open_files: int | None = None
+        # Whether it takes further channels, and a file opened on more than one.
+        self.takes_more_channels = True
+
+    def learn_extensions(self, extensions: Mapping[str, bytes]) -> None:
+        """Take in what the SFTP server tells of itself. Behind sshd's banner there may be another's SFTP server."""
+        told = len(_OPENSSH_EXTENSIONS & extensions.keys())
+        foreign = sorted(name for name in extensions if not name.endswith("@openssh.com"))
+        if self.is_sequential and (told < _ENOUGH_OPENSSH_EXTENSIONS or foreign):
+            why = f"it tells {foreign[0]!r}" if foreign else f"it tells {told} of OpenSSH's extensions"
+            for name in ("is_sequential", "shares_files", "renames_links"):
+                self.saw(name, False, why)
+            self.saw("link_order", None, why)
+
+    def saw(self, name: str, value: object, why: str) -> None:
+        """Something has shown that a trait is otherwise."""
+        assert hasattr(self, name), name
+        setattr(self, name, value)
+        self.reasons[name] = why
