@@ -43,12 +43,16 @@ NOTHING_WANTED = WantedAttributes(None, None)
 
 
 class Source(NamedTuple):
-    """The first `size_bytes` of an open local file, from `offset` on. What is sent goes through `hasher`, in order."""
+    """The first `size_bytes` of an open local file, from `offset` on. What is sent goes through `hasher`, in order.
+
+    `most_channels` is how many channels it may be sent over; None for as many as the line needs.
+    """
 
     fd: int
     size_bytes: int
     hasher: Hasher | None = None
     offset: int = 0
+    most_channels: int | None = None
 
 
 class Written(NamedTuple):
@@ -406,8 +410,13 @@ class RemoteFiles(Protocol):
         """Write the source over what is at `path`, or create it."""
         ...
 
-    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
-        """Read `path` from `offset` to its end into the same place of the local file. What was there before counts."""
+    def read(
+        self, path: str, target_fd: int, progress: Progress, offset: int = 0, *, trusts_size: bool = True
+    ) -> ReadFile:
+        """Read `path` from `offset` to its end into the same place of the local file. What was there before counts.
+
+        Unless it `trusts_size`, it ends where the server says that it ends, whatever size it tells.
+        """
         ...
 
     def require_readable(self, path: str) -> None:

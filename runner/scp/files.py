@@ -169,7 +169,9 @@ class ScpFiles:
         self._send(path, source, mode, wanted.modified_at_seconds, progress)
         return Written(None, is_synced=self._sync(path) if is_durable else None)
 
-    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
+    def read(
+        self, path: str, target_fd: int, progress: Progress, offset: int = 0, *, trusts_size: bool = True
+    ) -> ReadFile:
         try:
             with self._scp("-f", path) as stream:
                 header = ask_for_file(stream)

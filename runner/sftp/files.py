@@ -231,14 +231,18 @@ class SftpFiles:
         mode = PRIVATE_MODE if wanted.permissions is None else wanted.permissions
         return self._write(path, flags, mode, source, wanted, progress, is_durable)
 
-    def read(self, path: str, target_fd: int, progress: Progress, offset: int = 0) -> ReadFile:
+    def read(
+        self, path: str, target_fd: int, progress: Progress, offset: int = 0, *, trusts_size: bool = True
+    ) -> ReadFile:
         try:
             handle = self._open(path, OpenFlag.READ, Attributes())
             try:
                 before = self._stat(Type.FSTAT, encode_string(handle))
                 keep = functools.partial(write_at, target_fd)
-                received = read_whole(self._session, handle, before.size_bytes, keep, progress, offset)
-                return ReadFile(received, before, after=self._stat(Type.FSTAT, encode_string(handle)))
+                size_bytes = before.size_bytes if trusts_size else None
+                received = read_whole(self._session, handle, size_bytes, keep, progress, offset)
+                after = self._stat(Type.FSTAT, encode_string(handle)) if trusts_size else None
+                return ReadFile(received, before, after)
             finally:
                 self._close_quietly(handle)
         except Refusal as refusal:
@@ -566,7 +570,7 @@ class SftpFiles:
         lanes = [Lane(self._session, handle)]
         try:
             # All are asked before the first answer is waited for: one round trip, not one for each.
-            sessions = self._more_sessions(source.size_bytes)
+            sessions = self._more_sessions(source)
             openings = [_ask_idle_to_open(session, path) for session in sessions]
             for session, opening in zip(sessions, openings, strict=True):
                 further = _take_from_idle(session, opening)
@@ -581,9 +585,10 @@ class SftpFiles:
                 SftpFiles(lane.session, self._shell)._close_quietly(lane.handle)
             raise
 
-    def _more_sessions(self, size_bytes: int) -> list[SftpSession]:
-        wanted = min(MAX_LANES - 1, int(self._session.round_trip_seconds / ROUND_TRIP_PER_LANE_SECONDS))
-        if size_bytes < MANY_LANES_BYTES or wanted < 1 or self._open_session is None:
+    def _more_sessions(self, source: Source) -> list[SftpSession]:
+        most = source.most_channels or MAX_LANES
+        wanted = min(most - 1, int(self._session.round_trip_seconds / ROUND_TRIP_PER_LANE_SECONDS))
+        if source.size_bytes < MANY_LANES_BYTES or wanted < 1 or self._open_session is None:
             return []
         # The server may have closed some since they were used.
         self._lanes = [session for session in self._lanes if session.is_open]
@@ -592,7 +597,7 @@ class SftpFiles:
             # Each takes several round trips to open: they are opened side by side.
             with ThreadPoolExecutor(missing) as opening:
                 self._lanes += [session for session in opening.map(self._try_open_session, range(missing)) if session]
-        return self._lanes
+        return self._lanes[:wanted]
 
     def _try_open_session(self, number: int) -> SftpSession | None:
         try:

@@ -371,8 +371,7 @@ class Download:
     def prove(self, received_bytes: int, after: FileStatus | None) -> None:
         read = ReadFile(received_bytes, self._file.source, after)
         # The system has said of each byte that it took it.
-        prove_received(self.source, read, received_bytes, self._common.peer)
-        self._verified = "size"
+        self._verified = prove_received(self._common.options, self.source, read, received_bytes, self._common.peer)
         if self._expected is not None and self._target is not None:
             kept = hash_file(self._target.fd, self._common.check)
             self._verified = prove_kept(self.source, kept, self._expected, self._common.peer)

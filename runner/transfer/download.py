@@ -124,16 +124,14 @@ def _fetch(copy: CopyFile, decision: Decision, source: FileStatus, around: Surro
                 offset = find_local_prefix(target, copy, remote, around.peer, around.cancellation.check)
             if partial is not None and not offset:
                 cleared = clear_local_leftovers(target.folder, partial, target.fd)
-            read = remote.read(copy.source, target.fd, report, offset)
+            read = remote.read(copy.source, target.fd, report, offset, trusts_size=copy.verify != "none")
             if offset:
                 # What is here already is the beginning of the source that was looked at, and of no other.
                 read = read._replace(before=source)
-            prove_received(copy.source, read, os.fstat(target.fd).st_size, around.peer)
+            verified = prove_received(copy, copy.source, read, os.fstat(target.fd).st_size, around.peer)
             if copy.verify == "checksum" or offset:
                 # What is put together of two attempts is proven as a whole.
                 verified, sha256 = _verify_received_checksum(copy, target, around)
-            elif read.before.size_bytes is not None:
-                verified = "size"
             set_attributes(target.fd, decision.wanted)
             if copy.durable:
                 is_synced = sync_file(target.fd)

@@ -202,7 +202,8 @@ def _send(
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
     hasher = hashlib.sha256() if copy.verify == "checksum" else None
-    sent = _Sent(copy, decision, Source(source.fd, source.opened_as.st_size, hasher), list(decision.warnings))
+    given = Source(source.fd, source.opened_as.st_size, hasher, most_channels=copy.most_channels)
+    sent = _Sent(copy, decision, given, list(decision.warnings))
     if copy.atomic and around.remote.can_rename:
         published = _send_beside(sent, source, destination, around, made_folders)
         describe = sent.describe_renamed
@@ -341,7 +342,7 @@ def _verify_sent(
     """Prove as far as the server allows that `path` is the source. Raises `VerificationFailed`, `SourceChanged`."""
     source.check_unchanged()
     size_bytes = source.opened_as.st_size
-    if written.size_bytes is None:
+    if written.size_bytes is None and copy.verify != "none":
         found, _ = look_at_remote(path, around)
         written = written._replace(size_bytes=found.size_bytes if found else None)
     verified = prove_sent(copy, copy.destination, size_bytes, written, around.peer, warnings)
