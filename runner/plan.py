@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 from runner.problems import Location
 
 ConnectorType = Literal["SFTP", "SCP"]
-Compare = Literal["size_mtime", "checksum", "always"]
+Compare = Literal["size_mtime", "size", "checksum", "always"]
 IfExists = Literal["replace", "skip", "fail"]
-Verify = Literal["auto", "checksum", "size"]
+Verify = Literal["auto", "checksum", "size", "none"]
 Links = Literal["preserve", "follow", "skip", "error"]
 Preserved = Literal["permissions", "times"]
 
@@ -143,11 +143,16 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class CopyFile:
-    """Copy one file, from the engine (this machine) to the server or the other way."""
+    """Copy one file, from the engine (this machine) to the server or the other way.
+
+    Modification times that differ by no more than `modify_window_seconds` are equal. `most_channels` is how many channels
+    one file may use; None lets the runner choose.
+    """
 
     source: str
     destination: str
     compare: Compare = "size_mtime"
+    modify_window_seconds: int = 0
     if_exists: IfExists = "replace"
     permissions: int | None = None
     preserve: frozenset[Preserved] = frozenset({"permissions", "times"})
@@ -157,6 +162,7 @@ class CopyFile:
     create_parents: bool = True
     backup: bool = False
     durable: bool = False
+    most_channels: int | None = None
 
     @property
     def subject(self) -> str:

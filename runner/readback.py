@@ -27,6 +27,7 @@ class Readback:
 
     offset = 0
     is_held = is_looked_at = is_durable = False
+    trusts_size = True
 
     def __init__(
         self,

@@ -195,6 +195,8 @@ class Fetching(Protocol):
     is_held: bool
     # Whether the source is looked at once more when it is open, and read to its end whatever was announced.
     is_looked_at: bool
+    # Whether what is announced counts. Otherwise the file ends where the server says that it ends.
+    trusts_size: bool
     # Whether `publish` syncs the file to disk. Then it is called in a thread of its own, so that nothing waits for the disk.
     is_durable: bool
 

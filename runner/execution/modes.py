@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from runner.cancellation import Cancellation
-from runner.plan import CopyDirectory, CopyFile, PlayOptions, Step
+from runner.plan import Copy, CopyDirectory, CopyFile, PlayOptions, Step
 from runner.remote_files import RemoteFiles
-from runner.results import Change, Output
+from runner.results import Change, CopyResult, Output
 from runner.transfer.context import Surroundings
 from runner.transfer.copy import copy_file
 from runner.transfer.journal import Journal
 from runner.transfer.memory import Memory
 from runner.transfer.owner import find_owner
 from runner.transfer.read_only import read_only
+from runner.transfer.verification import warn_of_options
 
 
 def carry_out(
@@ -51,13 +53,20 @@ def carry_out(
         from runner.transfer.recovery import recover
 
         recover(journal, around)
-    # Each step pays for the import of what it needs.
-    if isinstance(mode, CopyDirectory):
-        from runner.transfer.tree import copy_tree
-
-        return copy_tree(mode, around)
     if isinstance(mode, CopyFile):
-        return copy_file(mode, around)
+        return _copy(mode, around)
     from runner.transfer.operations import operate
 
     return operate(mode, around)
+
+
+def _copy(copy: Copy, around: Surroundings) -> CopyResult:
+    # Each step pays for the import of what it needs.
+    if isinstance(copy, CopyDirectory):
+        from runner.transfer.tree import copy_tree
+
+        result = copy_tree(copy, around)
+    else:
+        result = copy_file(copy, around)
+    warnings = warn_of_options(copy)
+    return replace(result, warnings=(*warnings, *result.warnings)) if warnings else result

@@ -21,7 +21,8 @@ from runner.plan import (
     RemovePath,
     RenamePath,
 )
-from runner.playbook.document import PositionedMap
+from runner.playbook.document import PositionedMap, Unfilled
+from runner.playbook.durations import read_duration
 from runner.playbook.inputs import InputProblem, Tell, attempt, check_path, local_path, text_at
 from runner.playbook.paths import PATH_KEYS
 from runner.playbook.validation import show
@@ -30,6 +31,8 @@ _COPIES: dict[str, type[Copy]] = {
     kind.mode_name: kind
     for kind in (CopyFileFromEngine, CopyFileToEngine, CopyDirectoryFromEngine, CopyDirectoryToEngine)
 }
+MAX_WINDOW_SECONDS = 7 * 86_400
+
 _LIST_OPTIONS = ("include", "exclude")
 _PLAIN_OPTIONS = (
     *("compare", "if_exists", "verify", "atomic", "resume", "create_parents", "backup", "durable"),
@@ -55,7 +58,9 @@ def check_mode(mode: Any, tell: Tell) -> None:
         remote_side = "destination_" if "_from_" in name else "source_"
         for key in (key for key in paths if key.startswith(remote_side)):
             attempt(tell, _refuse_remote_tilde, mode, key)
-        attempt(tell, _refuse_backup_in_place, mode)
+        for refuse in _CONTRADICTIONS:
+            attempt(tell, refuse, mode)
+        attempt(tell, _read_modify_window, mode)
     elif name == RemovePath.mode_name and paths:
         attempt(tell, _read_remove_path, mode)
     elif name == RenamePath.mode_name:
@@ -82,7 +87,8 @@ def _read_copy(mode: PositionedMap, workdir: str) -> Mode:
     is_upload = kind in (CopyFileFromEngine, CopyDirectoryFromEngine)
     _refuse_remote_tilde(mode, destination_key if is_upload else source_key)
     options = _read_options(mode)
-    _refuse_backup_in_place(mode)
+    for refuse in _CONTRADICTIONS:
+        refuse(mode)
     if options.get("delete"):
         _refuse_no_name(mode, destination_key)
         _refuse_empty_part(mode, destination_key, destination.removesuffix("/"), "a copy with 'delete: true'")
@@ -102,11 +108,43 @@ def _refuse_backup_in_place(mode: PositionedMap) -> None:
         )
 
 
+def _refuse_window_without_times(mode: PositionedMap) -> None:
+    compare = mode.get("compare")
+    if "modify_window" in mode and compare in ("size", "checksum", "always"):
+        raise InputProblem(
+            mode.value_locations["modify_window"],
+            f"'modify_window' means nothing with 'compare: {compare}'",
+            "It says which times are equal, and only 'compare: size_mtime' looks at times. Remove one of them.",
+        )
+
+
+# What two options of a copy cannot both ask for.
+_CONTRADICTIONS = (_refuse_backup_in_place, _refuse_window_without_times)
+
+
+def _read_modify_window(mode: PositionedMap) -> int:
+    """The seconds that two times may differ by and still be equal."""
+    given = mode.get("modify_window", 0)
+    seconds = 0 if isinstance(given, Unfilled) else read_duration(given) or 0
+    # A number is the schema's to refuse.
+    if isinstance(given, str) and seconds > MAX_WINDOW_SECONDS:
+        raise InputProblem(
+            mode.value_locations["modify_window"],
+            f"'modify_window' must be at most {MAX_WINDOW_SECONDS // 86_400}d, not {show(given)}",
+            "It is for clocks that are off, and for times that are rounded.",
+        )
+    return seconds
+
+
 def _read_options(mode: PositionedMap) -> dict[str, Any]:
     options: dict[str, Any] = {key: mode[key] for key in _PLAIN_OPTIONS if key in mode}
     options |= {key: tuple(mode[key]) for key in _LIST_OPTIONS if key in mode}
     if "permissions" in mode:
         options["permissions"] = int(mode["permissions"].removeprefix("0o"), 8)
+    if "modify_window" in mode:
+        options["modify_window_seconds"] = _read_modify_window(mode)
+    if "channels" in mode:
+        options["most_channels"] = int(mode["channels"])
     if "preserve" in mode:
         options["preserve"] = frozenset(mode["preserve"])
     return options

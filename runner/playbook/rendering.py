@@ -24,11 +24,13 @@ _NUMBER_INPUTS = (
     "transfers",
     "retries",
     "max_delete",
+    "modify_window",
+    "channels",
 )
 _DECIMAL_INPUTS = ("delay", "timeout")
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _BOOLEAN_INPUTS = (
-    *("atomic", "resume", "create_parents", "backup", "delete"),
+    *("atomic", "resume", "create_parents", "backup", "durable", "delete"),
     *("recursive", "missing_ok", "overwrite", "parents", "ssh_config"),
 )
 _MAX_DIGITS = 20

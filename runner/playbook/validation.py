@@ -26,6 +26,7 @@ from runner.playbook.document import (
     locate,
     shorten,
 )
+from runner.playbook.durations import DURATION_HINT, DURATION_PATTERN
 from runner.problems import MAX_PROBLEMS, Location, Problem
 from runner.resources import SCHEMA_NAMES, schema_text
 from runner.suggestions import find_meant, nearest
@@ -257,6 +258,10 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
         case "pattern" if name == "'bandwidth_limit'":
             message = f"'bandwidth_limit' must be a rate such as 10M or 1.5M, not {show(value)}"
             return Problem(location, message, BANDWIDTH_HINT)
+        case "pattern" if limit == DURATION_PATTERN:
+            return Problem(
+                location, f"{name} must be a length of time such as 2s or 1h, not {show(value)}", DURATION_HINT
+            )
     return Problem(location, f"{name}: {shorten(error.message)}", "")
 
 

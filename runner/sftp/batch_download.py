@@ -209,7 +209,7 @@ class Download(BatchFile):
             self.find_refusal(kind, body)
             return
         self._before = to_status(Reader(body).take_attributes())
-        if self._before.size_bytes is not None:
+        if self._before.size_bytes is not None and self.job.trusts_size:
             # It may be another file by now than the one that was looked at.
             self._size_bytes = self._before.size_bytes
 

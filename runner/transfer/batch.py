@@ -54,6 +54,7 @@ from runner.transfer.verification import (
     prove_received,
     prove_same_hash,
     prove_sent,
+    warn_of_times,
 )
 
 NEW_REMOTE_FILE_PERMISSIONS = 0o644
@@ -215,6 +216,7 @@ class Upload:
         "_is_synced",
         "_source",
         "_verified",
+        "_wanted",
         "_warnings",
         "aside",
         "backup",
@@ -251,6 +253,7 @@ class Upload:
         self._warnings: list[str] = []
         self._is_synced: bool | None = None
         self._hasher: Hasher | None = None
+        self._wanted: WantedAttributes | None = None
         # Told when it is written and held.
         self.keep: Callable[[Upload], None] = _ignore
         self.destination = file.destination_path
@@ -267,7 +270,7 @@ class Upload:
         self.is_held = options.verify == "checksum" or (claim is not None and claim.hasher is not None)
         self.sets_attributes_late = self.is_kept and self.is_held
         self.is_durable = options.durable
-        self.max_channels: int | None = None
+        self.max_channels = options.most_channels
         self.published = Published(False)
 
     def rename_backup(self) -> bool:
@@ -292,6 +295,7 @@ class Upload:
             common.options, source.status, file.destination, common.new_file_permissions
         )
         self._warnings[:] = warnings
+        self._wanted = None if self.sets_attributes_late else wanted
         return Source(source.fd, source.opened_as.st_size, self._hasher, offset), wanted
 
     def close(self) -> None:
@@ -308,6 +312,9 @@ class Upload:
         options, peer = self._common.options, self._common.peer
         self._is_synced = written.is_synced
         self._verified = prove_sent(options, self.destination, self.size_bytes, written, peer, self._warnings)
+        if self._wanted is not None:
+            warning = warn_of_times(options, self._wanted, written.found)
+            self._warnings += () if warning is None or written.refused_attributes else (warning,)
         # What went over several handles of a server that may keep one object for each.
         self.is_held = self.is_held or written.needs_hash
 
@@ -410,6 +417,7 @@ class Download:
         "offset",
         "size_bytes",
         "source",
+        "trusts_size",
     )
 
     def __init__(
@@ -446,7 +454,8 @@ class Download:
         self.is_looked_at = target is not None
         self.offset = offset
         self.source = file.source_path
-        self.size_bytes = file.source.size_bytes
+        self.trusts_size = common.options.verify != "none"
+        self.size_bytes = file.source.size_bytes if self.trusts_size else None
 
     def open(self) -> TakeBytes:
         if self._target is None:
@@ -470,13 +479,13 @@ class Download:
         # What is here already is the beginning of the source that was looked at, and of no other.
         before = self._file.source if self.offset or read.before is None else read.before
         kept_bytes = os.fstat(self._target.fd).st_size if self._target is not None else 0
-        prove_received(self.source, read._replace(before=before), kept_bytes, self._common.peer)
+        self._verified = prove_received(
+            self._common.options, self.source, read._replace(before=before), kept_bytes, self._common.peer
+        )
         self.size_bytes = read.received_bytes
         self.is_gone = read.is_gone
         if read.is_gone:
             self._warnings.append(GONE_WHEN_READ)
-        if before.size_bytes is not None:
-            self._verified = "size"
         if self._expected is not None and self._target is not None:
             kept = hash_file(self._target.fd, self._common.check)
             self._verified, self._sha256 = prove_kept(self.source, kept, self._expected, self._common.peer), kept

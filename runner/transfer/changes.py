@@ -31,7 +31,10 @@ def explain_difference(copy: CopyFile, source: FileStatus, destination: FileStat
         return "other content"
     if copy.compare == "always":
         return "compare: always"
-    return f"modified {_show_time(destination.modified_at_seconds)} → {_show_time(source.modified_at_seconds)}"
+    if source.size_bytes is None:
+        return "size not known"
+    modified = f"modified {_show_time(destination.modified_at_seconds)} → {_show_time(source.modified_at_seconds)}"
+    return f"{modified}, further apart than modify_window" if copy.modify_window_seconds else modified
 
 
 def explain_permissions(found: int | None, wanted: int | None) -> str:

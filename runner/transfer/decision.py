@@ -81,12 +81,25 @@ def only_hash_tells(copy: CopyFile, source: FileStatus, destination: FileStatus 
 
 
 def _is_same_content(copy: CopyFile, source: FileStatus, destination: FileStatus) -> bool:
-    if copy.compare != "size_mtime" or not destination.is_regular:
+    if copy.compare not in ("size_mtime", "size") or not destination.is_regular:
         return False
     same_size = source.size_bytes is not None and source.size_bytes == destination.size_bytes
-    source_time = carried_time(source.modified_at_seconds)
-    same_time = source_time is not None and source_time == destination.modified_at_seconds
-    return same_size and same_time
+    return same_size and (
+        copy.compare == "size" or is_same_time(copy, source.modified_at_seconds, destination.modified_at_seconds)
+    )
+
+
+def is_same_time(copy: CopyFile, source_seconds: int | None, destination_seconds: int | None) -> bool:
+    """Whether a destination has the modification time of its source, as near as the step's `modify_window` asks for."""
+    carried = carried_time(source_seconds)
+    if carried is None or destination_seconds is None:
+        return False
+    return abs(carried - destination_seconds) <= copy.modify_window_seconds
+
+
+def looks_at_times(copy: CopyFile) -> bool:
+    """Whether a modification time has a say in what is copied: if not, that of what is right already stays as it is."""
+    return copy.compare in ("size_mtime", "always")
 
 
 def wanted_attributes(

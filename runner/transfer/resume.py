@@ -83,7 +83,7 @@ class Claim:
 def partial_of_upload(copy: CopyFile, source: LocalSource, owner: str) -> Partial | None:
     """The partial of an upload; None if it is not worth one. Raises `OSError`."""
     size_bytes = source.opened_as.st_size
-    if not copy.resume or not copy.atomic or size_bytes < RESUME_FROM_BYTES:
+    if not _can_resume(copy) or size_bytes < RESUME_FROM_BYTES:
         return None
     folder, slash, name = copy.destination.rpartition("/")
     # Times and inodes are new in each job of a CI system. The content is not.
@@ -93,13 +93,18 @@ def partial_of_upload(copy: CopyFile, source: LocalSource, owner: str) -> Partia
 def partial_of_download(copy: CopyFile, source: FileStatus, owner: str) -> Partial | None:
     """The partial of a download; None if it is not worth one, or if the server does not tell what the source is."""
     size_bytes, modified_at = source.size_bytes, source.modified_at_seconds
-    if not copy.resume or not copy.atomic or size_bytes is None or modified_at is None:
+    if not _can_resume(copy) or size_bytes is None or modified_at is None:
         return None
     if size_bytes < RESUME_FROM_BYTES:
         return None
     folder, slash, name = copy.destination.rpartition("/")
     # Not the server's address, which may be another next time: what is not the source's beginning is found out.
     return Partial(folder + slash, name, owner, _digest(copy.source, size_bytes, modified_at))
+
+
+def _can_resume(copy: CopyFile) -> bool:
+    """Whether what is left of an attempt is of use to the next one: it must be known how far it is right."""
+    return copy.resume and copy.atomic and copy.verify != "none"
 
 
 class RemoteClaims:

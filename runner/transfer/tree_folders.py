@@ -7,7 +7,7 @@ directory and those above it keep them in any case, since sshd refuses a key bel
 from __future__ import annotations
 
 from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
-from runner.transfer.decision import carried_time
+from runner.transfer.decision import carried_time, is_same_time, looks_at_times
 from runner.transfer.directory_modes import keep_special_bits, mode_of, permissions_for_folders
 from runner.transfer.tree_walk import Folder, TreeWalk
 
@@ -78,9 +78,9 @@ def _wanted_of_folder(walk: TreeWalk, folder: Folder) -> WantedAttributes:
         permissions = keep_special_bits(permissions, found.special_bits if found else folder.inherited_bits or 0)
     if found is not None and mode_of(found) in (permissions, None):
         permissions = None
-    if found is not None and not folder.is_touched and found.modified_at_seconds == modified_at:
+    if found is not None and not folder.is_touched and is_same_time(walk.copy, modified_at, found.modified_at_seconds):
         modified_at = None
-    if found is not None and not folder.is_touched and walk.copy.compare == "checksum":
+    if found is not None and not folder.is_touched and not looks_at_times(walk.copy):
         # Nor are the times of files looked at whose content is right: a checkout in CI has new ones each time.
         modified_at = None
     return WantedAttributes(permissions, modified_at)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from runner.errors import StepError
-from runner.plan import CopyFileFromEngine, CopyFileToEngine
+from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import FileStatus
 from runner.results import Change, CopyResult
 from runner.transfer.context import Surroundings
@@ -31,21 +32,9 @@ def copy_large_files(walk: TreeWalk) -> None:
 def describe_copy(walk: TreeWalk, path: str) -> CopyFileFromEngine | CopyFileToEngine:
     """The copy of one file of a tree, as a step of its own would say it."""
     kind = CopyFileFromEngine if walk.is_upload else CopyFileToEngine
-    copy = walk.copy
-    return kind(
-        source=walk.source_path(path),
-        destination=walk.destination_path(path),
-        compare=copy.compare,
-        if_exists=copy.if_exists,
-        permissions=copy.permissions,
-        preserve=copy.preserve,
-        verify=copy.verify,
-        atomic=copy.atomic,
-        resume=copy.resume,
-        create_parents=False,
-        backup=copy.backup,
-        durable=copy.durable,
-    )
+    options: dict[str, Any] = {option.name: getattr(walk.copy, option.name) for option in fields(CopyFile)}
+    options |= {"source": walk.source_path(path), "destination": walk.destination_path(path), "create_parents": False}
+    return kind(**options)
 
 
 def surround(walk: TreeWalk, path: str, *, tells: bool) -> Surroundings:

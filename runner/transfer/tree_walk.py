@@ -117,6 +117,9 @@ class TreeWalk(ABC):
         self.around = around
         self.filter = Filter(copy.include, copy.exclude)
         self._has_patterns = bool(copy.include or copy.exclude)
+        self._is_size_enough = copy.compare == "size"
+        # In a batch a file is read as far as the size that its server tells.
+        self._trusts_sizes = copy.verify != "none" or self.is_upload
         self.tally = Tally(copy, around.is_check)
         self.changes = TreeChanges(self)
         self.source_root = _without_slash(copy.source)
@@ -645,14 +648,14 @@ class TreeWalk(ABC):
                 self._begin_copy(folder, path, source, destination)
 
     def _is_right(self, source: FileStatus, destination: FileStatus) -> bool:
-        """Whether size, time and permissions are what they shall be; False is no verdict."""
+        """Whether size, time and permissions are exactly what they shall be; False is no verdict."""
         wanted = source.permissions if self.copy.permissions is None else self.copy.permissions
         return (
             destination.is_regular
             and source.size_bytes == destination.size_bytes
-            and source.modified_at_seconds == destination.modified_at_seconds
+            and (self._is_size_enough or source.modified_at_seconds == destination.modified_at_seconds)
             and destination.permissions == wanted
-            and self.copy.compare == "size_mtime"
+            and (self._is_size_enough or self.copy.compare == "size_mtime")
             and None not in destination
         )
 
@@ -697,7 +700,7 @@ class TreeWalk(ABC):
         elif self.around.is_check:
             self.tally.files_changed += 1
             self.tally.keep(backup)
-        elif source.size_bytes is None or source.size_bytes >= RESUME_FROM_BYTES:
+        elif source.size_bytes is None or source.size_bytes >= RESUME_FROM_BYTES or not self._trusts_sizes:
             self.large.append((folder, path, source, False))
         else:
             self.begin_copy(Pending(self.source_path(path), self.destination_path(path), source, destination, backup))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from runner.errors import PermissionRefused, SourceChanged, VerificationFailed
 from runner.plan import CopyFile
-from runner.remote_files import Digest, FileStatus, ReadFile, Written
+from runner.remote_files import Digest, FileStatus, ReadFile, WantedAttributes, Written
 from runner.results import Verified
+from runner.transfer.decision import is_same_time, looks_at_times
 
 UNTOLD = FileStatus(False, True, None, None, None)
 NOT_SYNCED = "not synced to disk before it was published: the server cannot be asked for that"
@@ -19,6 +20,19 @@ GONE_WHEN_READ = (
 )
 GONE_WHEN_HASHED = "not verified by checksum: the source is gone, and its checksum cannot be asked for any more"
 NOT_SYNCED_HERE = "not synced to disk before it was published: the file system here does not do that"
+NOTHING_VERIFIED = (
+    "nothing is verified: with 'verify: none' the server's word that every byte was taken or sent is enough"
+)
+
+_OTHER_SIZE_HINT = "If its sizes are not those of the contents (record files, mailboxes), set 'verify: none'."
+_QUARTER_SECONDS = 900
+# Time zones are whole quarters of an hour apart, and at most so much.
+_MOST_ZONES_APART_SECONDS = 26 * 3600
+
+
+def warn_of_options(copy: CopyFile) -> tuple[str, ...]:
+    """What every play of a step has to say about its options, whatever comes of it."""
+    return (NOTHING_VERIFIED,) if copy.verify == "none" else ()
 
 
 def prove_sent(
@@ -27,17 +41,19 @@ def prove_sent(
     """How far it is proven that what was written is the source. What the server refused and may refuse is warned of.
 
     Raises what `prove_attributes` does, and `VerificationFailed` if the size is another, or if the server does not tell
-    it and the step does not allow that.
+    it, and the step does not allow that.
     """
     prove_attributes(copy, destination, written.refused_attributes, peer, warnings)
     if written.is_synced is False:
         warnings.append(NOT_SYNCED)
+    if copy.verify == "none":
+        return None
     if written.size_bytes is not None:
         if written.size_bytes != expected_bytes:
             raise VerificationFailed(
                 f"the copy on {peer} has {written.size_bytes:,} bytes, the source {expected_bytes:,}: every write was "
                 "acknowledged, but not everything was kept",
-                hint="A quota or a full disk on the server is the usual cause.",
+                hint=f"A quota or a full disk on the server is the usual cause. {_OTHER_SIZE_HINT}",
             )
         return "size"
     if copy.verify == "size":
@@ -79,10 +95,17 @@ def prove_kept(source: str, kept_sha256: str, found: Digest, peer: str) -> Verif
     return found.how
 
 
-def prove_received(source: str, read: ReadFile, kept_bytes: int, peer: str) -> None:
-    """Raise unless the whole file came, all of one version, and is kept. `VerificationFailed`, `SourceChanged`."""
+def prove_received(copy: CopyFile, source: str, read: ReadFile, kept_bytes: int, peer: str) -> Verified | None:
+    """How far it is proven that the whole file came, all of one version. Raises `VerificationFailed`, `SourceChanged`.
+
+    With `verify: none` it is only looked whether what came is kept: what the server says of the source counts for nothing.
+    """
     source_before = read.before or UNTOLD
     expected, received = source_before.size_bytes, read.received_bytes
+    if kept_bytes != received:
+        raise VerificationFailed(f"{received:,} bytes of {source!r} came, but {kept_bytes:,} are on the disk")
+    if copy.verify == "none":
+        return None
     before = (source_before.size_bytes, source_before.modified_at_seconds)
     after = (read.after.size_bytes, read.after.modified_at_seconds) if read.after else before
     if before != after or (expected is not None and received > expected):
@@ -93,7 +116,59 @@ def prove_received(source: str, read: ReadFile, kept_bytes: int, peer: str) -> N
     if expected is not None and received != expected:
         raise VerificationFailed(
             f"{peer} sent {received:,} of the {expected:,} bytes of {source!r}",
-            hint="The server ended the file early although nothing changed it; its storage may be damaged.",
+            hint=f"The server ended the file early although nothing changed it; its storage may be damaged. "
+            f"{_OTHER_SIZE_HINT}",
         )
-    if kept_bytes != received:
-        raise VerificationFailed(f"{received:,} bytes of {source!r} came, but {kept_bytes:,} are on the disk")
+    return None if expected is None else "size"
+
+
+def warn_of_times(copy: CopyFile, wanted: WantedAttributes, found: FileStatus | None) -> str | None:
+    """What to warn of if a server has set other modification times than it was asked for, without refusing to; or None.
+
+    `found` is the status of a copy after the last request about it, None if the server tells none. The text names no
+    file: those of many files are one warning, as long as the server is wrong in the same way.
+    """
+    asked, kept = wanted.modified_at_seconds, found.modified_at_seconds if found is not None else None
+    if asked is None or kept is None or is_same_time(copy, asked, kept):
+        return None
+    what, window = _explain_times(asked, kept)
+    if not looks_at_times(copy):
+        return f"{what}; 'preserve: [permissions]' does not ask for them"
+    others = "'compare: size' or 'compare: checksum' does not look at them"
+    if copy.compare == "always":
+        return what
+    if window is None:
+        return f"{what}, so that every play copies again: {others}"
+    return f"{what}, so that every play copies again: 'modify_window: {window}' takes them for equal, {others}"
+
+
+def _explain_times(asked: int, kept: int) -> tuple[str, str | None]:
+    """What a server does with times, and the window in which it is right, if there is one."""
+    apart = abs(asked - kept)
+    if apart <= 2 and kept % 2 == 0:
+        return "the server rounds modification times to two seconds", "2s"
+    if apart < 60 and kept % 60 == 0:
+        return "the server rounds modification times to minutes", "1m"
+    if apart % _QUARTER_SECONDS == 0 and apart <= _MOST_ZONES_APART_SECONDS:
+        hours, minutes = divmod(apart // 60, 60)
+        window = f"{apart // 60}m" if minutes else f"{hours}h"
+        return f"the server's modification times are off by {window}", window
+    return "the server sets other modification times than it is asked for, and says that all is well", None
+
+
+def prove_permissions(
+    copy: CopyFile, destination: str, wanted: WantedAttributes, found: FileStatus | None, peer: str
+) -> str | None:
+    """What to warn of if a server keeps other permissions than those that it has said to have set; or None.
+
+    Otherwise as `warn_of_times`. Raises `PermissionRefused` if the step itself gives the permissions.
+    """
+    asked, kept = wanted.permissions, found.permissions if found is not None else None
+    if asked is None or kept is None or asked == kept:
+        return None
+    if copy.permissions is not None:
+        raise PermissionRefused(
+            f"{peer} said that it has set the permissions {asked:04o} of {destination!r}, and keeps {kept:04o}",
+            hint="Remove 'permissions' from the mode if the server's own choice will do.",
+        )
+    return f"the server says that it sets permissions, and leaves them at {kept:04o}"

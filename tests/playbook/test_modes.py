@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from runner.errors import PlaybookInvalid
+from runner.plan import CopyFile, Play
 from tests.playbook.conftest import Loader
-from tests.playbook.examples import step
+from tests.playbook.examples import mode, step
 
 
 def pruning(destination: str, *, is_upload: bool = True, delete: str = "true") -> str:
@@ -94,3 +95,32 @@ def test_a_download_never_empties_the_directory_that_the_playbook_is_in(
     steps = _flow(pruning(str(tmp_path), is_upload=False))
 
     assert "is the playbook's directory, or above it" in refusal(load, f"#\n#\nworkdir: {elsewhere}\nsteps: {steps}\n")
+
+
+def options_of(play: Play) -> CopyFile:
+    options = play.steps[0].mode
+    assert isinstance(options, CopyFile)
+    return options
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("2s", 2), ("10m", 600), ("1h", 3600), ("7d", 604_800), ("0s", 0), ("90", 90), ("2.0", 2), ('"1h\\n"', 3600)],
+)
+def test_a_window_is_a_length_of_time(load: Loader, written: str, seconds: int) -> None:
+    assert options_of(load(step(mode=mode(modify_window=written)))).modify_window_seconds == seconds
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("1h", 3600), ("90", 90)])
+def test_a_template_gives_a_window(load: Loader, value: str, seconds: int) -> None:
+    text = step(mode=mode(modify_window='"{{ window }}"', channels='"{{ channels }}"', durable='"{{ durable }}"'))
+
+    options = options_of(load(text, extra_vars={"window": value, "channels": "3", "durable": "true"}))
+
+    assert (options.modify_window_seconds, options.most_channels, options.durable) == (seconds, 3, True)
+
+
+def test_a_template_gives_no_nonsense(load: Loader) -> None:
+    text = step(mode=mode(modify_window='"{{ window }}"'))
+
+    assert "'modify_window' must be a length of time" in load.find_problem(text, extra_vars={"window": "long"}).message

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import stat
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, ClassVar, cast
 
@@ -296,3 +297,52 @@ def _find_spelling(folder: bytes, name: bytes) -> bytes:
 
 def fold_name(name: bytes) -> str:
     return unicodedata.normalize("NFD", os.fsdecode(name)).casefold()
+
+
+class OtherTimes(FileServer):
+    """Modification times are set to others than asked for, and all is said to be well; `change` says to which."""
+
+    def __init__(self, channel: Channel, root: Path, chroot: bool = False, *, change: Callable[[int], int]) -> None:
+        super().__init__(channel, root, chroot)
+        self.change = change
+
+    def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
+        super().setstat(path, self._change_times(attrs))
+
+    def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
+        super().fsetstat(file_obj, self._change_times(attrs))
+
+    def _change_times(self, attrs: asyncssh.SFTPAttrs) -> asyncssh.SFTPAttrs:
+        if attrs.mtime is not None:
+            attrs.mtime = self.change(attrs.mtime)
+        return attrs
+
+
+class OtherSizes(FileServer):
+    """Each file that is no folder is told to be `more` bytes larger than what it holds, as record files may be."""
+
+    def __init__(self, channel: Channel, root: Path, chroot: bool = False, *, more: int) -> None:
+        super().__init__(channel, root, chroot)
+        self.more = more
+
+    def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        return self._change_size(os.stat(self.map_path(path)))
+
+    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        return self._change_size(os.lstat(self.map_path(path)))
+
+    def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
+        file = cast(BinaryIO, file_obj)
+        file.flush()
+        return self._change_size(os.fstat(file.fileno()))
+
+    def _change_size(self, found: os.stat_result) -> asyncssh.SFTPAttrs:
+        attributes = asyncssh.SFTPAttrs.from_local(found)
+        if stat.S_ISREG(found.st_mode):
+            attributes.size = max(0, found.st_size + self.more)
+        return attributes
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        async for entry in super().scandir(path):
+            entry.attrs = self.lstat(os.path.join(path, cast(bytes, entry.filename)))
+            yield entry

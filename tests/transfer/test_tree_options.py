@@ -20,7 +20,7 @@ from tests.transfer.tree_model import Expectation, Model
 from tests.transfer.trees import Picture, make_tree, picture
 
 LINKS = ("preserve", "follow", "skip", "error")
-COMPARE = ("size_mtime", "checksum", "always")
+COMPARE = ("size_mtime", "size", "checksum", "always")
 FILTERS: tuple[dict[str, list[str]], ...] = (
     {},
     {"exclude": ["*.csv", "/b", "a/"]},
@@ -128,7 +128,7 @@ def told(found: Picture, compare: str, expected: Expectation) -> Picture:
     """Without the times of folders where they depend on whether something in them was touched."""
     return {
         path: ("folder", entry[1], 0, b"")
-        if entry[0] == "folder" and (compare == "checksum" or path in expected.restless)
+        if entry[0] == "folder" and (compare in ("size", "checksum") or path in expected.restless)
         else entry
         for path, entry in found.items()
     }

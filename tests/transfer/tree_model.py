@@ -189,6 +189,8 @@ class Model:
     def _is_right(self, old: Entry, content: bytes, time: int) -> bool:
         if self._compare == "checksum":
             return old[3] == content
+        if self._compare == "size":
+            return len(old[3]) == len(content)
         return self._compare == "size_mtime" and (len(old[3]), old[2]) == (len(content), time)
 
     def _remove(self, path: str) -> bool:
