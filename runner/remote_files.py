@@ -487,10 +487,11 @@ class RemoteFiles(Protocol):
         """Remove the empty folder at `path`; it is no error if there is none."""
         ...
 
-    def start_batch(self, on_progress: Progress | None = None) -> Batch:
+    def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
         """A batch of copies on this server; while it lives, nothing else may be asked of these files.
 
-        `on_progress` is told now and then how many bytes of content are done, in the thread that waits.
+        `on_progress` is told now and then how many bytes of content are done, in the thread that waits. `must_end` is asked
+        in any thread whether the play is to end: `Cancellation.make_alarm` gives it.
         """
         ...
 

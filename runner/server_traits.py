@@ -15,6 +15,8 @@ _OPENSSH_EXTENSIONS = frozenset(
     f"{name}@openssh.com" for name in ("posix-rename", "statvfs", "fstatvfs", "hardlink", "fsync", "lsetstat", "limits")
 )
 _ENOUGH_OPENSSH_EXTENSIONS = 3
+# The extensions of drafts that OpenSSH's server has as well (since 9.0 and 9.2).
+_OPENSSH_DRAFT_EXTENSIONS = frozenset(("copy-data", "home-directory"))
 
 # How many files are open at once on a server that does not tell how many it allows: some allow 64 in all.
 CAUTIOUS_OPEN_FILES = 48
@@ -63,7 +65,9 @@ class ServerTraits:
     def learn_extensions(self, extensions: Mapping[str, bytes]) -> None:
         """Take in what the SFTP server tells of itself. Behind sshd's banner there may be another's SFTP server."""
         told = len(_OPENSSH_EXTENSIONS & extensions.keys())
-        foreign = sorted(name for name in extensions if not name.endswith("@openssh.com"))
+        foreign = sorted(
+            name for name in extensions if not name.endswith("@openssh.com") and name not in _OPENSSH_DRAFT_EXTENSIONS
+        )
         if self.is_sequential and (told < _ENOUGH_OPENSSH_EXTENSIONS or foreign):
             why = f"it tells {foreign[0]!r}" if foreign else f"it tells {told} of OpenSSH's extensions"
             for name in ("is_sequential", "shares_files", "renames_links"):

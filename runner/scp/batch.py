@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Protocol
 
-from runner.errors import ServerLacksFeature, StepError, UnreachableError
+from runner.errors import FileError, ServerLacksFeature, StepError, UnreachableError
 from runner.remote_files import (
     Errand,
     Fetching,
@@ -78,8 +78,7 @@ class ScpBatch:
         self._stages[upload] = "publishing"
         try:
             if upload.temporary is not None:
-                upload.published = Published(True, upload.backup)
-                upload.published = self._files.publish(upload.temporary, upload.destination, upload.backup)
+                upload.published = self._rename(upload, upload.temporary)
         except UnreachableError:
             raise
         except StepError as error:
@@ -87,6 +86,17 @@ class ScpBatch:
             return
         del self._stages[upload]
         upload.finish(None)
+
+    def _rename(self, upload: Sending, temporary: str) -> Published:
+        while True:
+            upload.published = Published(True, upload.backup)
+            try:
+                return self._files.publish(temporary, upload.destination, upload.backup)
+            except FileError:
+                # Another play may have kept the old file under that very name a moment ago.
+                is_taken = upload.backup is not None and self._look(upload.backup) is not None
+                if not is_taken or not upload.rename_backup():
+                    raise
 
     def _give_up(self, upload: Sending, error: StepError) -> None:
         """The upload has failed: nothing of it stays, or the error says what does."""

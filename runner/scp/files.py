@@ -252,7 +252,7 @@ class ScpFiles:
     def remove_folder(self, path: str) -> None:
         raise ServerLacksFeature("SCP removes no folders", hint="Use connector_type: SFTP.")
 
-    def start_batch(self, on_progress: Progress | None = None) -> Batch:
+    def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
         return ScpBatch(self, on_progress)
 
     def remove(self, path: str) -> bool:

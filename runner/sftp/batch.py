@@ -22,7 +22,7 @@ from runner.sftp.batch_file import BatchFile
 from runner.sftp.batch_listing import FolderListing
 from runner.sftp.batch_sync import FolderSync
 from runner.sftp.batch_upload import Upload
-from runner.sftp.lanes import WriteSpace
+from runner.sftp.lanes import WRITES_IN_FLIGHT, WriteSpace
 from runner.sftp.packets import StatusCode
 from runner.sftp.refusals import explain_refusal
 from runner.sftp.session import Refusal, SftpSession, TakeAnswer
@@ -55,8 +55,10 @@ class SftpBatch:
         files_in_flight: int,
         open_more_channels: Callable[[int], list[SftpSession]] = lambda count: [],
         on_progress: Progress | None = None,
+        must_end: Callable[[], bool] = lambda: False,
     ) -> None:
         self.session = session
+        self.must_end = must_end
         self.open_more_channels = open_more_channels
         self._on_progress = on_progress
         self._max_bytes_in_flight = MAX_BYTES_IN_FLIGHT
@@ -364,6 +366,8 @@ class SftpBatch:
         while len(self._gathered) < GATHERED_BYTES:
             if self._moving and self.bytes_in_flight < self._max_bytes_in_flight:
                 file = self._moving[0]
+                if file.is_streaming and self.bytes_in_flight >= WRITES_IN_FLIGHT * self.session.write_bytes:
+                    return
                 if file.is_streaming:
                     # By itself, behind what is gathered: nothing of it is copied.
                     if not self._gathered:

@@ -74,11 +74,7 @@ class Download(BatchFile):
             self.ask(Type.FSTAT, self._handle, self._looked_before)
             if not self.session.traits.is_sequential:
                 yield
-        while not self.has_failed and self._has_more:
-            self.wait_for_turn()
-            yield
-            if self._awaited:
-                yield
+        yield from self._read()
         if not self.has_failed:
             self.ask(Type.FSTAT, self._handle, self._looked)
             if not self.session.traits.is_sequential:
@@ -90,14 +86,26 @@ class Download(BatchFile):
         if not self.has_failed and self.job.is_held:
             self._engine.hold(self)
             yield
+        if self._engine.must_end():
+            self.give_up()
         if not self.has_failed and self.job.is_durable:
             yield from self.work_aside(self._publish)
         elif not self.has_failed:
-            try:
-                self._publish()
-            except StepError as error:
-                self.fail(error)
+            self._publish_at_once()
         self._discard()
+
+    def _read(self) -> Stages[None]:
+        while not self.has_failed and self._has_more:
+            self.wait_for_turn()
+            yield
+            if self._awaited:
+                yield
+
+    def _publish_at_once(self) -> None:
+        try:
+            self._publish()
+        except StepError as error:
+            self.fail(error)
 
     def _prove(self) -> None:
         if self.has_failed:
@@ -136,6 +144,8 @@ class Download(BatchFile):
         self.take_handle("cannot read", kind, body)
 
     def move_some(self) -> bool:
+        if self._engine.must_end():
+            self.give_up()
         if not self.has_failed and self._take is None:
             try:
                 self._take = self.job.open()

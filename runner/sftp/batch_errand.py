@@ -64,7 +64,7 @@ class SingleRequest(BatchFile):
         job, traits = self.job, self.session.traits
         if not traits.renames_links:
             if job.is_new:
-                yield from make_link_directly(self, job.target, job.path)
+                yield from make_link_directly(self, job.target, job.path, job.temporary)
             else:
                 job.warning = yield from replace_by_link(self, job)
             return

@@ -32,6 +32,10 @@ class Engine(Protocol):
         """Have a request sent, whose reply is the file's."""
         ...
 
+    def must_end(self) -> bool:
+        """Whether the play is to end, so that nothing more is begun or published."""
+        ...
+
     def move(self, file: BatchFile) -> None:
         """Have `take_turn` called in the file's turn, until it returns False."""
         ...

@@ -37,6 +37,8 @@ class Publication:
     backup: str | None = None
     # Chooses another name for the backup when that is taken; None if there is none left.
     next_backup: Callable[[], str | None] = lambda: None
+    # Why it could not be done in one step: what is told if it cannot be done in another way either.
+    first_refusal: Refusal | None = None
 
 
 def can_replace(session: SftpSession) -> bool:
@@ -79,7 +81,7 @@ def replace_otherwise(
     if found.is_directory:
         yield from _fail(file, publication, refusal)
         return
-    publication.backup = backup
+    publication.backup, publication.first_refusal = backup, refusal
     if found.is_missing or (publication.is_new and found.mode is None):
         yield from _give_free_name(file, publication)
     else:
@@ -91,6 +93,8 @@ def replace_otherwise(
 
 def _publish_keeping(file: BatchFile, publication: Publication) -> Stages[None]:
     while (backup := publication.backup) is not None:
+        # The second name is given before anything is replaced: whoever looks later what has become of it must know it.
+        publication.note(Published(can_replace(file.session), backup, backup))
         if can_replace(file.session) and (yield from _give_second_name(file, publication.destination, backup)):
             yield from _replace_kept(file, publication, backup)
             return
@@ -168,7 +172,10 @@ def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
     refused = _ask_to_rename(file, publication.destination, aside)
     yield
     if refused.refusal is not None:
-        file.fail(rename_refused(refused.refusal, publication.destination, aside, file.session))
+        if publication.first_refusal is None:
+            file.fail(rename_refused(refused.refusal, publication.destination, aside, file.session))
+        else:
+            yield from _fail(file, publication, refused.refusal)
         return
     refused = _ask_to_rename(file, publication.temporary, publication.destination)
     yield
@@ -196,7 +203,7 @@ def _replace_link(file: BatchFile, publication: Publication) -> Stages[None]:
     target = yield from read_link(file, destination)
     publication.note(Published(False, backup))
     if target is not None and backup is not None:
-        yield from make_link_directly(file, target, backup)
+        yield from make_link_directly(file, target, backup, publication.aside)
         if file.has_failed:
             return
     removal = Answer(file)
@@ -216,7 +223,8 @@ def _replace_link(file: BatchFile, publication: Publication) -> Stages[None]:
 
 def _fail(file: BatchFile, publication: Publication, refusal: Refusal) -> Stages[None]:
     """The rename was refused. Some servers take a file away as soon as it is closed, whatever it is called."""
-    error = rename_refused(refusal, publication.temporary, publication.destination, file.session)
+    told = publication.first_refusal or refusal
+    error = rename_refused(told, publication.temporary, publication.destination, file.session)
     if not file.session.traits.is_sequential and (yield from look(file, publication.temporary)).is_missing:
         error = taken_away(publication.temporary, file.session.peer)
     file.fail(error)

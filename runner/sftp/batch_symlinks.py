@@ -30,12 +30,12 @@ def read_link(file: BatchFile, path: str) -> Stages[str | None]:
     return answer.name
 
 
-def learn_order(file: BatchFile, path: str) -> Stages[None]:
-    """Find out in which order the server takes a link's two paths, with two names beside `path` that are free."""
+def learn_order(file: BatchFile, temporary: str) -> Stages[None]:
+    """Find out in which order the server takes a link's two paths, with a temporary name that is free, and another one."""
     traits = file.session.traits
     if traits.link_order is not None:
         return
-    first, second = f"{path}.1", f"{path}.2"
+    first, second = _another_name(temporary), temporary
     asked = Answer(file)
     file.ask(Type.SYMLINK, encode_path(first) + encode_path(second), asked.take)
     yield
@@ -52,19 +52,29 @@ def learn_order(file: BatchFile, path: str) -> Stages[None]:
         traits.saw("link_order", order, f"a link that was tried out: it takes its paths {words}")
 
 
-def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[None]:
-    """Make a link at a path that nothing has, and see that it leads where it shall. Leaves nothing if it does not."""
-    yield from learn_order(file, path)
+def _another_name(temporary: str) -> str:
+    """Another name of the same kind, which a later play knows for ours as well."""
+    stem, dot, ending = temporary.rpartition(".")
+    return f"{stem}{'' if '-' in stem.rpartition('.')[2] else '-'}fffff1{dot}{ending}"
+
+
+def make_link_directly(file: BatchFile, target: str, path: str, temporary: str) -> Stages[None]:
+    """Make a link at a path that nothing has, and see that it leads where it shall. Leaves nothing if it does not.
+
+    `temporary` is a free name for trying out what the server does.
+    """
+    yield from learn_order(file, temporary)
     if file.has_failed:
         return
     asked = Answer(file)
     ask_for_link(file, target, path, asked.take)
     yield
-    if asked.refusal is not None:
-        file.fail(asked.refusal, "cannot create the link")
-        return
     found = yield from read_link(file, path)
     if found == target:
+        # Also where it was refused: a lost session may have made it a moment ago.
+        return
+    if asked.refusal is not None:
+        file.fail(asked.refusal, "cannot create the link")
         return
     file.ask(Type.REMOVE, encode_path(path), ignore)
     yield
@@ -84,10 +94,10 @@ def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
     """
     found = yield from look(file, job.path)
     if found.mode is None:
-        yield from make_link_directly(file, job.target, job.path)
+        yield from make_link_directly(file, job.target, job.path, job.temporary)
         return ""
     if found.is_link:
-        yield from _replace_link(file, job.target, job.path)
+        yield from _replace_link(file, job)
         return ""
     kept = job.backup or f"{job.temporary}.old"
     moved = Answer(file)
@@ -96,7 +106,7 @@ def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
     if moved.refusal is not None:
         file.fail(moved.refusal, "cannot replace by a link")
         return ""
-    yield from make_link_directly(file, job.target, job.path)
+    yield from make_link_directly(file, job.target, job.path, job.temporary)
     if file.has_failed:
         restored = Answer(file)
         file.ask(Type.RENAME, encode_path(kept) + encode_path(job.path), restored.take)
@@ -112,15 +122,15 @@ def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
     return f"the server refused to remove the old file, which is {kept!r} now" if removal.refusal is not None else ""
 
 
-def _replace_link(file: BatchFile, target: str, path: str) -> Stages[None]:
-    old = yield from read_link(file, path)
+def _replace_link(file: BatchFile, job: Errand) -> Stages[None]:
+    old = yield from read_link(file, job.path)
     removal = Answer(file)
-    file.ask(Type.REMOVE, encode_path(path), removal.take)
+    file.ask(Type.REMOVE, encode_path(job.path), removal.take)
     yield
     if removal.refusal is not None:
         file.fail(removal.refusal, "cannot replace the link")
         return
-    yield from make_link_directly(file, target, path)
+    yield from make_link_directly(file, job.target, job.path, job.temporary)
     if file.has_failed and old is not None:
-        ask_for_link(file, old, path, ignore)
+        ask_for_link(file, old, job.path, ignore)
         yield

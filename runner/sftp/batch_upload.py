@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import os
+import posixpath
 import struct
 from contextlib import suppress
 
 from runner.errors import FileRefused, SourceChanged, StepError
 from runner.remote_files import NOTHING_WANTED, FileStatus, Published, Sending, Source, WantedAttributes, Written
+from runner.sftp import disk_space
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
 from runner.sftp.batch_publish import (
@@ -25,7 +27,7 @@ from runner.sftp.batch_publish import (
     replace_otherwise,
 )
 from runner.sftp.lanes import Cursor, Lane, WriteSpace, close_lanes, open_lanes
-from runner.sftp.packets import FSYNC, Attributes, OpenFlag, Reader, Type, encode_path, encode_string
+from runner.sftp.packets import FSYNC, Attributes, OpenFlag, Reader, StatusCode, Type, encode_path, encode_string
 from runner.sftp.refusals import describe_refusal, knows_no_sync, name_temporary_options
 from runner.sftp.session import Refusal
 
@@ -60,6 +62,7 @@ class Upload(BatchFile):
         "_is_synced",
         "_lane_refusal",
         "_lanes",
+        "_must_add_channels",
         "_offset",
         "_opened_mode",
         "_refused",
@@ -88,6 +91,7 @@ class Upload(BatchFile):
         self._wanted = NOTHING_WANTED
         self._opened_mode: int | None = None
         self._cursor: Cursor | None = None
+        self._must_add_channels = False
         self._offset = 0
         self._found: FileStatus | None = None
         self._refused = ""
@@ -158,6 +162,10 @@ class Upload(BatchFile):
             yield from self._set_late()
 
     def _publish(self, temporary: str) -> Stages[None]:
+        if self._engine.must_end():
+            # Nothing gets its name any more when the play is to end.
+            self.give_up()
+            return
         self._is_publishing = True
         if self.job.backup is None and self.session.traits.renames_links and can_replace(self.session):
             # What nearly every file comes to: `publish` would do the same, at a cost for each.
@@ -198,6 +206,7 @@ class Upload(BatchFile):
             self._offset = self._source.offset
             if self._source.size_bytes - self._offset >= STREAM_FROM_BYTES:
                 self._cursor = Cursor(self._source)
+                self._must_add_channels = self._may_add_channels(self._source)
         except StepError as error:
             self.fail(error)
         except OSError as error:
@@ -215,12 +224,14 @@ class Upload(BatchFile):
     # Writing.
 
     def move_some(self) -> bool:
+        if self._engine.must_end():
+            self.give_up()
         if not self.has_failed and self._source is None:
             self._open_source()
         if not self.has_failed and self._opened_mode is not None:
             self._restrict()
         if not self.has_failed and self._must_add_channels:
-            self._wants_channels = True
+            self._must_add_channels, self._wants_channels = False, True
             return False
         try:
             if not self.has_failed and self._write_some():
@@ -235,8 +246,8 @@ class Upload(BatchFile):
 
     def _restrict(self) -> None:
         """Before the first byte: the file that is written over may have been open to those who must not read the new one."""
-        self._opened_mode, mode = None, self._opened_mode
-        if self.job.temporary is None and self._wanted.permissions not in (None, mode):
+        self._opened_mode = None
+        if self.job.temporary is None and self._wanted.permissions is not None:
             permissions = WantedAttributes(self._wanted.permissions, None)
             self.ask(Type.FSETSTAT, self._handle + encode_wanted(permissions), ignore)
 
@@ -287,7 +298,8 @@ class Upload(BatchFile):
     def stream_piece(self, space: WriteSpace) -> memoryview:
         """The next WRITE, built in this space; empty if there is none after all."""
         cursor = self._cursor
-        if cursor is None:
+        if cursor is None or self._engine.must_end():
+            self.give_up()
             return memoryview(b"")
         try:
             return space.build(self._handle, cursor, self._expect_streamed)
@@ -310,12 +322,9 @@ class Upload(BatchFile):
 
     # Writing over several channels, each with a window of its own at the server.
 
-    @property
-    def _must_add_channels(self) -> bool:
-        source, traits = self._source, self.session.traits
-        if source is None or self._wants_channels or source.size_bytes - source.offset < MANY_CHANNELS_BYTES:
-            return False
-        return self._count_channels() > 1 and traits.takes_more_channels
+    def _may_add_channels(self, source: Source) -> bool:
+        is_large = source.size_bytes - source.offset >= MANY_CHANNELS_BYTES
+        return is_large and self._count_channels() > 1 and self.session.traits.takes_more_channels
 
     def _count_channels(self) -> int:
         needed = 1 + int(self.session.round_trip_seconds / ROUND_TRIP_PER_CHANNEL_SECONDS)
@@ -509,9 +518,12 @@ class Upload(BatchFile):
         lacking = [name for name, is_set in self._compare().items() if self._is_lacking(name, refused, is_set=is_set)]
         self._learn_setting(tried, lacking, is_certain=bool(reason) or not traits.is_sequential)
         # Times that were accepted and are others are warned of where it is known what that leads to.
-        told = [name for name in lacking if name == "permissions" or name in refused or reason]
+        told = [
+            name for name in lacking if name in (*refused, "permissions") or reason or self._set_by(name) == "nothing"
+        ]
         if told:
-            said = reason or "; ".join(refused.values()) or "it says that they are set, and they are not"
+            known = traits.reasons.get(f"sets_{told[0]}_by", "") if not tried else ""
+            said = reason or "; ".join(refused.values()) or known or "it says that they are set, and they are not"
             self._refused = f"{' and '.join(told)} ({said})"
 
     def _is_lacking(self, name: str, refused: dict[str, str], *, is_set: bool | None) -> bool:
@@ -603,11 +615,23 @@ class Upload(BatchFile):
     def _clean_up(self) -> Stages[None]:
         """The temporary file is removed, unless a later attempt is to go on with it. What was written in place is named."""
         self._is_publishing = False
+        yield from self._see_whether_full()
         if self.job.temporary is None:
             if isinstance(self.error, StepError):
                 self.error.add(f"It was being written in place: {self.path!r} may be incomplete")
         elif not (self.job.is_kept and self.was_given_up):
             yield from remove_temporary(self, self.job.temporary)
+
+    def _see_whether_full(self) -> Stages[None]:
+        """A bare FAILURE may mean a full disk. Asked before room is made by removing what did not fit."""
+        refusal = self.error
+        if not isinstance(refusal, Refusal) or refusal.code != StatusCode.FAILURE:
+            return
+        if disk_space.EXTENSION in self.session.extensions:
+            folder = posixpath.dirname(self.path) or "."
+            take = functools.partial(_note_space, refusal)
+            self.ask(Type.EXTENDED, disk_space.encode_question(folder), take)
+            yield
 
     def forget(self) -> None:
         with suppress(StepError):
@@ -620,3 +644,8 @@ class Upload(BatchFile):
             self.job.lose("published")
         elif self.job.temporary is None:
             self.job.lose("writing")
+
+
+def _note_space(refusal: Refusal, kind: int, body: memoryview) -> None:
+    if kind == Type.EXTENDED_REPLY:
+        refusal.is_disk_full = disk_space.read_disk_space(Reader(body)).is_full

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.sftp.packets import MalformedPacket, Type, encode_path, encode_string
+from runner.sftp.packets import MalformedPacket, Reader, Type, encode_path, encode_string
 from runner.sftp.session import Refusal, SftpSession
 
 if TYPE_CHECKING:
@@ -18,12 +18,22 @@ def ask_disk_space(session: SftpSession, folder: str) -> DiskSpace | None:
     if EXTENSION not in session.extensions:
         return None
     try:
-        reply = session.submit(Type.EXTENDED, encode_string(EXTENSION.encode()), encode_path(folder))
-        reader = session.expect(reply, Type.EXTENDED_REPLY)
-        # f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, f_favail
-        block, fragment, blocks, _, available, files, _, free_files = (reader.take_uint64() for _ in range(8))
+        return read_disk_space(
+            session.expect(session.submit(Type.EXTENDED, encode_question(folder)), Type.EXTENDED_REPLY)
+        )
     except (Refusal, MalformedPacket):
         return None
+
+
+def encode_question(folder: str) -> bytes:
+    """What an extended request asks for the file system below a folder."""
+    return encode_string(EXTENSION.encode()) + encode_path(folder)
+
+
+def read_disk_space(reader: Reader) -> DiskSpace:
+    """The answer to it. Raises `MalformedPacket`."""
+    # f_bsize, f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, f_favail
+    block, fragment, blocks, _, available, files, _, free_files = (reader.take_uint64() for _ in range(8))
     # Seldom asked, and not loaded before.
     from runner.findings import DiskSpace
 

@@ -411,12 +411,12 @@ class SftpFiles:
             return False
         return True
 
-    def start_batch(self, on_progress: Progress | None = None) -> Batch:
+    def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
         # What only lists or looks does without it.
         from runner.sftp.batch import SftpBatch
 
         self._session.settle_limits()
-        return SftpBatch(self._session, self._count_files(), self._open_more_channels, on_progress)
+        return SftpBatch(self._session, self._count_files(), self._open_more_channels, on_progress, must_end)
 
     def _count_files(self) -> int:
         """How many files may be open at once: half of what the server allows, since it counts those it is about to close."""

@@ -56,7 +56,8 @@ def rename_refused(refusal: Refusal, source: str, destination: str, session: Sft
     """The error for a rename that the server refused."""
     return FileRefused(
         f"{session.peer} refused to rename {source!r} to {destination!r}: {describe_refusal(refusal)}",
-        hint="If this server forbids renaming, set 'atomic: false' in the mode: the file is then written in place.",
+        hint=_name_too_long(destination)
+        or "If this server forbids renaming, set 'atomic: false' in the mode: the file is then written in place.",
     )
 
 
@@ -102,16 +103,21 @@ def explain_renaming(refusal: Refusal, source: str, destination: str, session: S
 def _explain_bare_failure(refusal: Refusal, doing: str, path: str, session: SftpSession) -> FileError:
     """FAILURE is all there is for a full disk, a quota, a name that is too long: look at the most likely causes."""
     where, reason, text = f"{path!r} on {session.peer}", describe_refusal(refusal), refusal.text.lower()
-    if "space" in text or "quota" in text or _is_full(path, session):
+    is_full = _is_full(path, session) if refusal.is_disk_full is None else refusal.is_disk_full
+    if "space" in text or "quota" in text or is_full:
         return DiskFull(
             f"{doing} {where}: no space left on the server ({reason})", hint="Make room there, then play again."
         )
-    longest = max(len(part) for part in os.fsencode(path).split(b"/"))
-    if longest > 255:
-        hint = f"A name of {longest} bytes is too long for most file systems (255)."
-    else:
+    hint = _name_too_long(path)
+    if not hint:
         hint = "The server gives no reason. The usual ones: a full disk, a quota, a name that exists or is not allowed."
     return FileRefused(f"{doing} {where}: {reason}", hint=hint)
+
+
+def _name_too_long(path: str) -> str:
+    """The hint for a name that few file systems take; empty if it is none."""
+    longest = max(len(part) for part in os.fsencode(path).split(b"/"))
+    return f"A name of {longest} bytes is too long for most file systems (255)." if longest > 255 else ""
 
 
 def _is_full(path: str, session: SftpSession) -> bool:

@@ -75,6 +75,8 @@ class Refusal(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
+        # Whether the disk had no room left when it was refused, as far as somebody has asked.
+        self.is_disk_full: bool | None = None
 
 
 class Reply:

@@ -99,7 +99,7 @@ DescribeOutput = Callable[[Outcome], Output]
 @contextmanager
 def running_batch(around: Surroundings, on_progress: Progress | None = None) -> Iterator[Batch]:
     """A batch on the server. If the block fails, what is under way ends and leaves nothing behind."""
-    batch = around.remote.start_batch(on_progress)
+    batch = around.remote.start_batch(on_progress, around.cancellation.make_alarm())
     try:
         yield batch
         batch.complete()
@@ -225,7 +225,9 @@ class Upload:
         "is_durable",
         "is_held",
         "is_kept",
+        "is_left",
         "is_new",
+        "is_published",
         "keep",
         "max_channels",
         "published",
@@ -272,6 +274,8 @@ class Upload:
         self.is_durable = options.durable
         self.max_channels = options.most_channels
         self.published = Published(False)
+        # Whether it was published although nobody was there any more to be told; whether something of it may be left.
+        self.is_published = self.is_left = False
 
     def rename_backup(self) -> bool:
         if self.backup is None or is_last(self.backup):
@@ -342,9 +346,10 @@ class Upload:
                 journal.published[self.destination] = self._describe_done()
             elif self.temporary is None:
                 self.lose("writing")
-        self._common.on_outcome(self._describe(error))
+        self._common.on_outcome(self.describe(error))
 
     def lose(self, stage: SendingStage) -> None:
+        self.is_published, self.is_left = stage == "published", stage != "published"
         journal = self._common.journal
         if journal is None:
             return
@@ -366,11 +371,12 @@ class Upload:
             journal.leftovers.add(self.temporary)
 
     def _describe_done(self) -> Done:
-        outcome = self._describe(None)
+        outcome = self.describe(None)
         output = self._describe_output(outcome) if self._describe_output is not None else None
         return Done(self._verified, self.published.backup, tuple(outcome.warnings), output)
 
-    def _describe(self, error: StepError | None) -> Outcome:
+    def describe(self, error: StepError | None) -> Outcome:
+        """What has become of it."""
         sha256 = self._hasher.hexdigest() if self._hasher is not None and error is None else None
         warnings = self._warnings if error is not None else [*self._warnings, *self._warn_of_publication()]
         return Outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from runner.remote_files import Batch, Errand, Progress, RemoteFiles
@@ -29,8 +30,8 @@ class _ReadOnlyFiles:
     def __getattr__(self, name: str) -> Any:
         return _pass_on(self._remote, name, _READING)
 
-    def start_batch(self, on_progress: Progress | None = None) -> Batch:
-        return cast(Batch, _ReadOnlyBatch(self._remote.start_batch(on_progress)))
+    def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
+        return cast(Batch, _ReadOnlyBatch(self._remote.start_batch(on_progress, must_end)))
 
 
 class _ReadOnlyBatch:

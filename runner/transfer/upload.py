@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from runner.cancellation import CleanUpAbandoned
-from runner.errors import FileError, PermissionRefused, ServerLacksFeature, StepError, UnreachableError
+from runner.errors import FileError, PermissionRefused, ServerLacksFeature, StepError, StepTimedOut, UnreachableError
 from runner.plan import CopyFile
 from runner.remote_files import FileStatus, Made, RemoteFiles, WantedAttributes
 from runner.results import CopyResult
@@ -168,9 +168,7 @@ class _Sending:
         with claims.claim(partial, self._source, temporary) as claim:
             try:
                 return self.send(claim)
-            except UnreachableError as error:
-                if claim.is_kept and not self._is_left_open(error):
-                    error.add(f"What has arrived is kept as {claim.path!r}: the next attempt goes on from there")
+            except UnreachableError:
                 raise
             except StepError:
                 # A server that does not let a file be written on must not make the copy impossible.
@@ -198,15 +196,35 @@ class _Sending:
         offset = claim.offset if claim is not None else 0
         self._outcomes.clear()
         size_bytes = source.opened_as.st_size
-        with running_batch(around, lambda done_bytes: around.on_progress(offset + done_bytes, size_bytes)) as batch:
-            uploads = Uploads(self._common, around.remote)
-            uploads.begin_upload(upload, batch)
-            while batch.wait() or uploads.settle(batch):
-                pass
+        try:
+            with running_batch(around, lambda done_bytes: around.on_progress(offset + done_bytes, size_bytes)) as batch:
+                uploads = Uploads(self._common, around.remote)
+                uploads.begin_upload(upload, batch)
+                while batch.wait() or uploads.settle(batch):
+                    pass
+        except UnreachableError as error:
+            is_done = upload.is_published or any(outcome.error is None for outcome in self._outcomes)
+            if isinstance(error, StepTimedOut) and is_done:
+                # The rename was under way, and is no failure because its answer came a moment late.
+                return upload.describe(None)
+            self._name_what_is_left(upload, error)
+            raise
         (outcome,) = self._outcomes
         if outcome.error is not None:
+            around.cancellation.check()
             raise outcome.error
         return outcome
+
+    def _name_what_is_left(self, upload: Upload, error: StepError) -> None:
+        """The session has ended, or the step's time is over: say what could not be tidied up."""
+        if upload.temporary is None:
+            error.add(f"It was being written in place: {upload.destination!r} may be incomplete")
+        elif self._is_left_open(error):
+            return
+        elif upload.is_kept:
+            error.add(f"What has arrived is kept as {upload.temporary!r}: the next attempt goes on from there")
+        elif upload.is_left:
+            error.add(f"The temporary file {upload.temporary!r} on {self._around.peer} could not be removed")
 
     def _choose_backup(self) -> str | None:
         """Where the old file is to be kept, if it is. What an earlier attempt has published is not old."""

@@ -73,7 +73,9 @@ def prove_attributes(copy: CopyFile, destination: str, refused: str, peer: str, 
             hint="Remove 'permissions' from the mode if the server's own choice will do.",
         )
     if refused:
-        warnings.append(f"the server refused to preserve {refused}")
+        again = "times" in refused and copy.compare == "size_mtime"
+        way_out = ", so that every play copies again: 'compare: size' or 'compare: checksum' does not look at times"
+        warnings.append(f"the server refused to preserve {refused}{way_out if again else ''}")
 
 
 def prove_same_hash(found: str, expected: str, peer: str) -> None:

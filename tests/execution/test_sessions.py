@@ -204,7 +204,11 @@ def test_further_channels_that_were_closed_are_replaced(
         other_host(tmp_path / "other", close) as other,
     ):
         outcome = runner.play(
-            [step(server, upload("file", "a")), step(other, look()), step(server, upload("file", "b"))]
+            [
+                step(server, upload("file", "a", channels=6)),
+                step(other, look()),
+                step(server, upload("file", "b", channels=6)),
+            ]
         )
 
     assert outcome.exit_code == 0, outcome.output

@@ -199,7 +199,7 @@ def test_a_line_that_takes_next_to_nothing_is_not_waited_for(
 def test_further_channels_that_do_not_open_are_not_waited_for(runner: Runner, tmp_path: Path, remote: Path) -> None:
     """They are opened by threads of their own."""
     hanging: Any = fail_first_sessions(1, FileServer, honest=_hang)
-    mode = make_mode(runner, remote, is_upload=True)
+    mode = {**make_mode(runner, remote, is_upload=True), "channels": 6}
     with (
         AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=hanging) as server,
         LatencyProxy(server.host, server.port, round_trip_seconds=0.05) as proxy,

@@ -105,6 +105,11 @@ class OneRenameRefused(FileServer):
             raise asyncssh.SFTPPermissionDenied("Permission denied")
         os.replace(self.map_path(oldpath), self.map_path(newpath))
 
+    def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        raise asyncssh.SFTPPermissionDenied("Permission denied")
+
+    link = rename
+
 
 @banners
 @pytest.mark.parametrize("permissions", [0o750, 0o550], ids=["writable", "read-only"])

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Runner, step, upload
+from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.raw_sftp import Execute, Kind, RawSftpServer, Request, Script
 
 TOGETHER = (Kind.WRITE, Kind.FSETSTAT, Kind.FSTAT, Kind.CLOSE)
+
+
+@pytest.fixture(autouse=True)
+def _as_openssh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a server that is known to carry out in order what it is sent."""
+    monkeypatch.setattr(AsyncsshServer, "software", "OpenSSH_9.2p1")
 
 
 class AllOrNothing(Script):

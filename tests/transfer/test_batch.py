@@ -265,16 +265,27 @@ def test_refused_attributes_are_warned_of_or_fail_where_they_were_asked_for(tmp_
     outcomes, source, destination = run_faulty(tmp_path, misbehaving.RefusedSetstat)
 
     assert {outcome.error for outcome in outcomes} == {None}
-    assert all("refused to preserve permissions and times" in outcome.warnings[0] for outcome in outcomes)
+    assert all("refused to preserve times" in outcome.warnings[0] for outcome in outcomes)
     assert snapshot(destination) == snapshot(source)
 
 
-def test_permissions_of_the_step_are_not_optional(tmp_path: Path) -> None:
+def test_permissions_are_given_when_the_file_is_opened_where_they_cannot_be_set(tmp_path: Path) -> None:
     outcomes, source, destination = run_faulty(
         tmp_path, misbehaving.RefusedSetstat, options=CopyFile("", "", permissions=0o640)
     )
 
-    assert all("refused to set the permissions 0640" in str(outcome.error) for outcome in outcomes)
+    assert {outcome.error for outcome in outcomes} == {None}
+    assert snapshot(destination) == snapshot(source)
+    assert {path.stat().st_mode & 0o777 for path in destination.rglob("*") if path.is_file()} == {0o640}
+
+
+def test_permissions_of_the_step_are_not_optional(tmp_path: Path) -> None:
+    # More than the server's umask leaves.
+    outcomes, source, destination = run_faulty(
+        tmp_path, misbehaving.RefusedSetstat, options=CopyFile("", "", permissions=0o666)
+    )
+
+    assert all("refused to set the permissions 0666" in str(outcome.error) for outcome in outcomes)
     assert snapshot(destination) == {k: v for k, v in snapshot(source).items() if v is None}
 
 

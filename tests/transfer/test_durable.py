@@ -128,10 +128,11 @@ def test_of_several_channels_one_syncs_when_all_writes_are_acknowledged(
     monkeypatch.setattr(batch_upload, "MANY_CHANNELS_BYTES", 1)
     content = os.urandom(5_000_000)
     (runner.folder / "file").write_bytes(content)
-    outcome = runner.play([step(raw, upload("file", "copy", **DURABLE))])
+    outcome = runner.play([step(raw, upload("file", "copy", channels=6, **DURABLE))])
 
     assert outcome.exit_code == 0, outcome.output
     assert outcome.step["result"]["durable"] is True
+    assert outcome.step["result"]["verified"] == "readback"
     names = [name for name, _ in script.events]
     temporary = next(path for name, path in script.events if name == "RENAME")
     of_temporary = [name for name, path in script.events if path == temporary]

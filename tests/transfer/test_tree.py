@@ -535,7 +535,7 @@ class _SendingOthers(FileServer):
 
     def read(self, file_obj: object, offset: int, size: int) -> bytes:
         data: Any = super().read(file_obj, offset, size)
-        _SendingOthers.reads += 1
+        _SendingOthers.reads += bool(data)
         return bytes([data[0] ^ (_SendingOthers.reads & 1)]) + data[1:] if data else b""
 
 
