@@ -7,7 +7,7 @@
         ├── UnreachableError ...... 4  no session with the host
         │   ├── ConnectFailed          refused, no route, no such name, not an SSH server
         │   ├── ConnectTimedOut        `connect_timeout` passed before a session answered
-        │   ├── ForwardingRefused      a jump host does not let the connection through
+        │   ├── ForwardingRefused      a jump host or a proxy does not let the connection through
         │   ├── AuthenticationRefused  the server accepted none of the step's credentials
         │   ├── ConnectionLost         the session broke off
         │   ├── Stalled                `stall_timeout` passed without one byte of progress
@@ -19,6 +19,7 @@
         ├── TreeIncomplete             some of a folder could not be copied, listed or removed; the rest was
         ├── CredentialUnusable         a private key that cannot be read or decrypted
         ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
+        │   └── ChannelRefused         the server opens no further channel
         ├── InternalError ......... 1  a bug in the runner
         └── FileError                  one path on one side
             ├── SourceMissing, NotARegularFile, DestinationIsDirectory, DestinationExists
@@ -99,7 +100,7 @@ class ConnectTimedOut(UnreachableError):
 
 
 class ForwardingRefused(UnreachableError):
-    """A jump host does not let this user through to the next host. Trying again cannot help."""
+    """A jump host or a proxy does not let this user through to the next host. Trying again cannot help."""
 
     may_pass = False
 
@@ -164,6 +165,10 @@ class CredentialUnusable(StepError):
 
 class ServerLacksFeature(StepError):
     """The server has no SFTP subsystem or scp program, or refuses a request the step needs."""
+
+
+class ChannelRefused(ServerLacksFeature):
+    """The server opens no further channel on this connection. It may do so later, or on another one."""
 
 
 class InternalError(StepError):

@@ -11,8 +11,9 @@ from runner.problems import Problem
 from runner.public_keys import PublicKey
 from runner.results import StepFailure
 
-# What answers a command: a POSIX shell, another program in its place (a forced command), or nothing.
-Answerer = Literal["shell", "program", "nothing"]
+# What answers a command: a POSIX shell, one of Windows' shells, another program in its place (a forced command), or nothing:
+# commands are refused, never answered, or end the connection. `never` was asked because the playbook says so.
+Answerer = Literal["shell", "powershell", "cmd", "program", "nothing", "silent", "hangup", "never"]
 
 
 @dataclass(frozen=True, slots=True)

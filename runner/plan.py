@@ -17,6 +17,7 @@ IfExists = Literal["replace", "skip", "fail"]
 Verify = Literal["auto", "checksum", "size", "none"]
 Links = Literal["preserve", "follow", "skip", "error"]
 Preserved = Literal["permissions", "times"]
+ProxyType = Literal["socks5", "http", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +100,26 @@ def format_address(host: str, port: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Proxy:
+    """What a connection is made through, before its first hop: a SOCKS5 proxy, or an HTTP proxy that knows CONNECT."""
+
+    type: ProxyType
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{'SOCKS5' if self.type == 'socks5' else 'HTTP'} proxy {format_address(self.host, self.port)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server, the way to it, how to become its user, and how fast. Steps with equal endpoints share one connection.
 
     `host_key_alias` is the name that is looked up in known_hosts and in host certificates, instead of host and port.
-    `proxy_jump` are the jump hosts in the order of travel.
+    `proxy_jump` are the jump hosts in the order of travel. `proxy` is what this host itself is reached through: one behind
+    jump hosts has none, the first of them may have one. Without `runs_commands` no command is ever started there.
     """
 
     host: str
@@ -114,6 +130,13 @@ class Endpoint:
     host_key_alias: str | None = None
     bandwidth_limit_bytes_per_second: int | None = None
     proxy_jump: tuple[Hop, ...] = ()
+    proxy: Proxy | None = None
+    runs_commands: bool = True
+
+    @property
+    def first_proxy(self) -> Proxy | None:
+        """The proxy that the way begins with, whether it leads to the host or to its first jump host."""
+        return self.proxy_jump[0].endpoint.proxy if self.proxy_jump else self.proxy
 
     def __str__(self) -> str:
         return format_address(self.host, self.port)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runner.cancellation import Cancellation, Deadline
-from runner.errors import ConnectTimedOut, FileError, InternalError, ServerLacksFeature, StepError
-from runner.execution.protocols import make_command_starter, open_sftp_session
+from runner.errors import ConnectionLost, ConnectTimedOut, FileError, InternalError, ServerLacksFeature, StepError
+from runner.execution.protocols import find_patience, make_command_starter, open_sftp_session, remember_shell
 from runner.execution.weaknesses import find_notes
 from runner.findings import CommandFacts, Findings, HopFacts, Login, Note, SftpFacts, SftpLimits
 from runner.plan import Target
@@ -116,7 +116,8 @@ class _Examination:
         start = make_command_starter(
             connection, target.connect_timeout_seconds, target.stall_timeout_seconds, self._cancellation
         )
-        shell = Shell(start, str(target.endpoint))
+        memory = remember_shell(target.endpoint, "SFTP")
+        shell = Shell(start, str(target.endpoint), memory, find_patience(connection))
         if target.connector_type == "SFTP":
             try:
                 self._ask_sftp(connection, shell)
@@ -124,7 +125,7 @@ class _Examination:
                 # Whether there are commands is what one wants to know next.
                 self._note_failure(error)
         self._ask_commands(shell)
-        if target.connector_type == "SCP":
+        if target.connector_type == "SCP" and shell.answered_by != "hangup":
             self._ask_scp(start)
 
     def _ask_sftp(self, connection: Connection, shell: Shell) -> None:
@@ -151,7 +152,14 @@ class _Examination:
 
     def _ask_commands(self, shell: Shell) -> None:
         self._awaited = "a command to run"
-        self._commands = CommandFacts(shell.answered_by)
+        try:
+            self._commands = CommandFacts(shell.answered_by)
+        except ConnectionLost:
+            if self._target.connector_type == "SCP":
+                raise
+            # It has ended the connection for it; a play does without commands then.
+            self._commands = CommandFacts("hangup")
+            return
         if shell.exists:
             programs = shell.find_programs(CHECKSUM_COMMANDS)
             self._commands = replace(self._commands, checksum_programs=programs, login_folder=shell.login_folder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import ServerLacksFeature, StepTimedOut, UnreachableError
-from runner.plan import CopyDirectory, Endpoint, Step
+from runner.plan import CopyDirectory, CopyFile, Endpoint, Step
 from runner.remote_files import RemoteFiles
 from runner.ssh.dial import WorkingAddresses
 from runner.ssh.jump_hosts import open_hops
@@ -23,6 +23,7 @@ from runner.ssh.loading import wait_until_loaded
 from runner.ssh.opening import open_connection
 
 if TYPE_CHECKING:
+    from runner.shell.shell import ShellMemory
     from runner.ssh.connection import Connection
 
 # None of these is needed before the login is over.
@@ -45,6 +46,13 @@ class _Session:
     connection: Connection
     limit: Callable[[], AbstractContextManager[None]] = nullcontext
     files: dict[tuple[str, int, int], RemoteFiles] = field(default_factory=dict)
+
+    def close_idle(self, key: tuple[str, int, int]) -> bool:
+        """Close the SFTP sessions that are kept for other steps than those of the key; whether there were any."""
+        idle = [other for other in self.files if other != key and other[0] == "SFTP"]
+        for other in idle:
+            self.files.pop(other).close()
+        return bool(idle)
 
     def close(self) -> None:
         """Close the connection first, so that nothing is said on a line that may hang; never raises."""
@@ -72,6 +80,8 @@ class Sessions:
         self._sessions: dict[Endpoint, _Session] = {}
         self._steps_to_come = Counter(step.endpoint for step in steps)
         self._working = WorkingAddresses()
+        # What was found out about who runs commands, for the connections to come as well.
+        self._shells: dict[tuple[Endpoint, str], ShellMemory] = {}
         self._closing: list[threading.Thread] = []
 
     def use(self, step: Step, work: Callable[[RemoteFiles], T]) -> T:
@@ -95,6 +105,8 @@ class Sessions:
                 is_untouched = remote is None or (isinstance(error, UnreachableError) and remote.is_untouched)
                 if not is_untouched:
                     raise
+                # If it was a command that ended the old connection, that has been made up for.
+                self.has_lost_by_command(step)
         return work(self._open_files(*self._connect(step)))
 
     def open(self, step: Step) -> RemoteFiles:
@@ -136,13 +148,38 @@ class Sessions:
         if found is not None and not found.is_open:
             session.files.pop(key).close()
             found = None
+        session.connection.make_room = partial(session.close_idle, key)
         if found is None:
             from runner.execution.protocols import open_files
 
             found = session.files[key] = open_files(
-                step, session.connection, deadline, self._cancellation, lambda: session.limit()
+                step, session.connection, deadline, self._cancellation, lambda: session.limit(), self._shell_of(step)
             )
+        if _will_hash(step) and not session.connection.traits.is_sequential:
+            # A server that does not take it well is better asked before anything is written. OpenSSH takes it well.
+            _ = found.can_hash
         return found
+
+    def _shell_of(self, step: Step) -> ShellMemory:
+        from runner.execution.protocols import remember_shell
+
+        key = step.endpoint, step.connector_type
+        if key not in self._shells:
+            self._shells[key] = remember_shell(*key)
+        return self._shells[key]
+
+    def has_lost_by_command(self, step: Step) -> bool:
+        """Whether the attempt that has just failed met a server that ends connections for a command.
+
+        That is known now, and another attempt does without, or asks once more where everything rests on commands.
+        """
+        memory = self._shells.get((step.endpoint, step.connector_type))
+        return memory is not None and memory.take_loss()
+
+    def take_warning(self, step: Step) -> str:
+        """What this step has found out about commands on its host and the user should know; empty if nothing."""
+        memory = self._shells.get((step.endpoint, step.connector_type))
+        return memory.take_warning(str(step.endpoint)) if memory is not None else ""
 
     def finish(self, step: Step) -> None:
         """A step is done with, or will not run. Behind the last one of an endpoint its connection is closed.
@@ -173,3 +210,8 @@ class Sessions:
         end = Deadline.after(CLOSING_SECONDS)
         for thread in self._closing:
             thread.join(end.remaining_seconds)
+
+
+def _will_hash(step: Step) -> bool:
+    """Whether a copy is going to be proven by its checksum, over a protocol that can do without commands."""
+    return step.connector_type == "SFTP" and isinstance(step.mode, CopyFile) and step.mode.verify == "checksum"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from runner.execution.attempt import StepChanges
 from runner.execution.sessions import Sessions
 from runner.plan import PlayOptions, Step
 from runner.remote_files import RemoteFiles
-from runner.results import Output, Status, StepFailure, StepResult
+from runner.results import CopyResult, Output, Status, StepFailure, StepResult
 from runner.transfer.journal import Journal
 from runner.transfer.memory import Memory
 
@@ -58,6 +58,8 @@ class StepRun:
         self._play = play
         self._clock = Clock.start()
         self._attempts = 0
+        # Those that count for no retry.
+        self._free_attempts = 0
         self._status: Status = "failed"
         self._output: Output | None = None
         self._failure: StepFailure | None = None
@@ -89,7 +91,7 @@ class StepRun:
         self._attempts += 1
         self._changes.begin_attempt()
         if self._journal is not None:
-            self._journal.begin_attempt(self._attempts, step.retries + 1)
+            self._journal.begin_attempt(self._attempts, step.retries + 1 + self._free_attempts)
         try:
             with play.cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
                 play.cancellation.check()
@@ -97,7 +99,12 @@ class StepRun:
         except StepError as error:
             # After a failure the session's state is unknown: the next one starts afresh.
             play.sessions.drop(step.endpoint)
-            if self._attempts > step.retries or not error.may_pass:
+            if play.sessions.has_lost_by_command(step):
+                # It is no failure of the step's: it goes on at once, knowing that the host has no shell.
+                self._free_attempts += 1
+                play.observer(StepRetried(step, self._attempts, error.message, 0.0))
+                return False
+            if self._attempts - self._free_attempts > step.retries or not error.may_pass:
                 self._status = "unreachable" if isinstance(error, UnreachableError) else "failed"
                 self._failure = describe_failure(error)
                 return True
@@ -105,6 +112,9 @@ class StepRun:
             play.observer(StepRetried(step, self._attempts, error.message, pause_seconds))
             _sleep(pause_seconds, play.cancellation)
             return False
+        warning = play.sessions.take_warning(step)
+        if warning and isinstance(self._output, CopyResult):
+            self._output = replace(self._output, warnings=(*self._output.warnings, warning))
         self._status = _status_of(self._output)
         return True
 

@@ -108,7 +108,30 @@ def _look_at_sftp(sftp: SftpFacts) -> Iterator[Note]:
         )
 
 
+# What a server does with commands that a play would feel, and what to do about it.
+_ODD_ANSWERS = {
+    "silent": (
+        "the server does not answer a command: each play that could use one waits for it once",
+        "Set 'commands: never' for this connection.",
+    ),
+    "hangup": (
+        "the server ends the connection when a command is started: each play that could use one logs in once more",
+        "Set 'commands: never' for this connection.",
+    ),
+    "powershell": (
+        "commands are run by PowerShell, no POSIX shell: over SCP nothing can be renamed, and there are no checksums",
+        "SFTP works there as anywhere: use connector_type: SFTP.",
+    ),
+    "cmd": (
+        "commands are run by cmd.exe, no POSIX shell: over SCP nothing can be renamed, and there are no checksums",
+        "SFTP works there as anywhere: use connector_type: SFTP.",
+    ),
+}
+
+
 def _look_at_commands(target: Target, commands: CommandFacts) -> Iterator[Note]:
+    if odd := _ODD_ANSWERS.get(commands.answered_by):
+        yield Note("lacking", *odd)
     if target.connector_type == "SCP":
         if commands.answered_by != "shell":
             yield Note(
@@ -116,7 +139,7 @@ def _look_at_commands(target: Target, commands: CommandFacts) -> Iterator[Note]:
                 "without a shell nothing can be renamed: files are written in place, not atomically",
                 "If the server has an SFTP subsystem, use connector_type: SFTP.",
             )
-    elif not commands.checksum_programs:
+    elif not commands.checksum_programs and commands.answered_by != "never":
         yield Note(
             "lacking",
             "the server computes no checksums: with 'verify: checksum' every byte is read back over the line",

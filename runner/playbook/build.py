@@ -17,6 +17,7 @@ from runner.playbook.inputs import (
     Filled,
     InputProblem,
     attempt,
+    lead_through,
     read_authentication,
     read_endpoint,
     read_host_key_policy,
@@ -316,14 +317,14 @@ class _Builder:
         item, has_way = PositionedMap(place), "proxy_jump" in merged
         hops = self._build_hops(item, name, merged)
         inputs = self._rendering.inputs(merged, self._step_scope(item, section, name, merged))
-        filled = self._fill_in(inputs, has_way=has_way)
+        filled = self._fill_in(inputs, has_way=has_way, has_proxy="proxy" in merged)
         self._problems += validate_connector(filled.inputs, place, hints=filled.hints)
         hops = (*self._build_way(filled), *hops)
         endpoint = self._read_endpoint(filled.inputs)
         if endpoint is None or self._problems:
             return None
         connector_type: ConnectorType = filled.inputs.get("connector_type", "SFTP")
-        endpoint = replace(endpoint, proxy_jump=hops)
+        endpoint = lead_through(endpoint, hops)
         return Target((name,), connector_type, endpoint, *self._read_limits(filled.inputs), place)
 
     def _merge(self, place: Location, *origins: PositionedMap | None) -> PositionedMap:
@@ -395,7 +396,7 @@ class _Builder:
         with self._gathering_logins(index):
             hops = self._build_hops(item, connection_name, merged)
             inputs = self._rendering.inputs(merged, scope)
-            filled = self._fill_in(inputs, has_way=has_way)
+            filled = self._fill_in(inputs, has_way=has_way, has_proxy="proxy" in merged)
             misspelt = self._find_misspelt(item, connection, self._defaults)
             self._problems += validate_connector(
                 filled.inputs,
@@ -414,7 +415,7 @@ class _Builder:
         is_whole = endpoint is not None and not (misspelt or lacks_inputs or is_unfilled(filled.inputs))
         if endpoint is None or not is_whole or len(self._problems) > before:
             return None
-        step = self._make_step(index, item, name, connection_name, filled.inputs, replace(endpoint, proxy_jump=hops))
+        step = self._make_step(index, item, name, connection_name, filled.inputs, lead_through(endpoint, hops))
         if step is None:
             return None
         self._heads[index] = StepHead(index, step.name, step.host_label)
@@ -452,10 +453,10 @@ class _Builder:
         self._note_login(inputs, authentication, policy)
         return read_endpoint(inputs, authentication, policy, tell)
 
-    def _fill_in(self, inputs: PositionedMap, *, has_way: bool) -> Filled:
+    def _fill_in(self, inputs: PositionedMap, *, has_way: bool, has_proxy: bool) -> Filled:
         """The inputs, what they leave open taken from the SSH configuration if they name one.
 
-        `has_way`: the playbook says itself which jump hosts lead there.
+        `has_way`: the playbook says itself which jump hosts lead there. `has_proxy`: and what proxy the way begins with.
         """
         try:
             path = read_ssh_config(inputs, self._workdir)
@@ -467,7 +468,7 @@ class _Builder:
 
             if path not in self._ssh_configs:
                 self._ssh_configs[path] = SshConfig(path, inputs.value_locations["ssh_config"])
-            filled = fill_in(inputs, self._ssh_configs[path], self._workdir, has_way=has_way)
+            filled = fill_in(inputs, self._ssh_configs[path], self._workdir, has_way=has_way, has_proxy=has_proxy)
         except InputProblem as error:
             self._problems.append(error.problem)
             return Filled(inputs)
@@ -505,7 +506,12 @@ class _Builder:
         found = jump_hosts.find(value, merged.value_locations["proxy_jump"], connection_name)
         self._problems += jump_hosts.problems
         # A list is the way: only the first one's configuration can lead further.
-        hops = [hop for index, one in enumerate(found) for hop in self._build_hop(item, one, is_first=index == 0)]
+        has_proxy = any("proxy" in one for one in (*(hop.inputs for hop in found), merged))
+        hops = [
+            hop
+            for index, one in enumerate(found)
+            for hop in self._build_hop(item, one, is_first=index == 0, has_proxy=has_proxy)
+        ]
         if len(hops) > MAX_HOPS >= len(found):
             message = f"the way leads through {len(hops)} jump hosts, and {MAX_HOPS} are the most"
             self._problems.append(
@@ -513,14 +519,14 @@ class _Builder:
             )
         return tuple(hops)
 
-    def _build_hop(self, item: PositionedMap, found: JumpHost, *, is_first: bool) -> tuple[Hop, ...]:
-        """A jump host, behind those that lead to it by its SSH configuration."""
+    def _build_hop(self, item: PositionedMap, found: JumpHost, *, is_first: bool, has_proxy: bool) -> tuple[Hop, ...]:
+        """A jump host, behind those that lead to it by its SSH configuration. `has_proxy`: the way begins with one."""
         before = len(self._problems)
         connection = self._connection(found.owner)
         scope = self._step_scope(item, connection, found.owner, found.inputs)
         inputs = self._rendering.inputs(found.inputs, scope)
         has_way = bool(found.name and connection and "proxy_jump" in connection)
-        filled = self._fill_in(inputs, has_way=has_way or not is_first)
+        filled = self._fill_in(inputs, has_way=has_way or not is_first, has_proxy=has_proxy and is_first)
         misspelt = self._find_misspelt(connection if found.name else None, self._defaults)
         self._problems += validate_jump_host(filled.inputs, found.location, hints=filled.hints, forgiven=misspelt)
         hops = self._build_way(filled)

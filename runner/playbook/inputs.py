@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
@@ -13,9 +13,11 @@ from runner.plan import (
     Authentication,
     Endpoint,
     Fingerprints,
+    Hop,
     HostKeyPolicy,
     KnownHosts,
     PinnedKeys,
+    Proxy,
     SshAgent,
     SshKey,
     SshKeyFile,
@@ -32,6 +34,12 @@ MIN_BANDWIDTH_BYTES = 1024
 MAX_BANDWIDTH_BYTES = 1 << 40
 
 _BANDWIDTH = re.compile(r"([0-9]{1,15}(?:[.][0-9]{1,9})?)([KMG]?)")
+
+# RFC 1929 section 2: each has one byte for its length.
+MAX_SOCKS_LOGIN_BYTES = 255
+
+# What a host is reached through that is to be reached directly, whatever the defaults say.
+DIRECT = Proxy("none", "", 0)
 
 Value = TypeVar("Value")
 Tell = Callable[[Problem], None]
@@ -64,7 +72,8 @@ def read_endpoint(
     inputs: PositionedMap, authentication: Authentication | None, policy: HostKeyPolicy | None, tell: Tell
 ) -> Endpoint | None:
     """The server and the way to log in. None if something in it means nothing; what the schema has not found is told."""
-    host = attempt(tell, _read_host, inputs)
+    host = attempt(tell, _read_host, inputs, "the user belongs into 'authentication', the port into 'port'")
+    proxy = attempt(tell, _read_proxy, inputs)
     alias = attempt(tell, _read_host_key_alias, inputs)
     limit = attempt(tell, _read_bandwidth_limit, inputs)
     if host is None or authentication is None or policy is None:
@@ -77,16 +86,64 @@ def read_endpoint(
         keepalive_interval_seconds=read_seconds(inputs, "keepalive_interval", DEFAULT_KEEPALIVE_INTERVAL_SECONDS),
         host_key_alias=alias,
         bandwidth_limit_bytes_per_second=limit,
+        proxy=proxy,
+        runs_commands=inputs.get("commands") != "never",
     )
 
 
-def _read_host(inputs: PositionedMap) -> str | None:
+def lead_through(endpoint: Endpoint, hops: Sequence[Hop]) -> Endpoint:
+    """The endpoint behind its jump hosts. What the first of all proxies is, counts for the whole way.
+
+    A jump host that says how it is reached is reached so; otherwise the host that it leads to says it.
+    """
+    said = [one.proxy for one in (*(hop.endpoint for hop in hops), endpoint) if one.proxy is not None]
+    proxy = said[0] if said and said[0] != DIRECT else None
+    if not hops:
+        return replace(endpoint, proxy=proxy)
+    way = [replace(hop, endpoint=replace(hop.endpoint, proxy=None)) for hop in hops]
+    way[0] = replace(way[0], endpoint=replace(way[0].endpoint, proxy=proxy))
+    return replace(endpoint, proxy=None, proxy_jump=tuple(way))
+
+
+def _read_proxy(inputs: PositionedMap) -> Proxy | None:
+    given = inputs.get("proxy")
+    if not isinstance(given, PositionedMap):
+        return None
+    for key, value in given.items():
+        _refuse_no_text(key, value, given.value_locations[key])
+    kind = given.get("type")
+    if kind == "none":
+        return DIRECT
+    host = _read_host(given, "the port belongs into 'port', a login into 'username' and 'password'")
+    port, username, password = given.get("port"), _given_text(given, "username"), _given_text(given, "password")
+    if host is None or kind not in ("socks5", "http") or not isinstance(port, int | float):
+        return None
+    _check_proxy_login(given, kind, username, password)
+    return Proxy(kind, host, int(port), username, password)
+
+
+def _check_proxy_login(given: PositionedMap, kind: str, username: str | None, password: str | None) -> None:
+    """Raise `InputProblem` for what the protocol cannot carry."""
+    if password is not None and username is None:
+        hint = "Set 'username' as well."
+        raise InputProblem(given.value_locations["password"], "the proxy has a 'password' and no 'username'", hint)
+    for key, text in (("username", username), ("password", password)):
+        if kind == "socks5" and text is not None and len(text.encode()) > MAX_SOCKS_LOGIN_BYTES:
+            message = f"'{key}' is longer than the {MAX_SOCKS_LOGIN_BYTES} bytes that SOCKS5 can carry"
+            raise InputProblem(given.value_locations[key], message)
+    if kind == "http" and username is not None and ":" in username:
+        message = f"a username with a ':' cannot be sent to an HTTP proxy: {show(username)}"
+        raise InputProblem(given.value_locations["username"], message, "HTTP ends it there (RFC 7617).")
+
+
+def _read_host(inputs: PositionedMap, others: str) -> str | None:
+    """The name or address under 'host'. `others` says where what does not belong there belongs."""
     host = text_at(inputs, "host")
     if host is None:
         return None
     is_odd = host.startswith("-") or any(character.isspace() or not character.isprintable() for character in host)
     if is_odd or "/" in host or "@" in host or host.count(":") == 1:
-        hint = "Only the name or address stands here: the user belongs into 'authentication', the port into 'port'."
+        hint = f"Only the name or address stands here: {others}."
         raise InputProblem(inputs.value_locations["host"], f"{show(host)} is not a host name or IP address", hint)
     return host.removeprefix("[").removesuffix("]")
 

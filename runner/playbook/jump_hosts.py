@@ -59,7 +59,11 @@ class JumpHosts:
         found: list[JumpHost] = []
         for item, place in self._list_items(value, location, owner):
             if isinstance(item, PositionedMap):
-                found.append(JumpHost(self._merge(place, item), "", owner, place))
+                found.append(JumpHost(self._merge(place, item, is_first=not found), "", owner, place))
+                if len(found) > 1 and "proxy" in item:
+                    hint = "A proxy leads to the first jump host: write it there, or beside 'proxy_jump'."
+                    message = "this jump host is reached from the one before it, and not through a proxy"
+                    self.problems.append(Problem(item.key_locations["proxy"], message, hint))
             elif isinstance(item, str):
                 found += self._find_named(item, place, trail, is_first=not found)
         return found
@@ -84,7 +88,8 @@ class JumpHosts:
         if is_first and "proxy_jump" in connection:
             place = connection.value_locations["proxy_jump"]
             before = self._find(connection["proxy_jump"], place, name, (*trail, name))
-        return [*before, JumpHost(self._merge(location, connection), name, name, location)]
+        merged = self._merge(location, connection, is_first=is_first)
+        return [*before, JumpHost(merged, name, name, location)]
 
     def _list_items(self, value: Any, location: Location, owner: str | None) -> Iterator[tuple[Any, Location]]:
         """The names and mappings of a value that may be one of them, a list, or a template that gives names."""
@@ -106,10 +111,13 @@ class JumpHosts:
             # That this is empty, or neither a name nor a mapping, has been told by the schema.
             yield value, location
 
-    def _merge(self, location: Location, inputs: PositionedMap) -> PositionedMap:
+    def _merge(self, location: Location, inputs: PositionedMap, *, is_first: bool) -> PositionedMap:
         merged = PositionedMap(location)
         for origin in (self._defaults, inputs):
             for key in origin or ():
                 if origin is not None and key in jump_host_keys():
                     merged.take(key, origin)
+        # The defaults' proxy is the step's as well, which may replace it.
+        if not (is_first and "proxy" in inputs):
+            merged.pop("proxy", None)
         return merged

@@ -11,7 +11,7 @@ from runner.playbook.paths import PATH_KEYS, find_path_fault
 from runner.playbook.provenance import plain
 from runner.playbook.secrets import redact_problems
 from runner.playbook.templating import UNDEFINED, Scope, TemplateProblem, Templates, ValueUnknown
-from runner.playbook.validation import is_template, secret_keys, show
+from runner.playbook.validation import HOLDERS_OF_SECRETS, is_template, secret_keys, show
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
 
@@ -73,7 +73,7 @@ class Rendering:
         if not is_template(value) and key not in secret_keys():
             return _coerce(key, value) if isinstance(value, Decrypted) else value
         with self._templates.watching_lookups() as lookups:
-            hidden = lookups.values if key in secret_keys() or key == "authentication" else set[str]()
+            hidden = lookups.values if key in secret_keys() or key in HOLDERS_OF_SECRETS else set[str]()
             result = self.value(value, location, scope, hidden)
         result = self._accept(key, value, result, location, lookups.environment_names)
         return _coerce(key, result) if is_template(value) else result

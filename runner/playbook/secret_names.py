@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from runner.playbook.document import PositionedList, PositionedMap
 from runner.playbook.lookups import HiddenNames
-from runner.playbook.validation import is_template, secret_keys
+from runner.playbook.validation import HOLDERS_OF_SECRETS, is_template, secret_keys
 
 
 class TemplateUse(NamedTuple):
@@ -100,7 +100,7 @@ def _secret_templates(value: Any) -> Iterator[str]:
     """The templates that give a secret, wherever in the playbook."""
     if isinstance(value, PositionedMap):
         for key, item in value.items():
-            if key in secret_keys() or (key == "authentication" and is_template(item)):
+            if key in secret_keys() or (key in HOLDERS_OF_SECRETS and is_template(item)):
                 yield from _templates(item)
             else:
                 yield from _secret_templates(item)

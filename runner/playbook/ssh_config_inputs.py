@@ -23,11 +23,14 @@ SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 SHARED_WITH_HOPS = ("connect_timeout", "keepalive_interval")
 
 
-def fill_in(inputs: PositionedMap, config: SshConfig, workdir: str, *, has_way: bool) -> Filled:
+def fill_in(
+    inputs: PositionedMap, config: SshConfig, workdir: str, *, has_way: bool, has_proxy: bool = False
+) -> Filled:
     """The inputs with what they leave open taken from `config`, in which the given `host` is looked up.
 
-    `has_way`: the playbook says itself which jump hosts lead there. Every value from the configuration knows its file and
-    line. Raises `InputProblem` where going on would mean something else than what the configuration says.
+    `has_way`: the playbook says itself which jump hosts lead there. `has_proxy`: and what proxy the way begins with. Every
+    value from the configuration knows its file and line. Raises `InputProblem` where going on would mean something else
+    than what the configuration says.
     """
     query = Query(
         alias=_text(inputs.get("host")) or "",
@@ -42,23 +45,28 @@ def fill_in(inputs: PositionedMap, config: SshConfig, workdir: str, *, has_way: 
     for key in inputs:
         if key != "ssh_config":
             filled.inputs.take(key, inputs)
-    _fill(filled, query, config, workdir, ())
+    _fill(filled, query, config, workdir, (), has_proxy=has_proxy)
     return filled
 
 
-def _fill(filled: Filled, query: Query, config: SshConfig, workdir: str, behind: tuple[str, ...]) -> None:
-    """Take everything that is open from `config`. `behind` are the hosts that this one leads to."""
+def _fill(
+    filled: Filled, query: Query, config: SshConfig, workdir: str, behind: tuple[str, ...], *, has_proxy: bool
+) -> None:
+    """Take everything that is open from `config`. `behind` are the hosts that this one leads to.
+
+    `has_proxy`: the playbook says what proxy the way begins with, if any.
+    """
     answer = config.look_up(query)
     settings = answer.settings
     if query.username:
         settings = replace(settings, username=Setting(query.username, filled.inputs.location))
-    refuse(settings, query.alias, filled.inputs)
+    refuse(settings, query.alias, filled.inputs, has_proxy=has_proxy)
     filled.warnings += [*answer.warnings, *find_warnings(settings, query.alias, filled.inputs)]
     _fill_address(filled.inputs, settings)
     _fill_login(filled.inputs, settings, workdir)
     _fill_host_key(filled.inputs, settings, workdir)
     if settings.proxy_jump:
-        _fill_way(filled, settings.proxy_jump, config, workdir, (*behind, query.alias))
+        _fill_way(filled, settings.proxy_jump, config, workdir, (*behind, query.alias), has_proxy=has_proxy)
     where = f"for '{shorten(query.alias)}' in {config.shown}"
     filled.hints = {
         "authentication": f"There is no IdentityFile {where}. Set one there, or 'authentication' in the playbook.",
@@ -167,7 +175,9 @@ def _exists(file: Setting) -> bool:
 # --- the way ---
 
 
-def _fill_way(filled: Filled, jump: Setting, config: SshConfig, workdir: str, behind: tuple[str, ...]) -> None:
+def _fill_way(
+    filled: Filled, jump: Setting, config: SshConfig, workdir: str, behind: tuple[str, ...], *, has_proxy: bool
+) -> None:
     """The jump hosts, each looked up in the same configuration."""
     for index, hop in enumerate(parse_jump(jump)):
         if hop.alias in behind:
@@ -175,7 +185,9 @@ def _fill_way(filled: Filled, jump: Setting, config: SshConfig, workdir: str, be
             hint = "A host that needs no jump host, whatever other blocks say, has 'ProxyJump none' before them."
             raise InputProblem(jump.location, f"'ProxyJump' leads in a circle: {shorten(circle)}", hint)
         # The first one may need others. ssh reaches a later one from the one before it, whatever its own block says.
-        reached = _fill_hop(filled.inputs, hop, jump, config, workdir, behind, has_way=index > 0)
+        reached = _fill_hop(
+            filled.inputs, hop, jump, config, workdir, behind, has_way=index > 0, has_proxy=has_proxy and index == 0
+        )
         filled.way += [*reached.way, (hop.alias, reached.inputs)]
         filled.warnings += reached.warnings
         if len(filled.way) > MAX_HOPS:
@@ -191,6 +203,7 @@ def _fill_hop(
     behind: tuple[str, ...],
     *,
     has_way: bool,
+    has_proxy: bool,
 ) -> Filled:
     reached = Filled(PositionedMap(jump.location))
     _put(reached.inputs, "host", hop.alias, jump.location)
@@ -199,7 +212,8 @@ def _fill_hop(
     for key in SHARED_WITH_HOPS:
         if key in target:
             reached.inputs.take(key, target)
-    _fill(reached, Query(hop.alias, hop.username, hop.port, has_jump=has_way), config, workdir, behind)
+    query = Query(hop.alias, hop.username, hop.port, has_jump=has_way)
+    _fill(reached, query, config, workdir, behind, has_proxy=has_proxy)
     login = reached.inputs.get("authentication")
     if login is None or "username" not in login:
         # Here only the configuration can say it.

@@ -31,11 +31,14 @@ ROUTE_OPTIONS = {
 }
 
 
-def refuse(settings: HostSettings, alias: str, inputs: PositionedMap) -> None:
-    """Raise `InputProblem` where going on would mean something else than what the configuration says."""
+def refuse(settings: HostSettings, alias: str, inputs: PositionedMap, *, has_proxy: bool = False) -> None:
+    """Raise `InputProblem` where going on would mean something else than what the configuration says.
+
+    `has_proxy`: the playbook itself says what proxy the way begins with, if any.
+    """
     shown = f"'{shorten(alias)}'"
-    if command := settings.proxy_command:
-        hint = "Use 'ProxyJump' in the configuration, or 'proxy_jump' in the playbook."
+    if (command := settings.proxy_command) and not has_proxy:
+        hint = "Use 'ProxyJump' in the configuration, or 'proxy_jump' or 'proxy' in the playbook."
         message = f"'ProxyCommand' is not executed, and {shown} is not reached without it"
         raise InputProblem(command.location, message, hint)
     if refusal := settings.others.get("refuseconnection"):

@@ -37,6 +37,9 @@ _TEMPLATE_REF = "#/$defs/template"
 _JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
+# Inputs that hold secrets, and that one template may give as a whole.
+HOLDERS_OF_SECRETS = ("authentication", "proxy")
+
 Data = PositionedMap | PositionedList
 
 
@@ -234,6 +237,12 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
         case "type":
             return Problem(
                 location, f"{name} must be {_type_name(limit)}, not {describe_type(value)}", _type_hint(error)
+            )
+        case "const" if name == "'commands'":
+            return Problem(
+                location,
+                "with 'connector_type: SCP' commands cannot be left out: scp is one that is started on the host",
+                "Use connector_type: SFTP, or remove 'commands'.",
             )
         case "enum" | "const":
             choices = [str(choice) for choice in (limit if isinstance(limit, list) else [limit])]

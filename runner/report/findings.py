@@ -42,8 +42,13 @@ _METHODS: dict[type[Authentication], str] = {
 
 _ANSWERS: dict[Answerer, str] = {
     "shell": "run by a POSIX shell",
+    "powershell": "run by PowerShell, which is no POSIX shell",
+    "cmd": "run by cmd.exe, which is no POSIX shell",
     "program": "answered by another program than a POSIX shell",
     "nothing": "a shell's are refused",
+    "silent": "never answered",
+    "hangup": "end the connection",
+    "never": "never started ('commands: never')",
 }
 
 # Label and value of one line.
@@ -155,6 +160,8 @@ def status_of(failure: StepFailure | None) -> Literal["ok", "failed", "unreachab
 
 def list_facts(findings: Findings) -> Iterator[Fact]:
     """The lines about one server, as label and value."""
+    if (proxy := findings.target.endpoint.first_proxy) is not None:
+        yield "through", f"{proxy}{f' as {proxy.username}' if proxy.username else ''}"
     for hop in findings.hops:
         yield "through", f"{hop.name}, {hop.host_key.type} {hop.host_key.fingerprint}, trusted by {hop.trusted_by}"
     if findings.login is not None:

@@ -57,6 +57,7 @@ def _describe_findings(found: Findings, redact: Callable[[str], str]) -> dict[st
         "connector_type": target.connector_type,
         "location": _describe_location(target.location),
         "status": status_of(failure),
+        "proxy": str(target.endpoint.first_proxy) if target.endpoint.first_proxy else None,
         "jump_hosts": [
             {"name": hop.name, "fingerprint": hop.host_key.fingerprint, "trusted_by": hop.trusted_by}
             for hop in found.hops

@@ -35,7 +35,7 @@ from runner.remote_files import (
 )
 from runner.scp.batch import ScpBatch, copies_single_files_only
 from runner.scp.protocol import Header, Refusal, ask_for_file, ask_for_header, receive_file, send_file
-from runner.shell.shell import Shell, StartCommand, quote
+from runner.shell.shell import TRIAL_SECONDS, Shell, ShellMemory, StartCommand, quote
 from runner.shell.stream import CommandChannel, Stream
 
 PRIVATE_MODE = 0o600
@@ -47,10 +47,17 @@ _LOOKING = b"scp -p -f "
 class ScpFiles:
     """A server's files, each operation a command of its own."""
 
-    def __init__(self, start_command: StartCommand, peer: str) -> None:
+    def __init__(
+        self,
+        start_command: StartCommand,
+        peer: str,
+        memory: ShellMemory | None = None,
+        patience_seconds: float = TRIAL_SECONDS,
+    ) -> None:
+        """`memory` and `patience_seconds` are those of the `Shell`."""
         self._start_command = start_command
         self._peer = peer
-        self._shell = Shell(self._start, peer)
+        self._shell = Shell(self._start, peer, memory, patience_seconds)
         # Since a step began on a connection that had been idle; None where that does not matter.
         self._command_count: int | None = None
 
@@ -70,10 +77,12 @@ class ScpFiles:
     def close(self) -> None:
         pass
 
-    def _start(self, command: bytes, prepare: Callable[[CommandChannel], None]) -> CommandChannel:
+    def _start(
+        self, command: bytes, prepare: Callable[[CommandChannel], None], patience_seconds: float | None = None, /
+    ) -> CommandChannel:
         if self._command_count is not None:
             self._command_count += 1 if command.startswith(_LOOKING) else 2
-        return self._start_command(command, prepare)
+        return self._start_command(command, prepare, patience_seconds)
 
     @property
     def can_rename(self) -> bool:

@@ -12,8 +12,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.errors import ConnectionLost, ServerLacksFeature, SourceChanged
+from runner.cancellation import Deadline
+from runner.errors import ConnectionLost, ConnectTimedOut, ServerLacksFeature, SourceChanged
 from runner.remote_files import Progress, Source
+from runner.shell.noise import MAX_NOISE_BYTES, NOISE_HINT, has_whole_line, quote_noise
 from runner.shell.stream import OutputEnded, Stream
 
 CHUNK_BYTES = 255 * 1024
@@ -23,7 +25,13 @@ ERRORS = (b"\x01", b"\x02")
 # How much of what makes no sense an error quotes.
 SHOWN_BYTES = 80
 MAX_SIZE_DIGITS = 19
+# How long the end of a line is waited for that stands where scp should begin.
+NOISE_SECONDS = 0.5
+_BROKEN_HINT = (
+    "The server's scp is damaged, or something prints into what it sends. Use connector_type: SFTP if there is one."
+)
 
+_MESSAGE = re.compile(rb"[CDT][0-9-]|E$")
 _COPY_LINE = re.compile(rb"C([0-7]{4,5}) ([0-9]{1,%d}) (.*)" % MAX_SIZE_DIGITS)
 _TIME_LINE = re.compile(rb"T([0-9]{1,12}) [0-9]{1,12} ([0-9]{1,12}) [0-9]{1,12}")
 
@@ -55,7 +63,8 @@ def send_file(stream: Stream, source: Source, mode: int, modified_at_seconds: in
     _send(stream, b"".join(lines))
     # One for the start, one for each line. The content waits for all of them: a server that has refused the file would take
     # its bytes for further lines.
-    for _ in range(1 + len(lines)):
+    _expect_yes(stream, is_first=True)
+    for _ in lines:
         _expect_yes(stream)
     offset, chunk_bytes = 0, min(CHUNK_BYTES, stream.channel.piece_bytes)
     while offset < source.size_bytes:
@@ -89,16 +98,18 @@ def ask_for_file(stream: Stream) -> Header:
 
 
 def _read_header(stream: Stream) -> Header:
-    line = _read_line(stream)
+    first = line = _read_line(stream)
     modified_at: int | None = None
     if times := _TIME_LINE.fullmatch(line):
         modified_at = int(times[1])
         line = _read_line(stream)
     header = _COPY_LINE.fullmatch(line)
+    if not header and line is first and not _MESSAGE.match(line):
+        raise _noise(line + b"\n", stream)
     if not header:
         raise ConnectionLost(
             f"the server broke the SCP protocol: {line[:SHOWN_BYTES]!r} where a file's header is due",
-            hint="The account may print something at login; it must not for scp.",
+            hint=_BROKEN_HINT,
         )
     return Header(int(header[1], 8), int(header[2]), modified_at)
 
@@ -148,7 +159,7 @@ def _read_line(stream: Stream) -> bytes:
     return line
 
 
-def _expect_yes(stream: Stream) -> None:
+def _expect_yes(stream: Stream, *, is_first: bool = False) -> None:
     try:
         answer = bytes(stream.read_some(1))
         if answer == YES:
@@ -158,10 +169,28 @@ def _expect_yes(stream: Stream) -> None:
         raise _ended(stream) from error
     if answer in ERRORS:
         raise Refusal(_clean(text))
+    if is_first:
+        raise _noise(answer, stream)
     rest = bytes(stream.read_some(SHOWN_BYTES)) if stream.has_unread else b""
     raise ConnectionLost(
         f"the server broke the SCP protocol: {(answer + rest)[:SHOWN_BYTES]!r} where an answer is due",
-        hint="The account may print something at login; it must not for scp.",
+        hint=_BROKEN_HINT,
+    )
+
+
+def _noise(begun: bytes, stream: Stream) -> ServerLacksFeature:
+    """The error for what is said where scp's first answer is due."""
+    said = bytearray(begun)
+    try:
+        with stream.ending_at(Deadline.after(NOISE_SECONDS)):
+            while not has_whole_line(said):
+                said += stream.read_some(MAX_NOISE_BYTES)
+    except (OutputEnded, ConnectTimedOut, ConnectionLost):
+        pass  # that was all
+    if _is_missing(said.decode("utf-8", "replace")):
+        return _missing_scp(quote_noise(bytes(said)))
+    return ServerLacksFeature(
+        f"the server says something before scp begins: {quote_noise(bytes(said))}", hint=NOISE_HINT
     )
 
 
@@ -172,12 +201,22 @@ def _ended(stream: Stream) -> Exception:
     if status is None:
         lost = stream.channel.lost()
         return ConnectionLost(lost.message + detail, hint=lost.hint)
-    if status == 127 or "not found" in said:
-        return ServerLacksFeature(
-            f"the server cannot run scp{detail}",
-            hint="The scp program is not installed there; if the server has an SFTP subsystem, use connector_type: SFTP.",
-        )
+    if status == 127 or _is_missing(said):
+        return _missing_scp(said)
     return Refusal(f"scp ended with status {status}{detail}")
+
+
+def _is_missing(said: str) -> bool:
+    """Whether a shell says that it knows no scp: a POSIX one, cmd.exe, PowerShell (whose line may be broken anywhere)."""
+    words = " ".join(said.split())
+    return any(text in words for text in ("not found", "is not recognized as", "CommandNotFoundException"))
+
+
+def _missing_scp(said: str) -> ServerLacksFeature:
+    return ServerLacksFeature(
+        f"the server cannot run scp{f': {said}' if said else ''}",
+        hint="The scp program is not installed there; if the server has an SFTP subsystem, use connector_type: SFTP.",
+    )
 
 
 def _clean(text: bytes) -> str:

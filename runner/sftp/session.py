@@ -12,13 +12,17 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from runner.cancellation import Deadline
 from runner.errors import ConnectionLost, ServerLacksFeature, StepTimedOut, UnreachableError
 from runner.server_traits import ServerTraits
 from runner.sftp.packets import LIMITS, VERSION, MalformedPacket, Reader, StatusCode, Type, encode_packet, encode_string
+from runner.shell.noise import MAX_NOISE_BYTES, NOISE_HINT, has_whole_line, quote_noise
+
+# How long the end of a line is waited for that stands where SFTP should begin.
+NOISE_SECONDS = 0.5
 
 # OpenSSH sends 256 KiB at most; a server that announces more is broken or hostile.
 MAX_PACKET_BYTES = 257 * 1024
@@ -55,6 +59,8 @@ class ByteChannel(Protocol):
     def has_ended(self) -> bool: ...
     @property
     def is_cut_off(self) -> bool: ...
+    @property
+    def stderr_text(self) -> str: ...
     def listen(self, on_data: Callable[[memoryview], bool]) -> None: ...
     def send(self, data: bytes | memoryview, *, is_rest: bool = False) -> None: ...
     def send_some(self, data: memoryview) -> int: ...
@@ -139,6 +145,8 @@ class SftpSession:
         self.limits: tuple[int, int, int, int] | None = None
         # How many files may be open at once, 0 if the server does not tell.
         self.max_open_handles = 0
+        # What came where the answer to the greeting was due, if that is no packet.
+        self._noise = bytearray()
         # Who sends our requests, and guards taking the replies.
         self._send: Callable[[bytes], None] = channel.send
         self._guard = threading.RLock()
@@ -174,8 +182,10 @@ class SftpSession:
         except ConnectionLost as error:
             if self.channel.is_cut_off:
                 raise
+            said = quote_noise(bytes(self._packet[: self._filled_bytes])) if self._filled_bytes else ""
+            said = said or self.channel.stderr_text
             raise ServerLacksFeature(
-                f"the SFTP server of {self.peer} ended before it said a word",
+                f"the SFTP server of {self.peer} ended before it said a word{f': {said}' if said else ''}",
                 hint="The sftp-server program may be missing, or the account may only run certain commands; "
                 "if the server speaks SCP, set connector_type: SCP.",
             ) from error
@@ -260,7 +270,7 @@ class SftpSession:
                 lambda: is_over() or self._failure is not None or self.channel.has_ended, on_tick=on_tick
             )
         if not is_over():
-            raise self._failure or self.channel.lost()
+            raise self._find_failure() or self.channel.lost()
 
     def expect_status(self, reply: Reply) -> None:
         """Wait for OK. Raises `Refusal` for any other status."""
@@ -320,13 +330,13 @@ class SftpSession:
                     lambda: reply.kind is not None or self._failure is not None or channel.has_ended, deadline
                 )
         if reply.kind is None:
-            raise self._failure or channel.lost()
+            raise self._find_failure() or channel.lost()
 
     @contextmanager
     def _giving_up_on_failure(self) -> Iterator[None]:
         """A session that stalled or broke off is not used again: clean-up must not wait for it a second time."""
-        if self._failure is not None:
-            raise self._failure
+        if (failure := self._find_failure()) is not None:
+            raise failure
         try:
             yield
         except StepTimedOut:
@@ -335,6 +345,20 @@ class SftpSession:
         except UnreachableError as error:
             self._failure = error
             raise
+
+    def _find_failure(self) -> Exception | None:
+        """What ended the session; None if nothing has."""
+        if self._noise and not isinstance(self._failure, ServerLacksFeature):
+            with suppress(UnreachableError):
+                # The rest of the line is on its way.
+                self.channel.wait_until(
+                    lambda: has_whole_line(self._noise) or self.channel.has_ended, Deadline.after(NOISE_SECONDS)
+                )
+            self._failure = ServerLacksFeature(
+                f"{self.peer} says something before SFTP begins: {quote_noise(bytes(self._noise))}",
+                hint=NOISE_HINT,
+            )
+        return self._failure
 
     def _read(self, reply: Reply) -> Reader:
         return Reader(reply.body)
@@ -345,6 +369,9 @@ class SftpSession:
     def _feed(self, data: memoryview) -> bool:
         """Take the server's next bytes apart. Runs in the transport's thread; true if somebody should be woken."""
         is_news = False
+        if self._noise:
+            self._noise += data[: MAX_NOISE_BYTES - len(self._noise)]
+            return True
         try:
             with self._guard:
                 while data and self._failure is None:
@@ -389,18 +416,18 @@ class SftpSession:
         self._packet[self._filled_bytes : self._filled_bytes + count] = data[:count]
         self._filled_bytes += count
         if self._filled_bytes == 4 and wanted == 4:
-            self._check_length(int.from_bytes(self._packet[:4], "big"))
+            self._check_length(int.from_bytes(self._packet[:4], "big"), data[count:])
         elif self._filled_bytes == wanted:
             self._filled_bytes = 0
             return self._packet[4:wanted], data[count:]
         return None, data[count:]
 
-    def _check_length(self, length: int) -> int:
+    def _check_length(self, length: int, behind: memoryview) -> None:
         # Every packet has a type and a request id, or in VERSION's case the version in its place.
         if not 5 <= length <= MAX_PACKET_BYTES:
+            if self._version_reply.kind is None:
+                self._noise += bytes(self._packet[:4]) + behind[: MAX_NOISE_BYTES - 4]
             self._failure = self._malformed(f"a packet of {length:,} bytes is announced")
-            return MAX_PACKET_BYTES
-        return length
 
     def _accept(self, kind: int, request_id: int, body: memoryview) -> bool:
         taker: Taker | None

@@ -6,10 +6,19 @@ import itertools
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from runner.errors import ConnectionLost, FileRefused, PermissionRefused, ServerLacksFeature, StepError
-from runner.shell.stream import CommandChannel, OutputEnded, Stream
+from runner.cancellation import Deadline
+from runner.errors import (
+    ChannelRefused,
+    ConnectionLost,
+    ConnectTimedOut,
+    FileRefused,
+    PermissionRefused,
+    ServerLacksFeature,
+    StepError,
+)
+from runner.shell.stream import CommandChannel, OutputEnded, Stream, Unanswered
 
 if TYPE_CHECKING:
     from runner.findings import Answerer
@@ -25,8 +34,22 @@ CHECKSUM_COMMANDS = {
     "sha256": "sha256 -q",
 }
 
-# The sum is worked out by a shell and by nothing else that might echo the command.
-_QUESTION = b"echo runner-$((40+2))"
+# The sum is worked out by a POSIX shell and by nothing else. The variable is not set: PowerShell, which knows the sum,
+# takes what the braces hold for a variable's name, of which there is none; cmd.exe repeats the words.
+_QUESTION = b"echo runner-${runner_unset-$((40+2))}"
+_POSIX_ANSWER = b"runner-42"
+_POWERSHELL_ANSWER = b"runner-"
+_CMD_ANSWER = _QUESTION.removeprefix(b"echo ")
+# What they say of a command that they cannot make sense of, in every language: PowerShell names its error.
+_POWERSHELL_ERROR = re.compile(
+    rb"FullyQualifiedErrorId|ParserError|CommandNotFoundException|VariableIsUndefined|[Pp]ower[Ss]hell|cmdlet"
+)
+_CMD_ERROR = re.compile(rb"is not recognized as an internal or external command|Microsoft Windows")
+
+# How long a command may take that only finds out whether there is a shell; where the login itself took long, as many times
+# as long as that.
+TRIAL_SECONDS = 5.0
+TRIAL_LOGINS = 5
 # What a program hashes without a sign of life. A slow disk reads it in a few seconds.
 BLOCK_BYTES = 64 * 1024 * 1024
 _DD_BYTES = 64 * 1024
@@ -45,17 +68,82 @@ _CHOOSE_HASH = (
     + "else exit 127; fi; "
 )
 
-# Starts a command and returns its channel; raises `ServerLacksFeature` if the server runs none.
-StartCommand = Callable[[bytes, Callable[[CommandChannel], None]], CommandChannel]
+
+class StartCommand(Protocol):
+    """Starts a command and returns its channel, which was handed to `prepare` before. Raises `ServerLacksFeature` if the
+    server runs none.
+
+    A command with `patience_seconds` is only tried: if the server has not started it by then, its channel alone is given
+    up, and `Unanswered` raised.
+    """
+
+    def __call__(
+        self,
+        command: bytes,
+        prepare: Callable[[CommandChannel], None],
+        patience_seconds: float | None = None,
+        /,
+    ) -> CommandChannel: ...
+
+
+class ShellMemory:
+    """What is known of who runs an account's commands. It outlives the connection on which that was found out.
+
+    `answered_by` is None until it is known. A server that ends the connection for a command is known by that, once it has
+    done so `losses_needed` times: where everything rests on commands, an accident must not pass for it.
+    """
+
+    def __init__(self, answered_by: Answerer | None = None, losses_needed: int = 1) -> None:
+        self.answered_by = answered_by
+        self._losses_needed = losses_needed
+        self._losses = 0
+        self._has_just_lost = False
+        self._is_told = False
+
+    def note_loss(self) -> None:
+        """A connection ended while it was being found out."""
+        self._losses += 1
+        self._has_just_lost = True
+        if self._losses >= self._losses_needed:
+            self.answered_by = "hangup"
+
+    def take_loss(self) -> bool:
+        """Whether a connection has ended so since this was asked last: what was under way may begin again."""
+        has_lost, self._has_just_lost = self._has_just_lost, False
+        return has_lost
+
+    def take_warning(self, peer: str) -> str:
+        """What the user should know of it, once; empty if there is nothing."""
+        words = {
+            "silent": "does not answer a command, so that it was waited for in vain",
+            "hangup": "ended the connection when a command was started, so that another login was needed",
+        }
+        said = words.get(self.answered_by or "", "")
+        if not said or self._is_told:
+            return ""
+        self._is_told = True
+        return f"{peer} {said}: 'commands: never' saves the try"
 
 
 class Shell:
     """Runs single commands for one user on one server."""
 
-    def __init__(self, start_command: StartCommand, peer: str) -> None:
+    def __init__(
+        self,
+        start_command: StartCommand,
+        peer: str,
+        memory: ShellMemory | None = None,
+        patience_seconds: float = TRIAL_SECONDS,
+    ) -> None:
+        """`memory` is what is known beforehand, and is added to. `patience_seconds` are for finding out whether a shell
+        is there.
+        """
         self._start_command = start_command
         self._peer = peer
-        self._answered_by: Answerer | None = None
+        self._memory = memory or ShellMemory()
+        self._patience_seconds = patience_seconds
+        # Where there is no channel for it on this connection, nothing is known of another one.
+        self._has_no_channel = False
 
     @property
     def exists(self) -> bool:
@@ -64,17 +152,59 @@ class Shell:
 
     @property
     def answered_by(self) -> Answerer:
-        """Who runs this account's commands. Asked once."""
-        if self._answered_by is None:
+        """Who runs this account's commands. Asked once. Raises `ConnectionLost`."""
+        if self._has_no_channel:
+            return "nothing"
+        if self._memory.answered_by is None:
             try:
-                status, output, _ = self._run(_QUESTION)
-                if status is None:
-                    # Nor does a connection that has broken off tell a status: then this raises `ConnectionLost`.
-                    status, output, _ = self._run(_QUESTION)
-                self._answered_by = "shell" if status == 0 and output.strip() == b"runner-42" else "program"
-            except ServerLacksFeature:
-                self._answered_by = "nothing"
-        return self._answered_by
+                self._memory.answered_by = self._find_out()
+            except ChannelRefused:
+                self._has_no_channel = True
+                return "nothing"
+            except ConnectionLost as error:
+                self._memory.note_loss()
+                raise ConnectionLost(
+                    f"{error.message}; a command had just been started there, to find out whether there is a shell",
+                    hint="If the server ends connections for that, set 'commands: never'. Otherwise play again.",
+                ) from error
+        return self._memory.answered_by
+
+    def _find_out(self) -> Answerer:
+        try:
+            answer = self._ask()
+            if answer[0] is None:
+                # Nor does a connection that has broken off tell a status: then this raises `ConnectionLost`.
+                answer = self._ask()
+            return _identify(*answer)
+        except Unanswered:
+            return "silent"
+        except ChannelRefused:
+            raise
+        except ServerLacksFeature:
+            return "nothing"
+
+    def _ask(self) -> tuple[int | None, bytes, str]:
+        """What a command comes to that only a shell understands. Raises `Unanswered`."""
+        streams: list[Stream] = []
+        channel = self._start_command(
+            _QUESTION,
+            lambda channel: streams.append(Stream(channel, Deadline.after(self._patience_seconds))),
+            self._patience_seconds,
+        )
+        try:
+            channel.finish_sending()
+            output = streams[0].read_to_end(MAX_OUTPUT_BYTES)
+            return streams[0].await_exit(), output, channel.stderr_text
+        except ConnectTimedOut as error:
+            channel.check()
+            raise Unanswered from error
+        except ConnectionLost:
+            if channel.is_cut_off:
+                raise
+            # It talks without end, and is no shell.
+            return 0, b"", ""
+        finally:
+            channel.close()
 
     @property
     def login_folder(self) -> str | None:
@@ -262,6 +392,18 @@ class Shell:
             return streams[0].await_exit(), output, channel.stderr_text
         finally:
             channel.close()
+
+
+def _identify(status: int | None, output: bytes, said: str) -> Answerer:
+    """Who has given this answer to the question."""
+    answer, everything = output.strip(), output + said.encode("utf-8", "replace")
+    if status == 0 and answer == _POSIX_ANSWER:
+        return "shell"
+    if answer == _POWERSHELL_ANSWER or _POWERSHELL_ERROR.search(everything):
+        return "powershell"
+    if answer == _CMD_ANSWER or _CMD_ERROR.search(everything):
+        return "cmd"
+    return "program"
 
 
 def _take(size_bytes: int) -> str:

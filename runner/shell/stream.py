@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from runner.cancellation import Deadline
@@ -19,6 +20,8 @@ class CommandChannel(Protocol):
     def has_ended(self) -> bool: ...
     @property
     def is_closed(self) -> bool: ...
+    @property
+    def is_cut_off(self) -> bool: ...
     def check(self) -> None: ...
     @property
     def exit_status(self) -> int | None: ...
@@ -35,6 +38,10 @@ class CommandChannel(Protocol):
     def lost(self) -> ConnectionLost: ...
 
 
+class Unanswered(Exception):
+    """The server did not answer the request to start a command in the time that it was given."""
+
+
 class OutputEnded(Exception):
     """The command ended, or closed its output, before it had said what it should."""
 
@@ -45,11 +52,22 @@ class Stream:
     Memory is bounded by the channel's window: the server may send no more than that until what came has been read.
     """
 
-    def __init__(self, channel: CommandChannel) -> None:
+    def __init__(self, channel: CommandChannel, deadline: Deadline | None = None) -> None:
+        """With a `deadline` every wait ends then, by `ConnectTimedOut`; otherwise by the channel's own rules."""
         self.channel = channel
+        self._deadline = deadline
         self._buffer = bytearray()
         self._lock = threading.Lock()
         channel.listen(self._keep, lambda: len(self._buffer))
+
+    @contextmanager
+    def ending_at(self, deadline: Deadline) -> Iterator[None]:
+        """Have every wait inside the block end then, by `ConnectTimedOut`."""
+        before, self._deadline = self._deadline, deadline
+        try:
+            yield
+        finally:
+            self._deadline = before
 
     def send(self, data: bytes) -> None:
         """Send to the command's input. Raises `OutputEnded` if the command has ended meanwhile."""
@@ -106,7 +124,7 @@ class Stream:
 
     def await_exit(self) -> int | None:
         """The command's exit status, once it has ended; None if the server does not tell it."""
-        self.channel.wait_until(lambda: self.channel.is_closed)
+        self.channel.wait_until(lambda: self.channel.is_closed, self._deadline)
         return self.channel.exit_status
 
     def _keep(self, data: memoryview) -> bool:
@@ -118,6 +136,6 @@ class Stream:
         return is_news
 
     def _wait_for_data(self) -> None:
-        self.channel.wait_until(lambda: bool(self._buffer) or self.channel.has_ended)
+        self.channel.wait_until(lambda: bool(self._buffer) or self.channel.has_ended, self._deadline)
         if not self._buffer:
             raise OutputEnded

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from runner.cancellation import Cancellation, Deadline
-from runner.errors import ConnectFailed, ConnectionLost, ConnectTimedOut, ServerLacksFeature
+from runner.errors import ChannelRefused, ConnectFailed, ConnectionLost, ConnectTimedOut, ServerLacksFeature
 from runner.plan import Endpoint, KnownHosts, format_address
 from runner.server_traits import ServerTraits
 from runner.ssh.channel import Channel
@@ -32,6 +32,11 @@ NOTICE_SECONDS = 0.2
 # How long programs that were hung up on may take to end, where that matters.
 LINGER_SECONDS = 2.0
 LINGER_POLL_SECONDS = 0.002
+# How long a server that refuses a channel may take to end those that we have closed.
+ROOM_SECONDS = 10.0
+ROOM_POLL_SECONDS = 0.01
+MAX_ROOM_POLL_SECONDS = 0.5
+MAX_CHANNELS_KEPT = 64
 
 
 class Connection:
@@ -65,6 +70,10 @@ class Connection:
         self._pace = Pace(limit) if limit else None
         self.traits = ServerTraits(self.server_version)
         self._channels: list[Channel] = []
+        # How long it took to get here, from the first packet to the login.
+        self.opened_in_seconds = 0.0
+        # Closes channels that are open and not in use, where the server has no room for another one. Whether there were any.
+        self.make_room: Callable[[], bool] = lambda: False
 
     @property
     def _way(self) -> Iterator[Connection]:
@@ -117,9 +126,9 @@ class Connection:
     @property
     def peer_address(self) -> str:
         """The IP address and port that were dialled; the endpoint's own words if the connection is gone, or goes through
-        a jump host, which alone knows.
+        a jump host or a proxy, which alone knows.
         """
-        if isinstance(self._sock, Tunnel):
+        if isinstance(self._sock, Tunnel) or self.endpoint.proxy is not None:
             return str(self.endpoint)
         try:
             host, port = self._sock.getpeername()[:2]
@@ -168,7 +177,7 @@ class Connection:
         cancellation: Cancellation,
         width_bytes: int = RECEIVE_WINDOW_BYTES,
     ) -> Channel:
-        """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ServerLacksFeature`.
+        """A new channel, nothing started on it yet. Raises `ConnectTimedOut`, `ConnectionLost`, `ChannelRefused`.
 
         `width_bytes` is how far the server may be ahead where that is known to help: OpenSSH's, on a short line. Elsewhere
         the window is as wide as it gets.
@@ -178,37 +187,58 @@ class Connection:
         if not is_gathering:
             width_bytes = RECEIVE_WINDOW_BYTES
         with watch(self._sock, deadline, cancellation, lambda: self._timed_out("a channel to open")):
-            self._let_others_end(cancellation)
-            try:
-                self._acknowledge_at_once()
-                # The deadline is kept by the watchdog; paramiko's own limit must only not be shorter.
-                raw = self._client.transport.open_session(
-                    window_size=min(RECEIVE_WINDOW_BYTES, self._pace.down.depth_bytes) if self._pace else width_bytes,
-                    timeout=deadline.remaining_seconds + 1,
-                )
-            except paramiko.ChannelException as error:
-                raise ServerLacksFeature(
-                    f"{self.endpoint} refuses to open a session: {error.text}",
-                    hint="The server's MaxSessions may be reached, or the account may only forward ports.",
-                ) from error
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                raise self._lost() from error
+            if self.traits.is_hasty:
+                self._let_others_end(Deadline.after(LINGER_SECONDS), cancellation)
+            raw = self._open_raw_channel(width_bytes, deadline, cancellation)
         for one in self._way:
             one._client.transport.packetizer.give_up_writing_after_seconds = stall_timeout_seconds
         channel = Channel(raw, str(self.endpoint), stall_timeout_seconds, cancellation, self._pace)
         if not is_gathering or time.monotonic() - started > SHORT_OPENING_SECONDS:
             channel.keep_window_wide()
-        if self.traits.is_hasty:
-            self._channels.append(channel)
+        # Those that the server has closed as well, and not just now, take up no room there.
+        self._channels = [one for one in self._channels if not one.is_closed or one.is_ending][-MAX_CHANNELS_KEPT:]
+        self._channels.append(channel)
         return channel
 
-    def _let_others_end(self, cancellation: Cancellation) -> None:
-        """Wait a moment until programs that we have hung up on are gone, where the next one would be taken for them."""
-        end = Deadline.after(LINGER_SECONDS)
+    def _open_raw_channel(self, width_bytes: int, deadline: Deadline, cancellation: Cancellation) -> paramiko.Channel:
+        """A channel as the library has it. Raises `ChannelRefused` if the server has no room for it.
+
+        A server that allows few of them (MaxSessions 1) counts those whose programs have not ended yet, and closes them a
+        while after we have: it is asked again then. So it is where what is not in use can be closed for it.
+        """
+        last = Deadline.after(ROOM_SECONDS)
+        pause_seconds = ROOM_POLL_SECONDS
+        while True:
+            try:
+                self._acknowledge_at_once()
+                # The deadline is kept by the watchdog; paramiko's own limit must only not be shorter.
+                raw: paramiko.Channel = self._client.transport.open_session(
+                    window_size=min(RECEIVE_WINDOW_BYTES, self._pace.down.depth_bytes) if self._pace else width_bytes,
+                    timeout=deadline.remaining_seconds + 1,
+                )
+                return raw
+            except paramiko.ChannelException as error:
+                has_hope = self.make_room() or any(channel.is_closed for channel in self._channels)
+                if not has_hope or last.has_passed or deadline.has_passed:
+                    # They were waited for in vain, and are not waited for again.
+                    self._channels = [channel for channel in self._channels if not channel.is_closed]
+                    raise ChannelRefused(
+                        f"{self.endpoint} refuses to open a session: {error.text}",
+                        hint="The server's MaxSessions may be reached, or the account may only forward ports.",
+                    ) from error
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise self._lost() from error
+            # The server may have confirmed the end of a channel a moment before it counts one less.
+            self._let_others_end(last, cancellation)
+            cancellation.check()
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, MAX_ROOM_POLL_SECONDS)
+
+    def _let_others_end(self, end: Deadline, cancellation: Cancellation) -> None:
+        """Wait until programs that we have hung up on are gone, but not past `end`."""
         while any(channel.is_ending for channel in self._channels) and not end.has_passed:
             cancellation.check()
             time.sleep(LINGER_POLL_SECONDS)
-        self._channels = [channel for channel in self._channels if not channel.is_closed]
 
     def start_subsystem(self, channel: Channel, name: str, deadline: Deadline, cancellation: Cancellation) -> None:
         """Start a subsystem on a channel. Raises `ServerLacksFeature` if the server has none of that name."""
@@ -223,9 +253,21 @@ class Connection:
                     hint="If the server speaks SCP, set connector_type: SCP; otherwise ask its operator to enable SFTP.",
                 ) from error
 
-    def start_command(self, channel: Channel, command: bytes, deadline: Deadline, cancellation: Cancellation) -> None:
-        """Start a command on a channel. Raises `ServerLacksFeature` if the server runs none."""
-        with watch(self._sock, deadline, cancellation, lambda: self._timed_out("a command to start")):
+    def start_command(
+        self,
+        channel: Channel,
+        command: bytes,
+        deadline: Deadline,
+        cancellation: Cancellation,
+        *,
+        is_trial: bool = False,
+    ) -> None:
+        """Start a command on a channel. Raises `ServerLacksFeature` if the server runs none.
+
+        If it is not answered by the deadline, that is the end of the connection; of a trial, that of the channel only.
+        """
+        awaited = _Hanging(channel) if is_trial else self._sock
+        with watch(awaited, deadline, cancellation, lambda: self._timed_out("a command to start")):
             try:
                 channel.start_command(command)
             except (paramiko.SSHException, OSError, EOFError) as error:
@@ -276,6 +318,16 @@ class Connection:
             f"the connection to {self.endpoint} broke off{f': {lost}' if lost else ''}",
             hint="The server ended the session, or the network failed.",
         )
+
+
+class _Hanging:
+    """A channel that is closed where a connection would be cut."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def shutdown(self, how: int, /) -> None:
+        self._channel.close()
 
 
 def _acknowledge_at_once(sock: socket.socket) -> None:

@@ -1,5 +1,7 @@
 """Opens the TCP connection to a server and greets it, within a deadline and interruptible at every moment.
 
+`proxy.py` opens one to a proxy, and greets the server behind it.
+
 A name may have many addresses, and the first one may be dead. They are tried side by side, as RFC 8305 ("happy eyeballs")
 says: the next one begins a quarter of a second after the one before, or at once when that fails, and the first that connects
 wins. Only TCP connections race: one server is greeted.
@@ -63,10 +65,30 @@ def dial(
 ) -> socket.socket:
     """A connected TCP socket to the first of the host's addresses that answers. The server has been sent our greeting.
 
+    Raises what `connect` raises.
+    """
+    sock = connect(host, port, deadline, cancellation, working or WorkingAddresses())
+    greet(sock)
+    return sock
+
+
+def greet(sock: socket.socket) -> None:
+    """Send our greeting to an SSH server, at once, so that the answer is there when we are ready for it.
+
+    Whether the line has broken already is found out when that is read.
+    """
+    with suppress(OSError):
+        sock.sendall(f"{SSH_VERSION}\r\n".encode("ascii"))
+
+
+def connect(
+    host: str, port: int, deadline: Deadline, cancellation: Cancellation, working: WorkingAddresses
+) -> socket.socket:
+    """A connected TCP socket to the first of the host's addresses that answers. Nothing has been sent.
+
     Raises `ConnectFailed` when the name does not resolve or every address refuses, `ConnectTimedOut` at the deadline,
     `Interrupted` on a signal.
     """
-    working = working or WorkingAddresses()
     addresses = working.put_first(host, interleave(_resolve(host, port, deadline, cancellation)))
     with _Race(addresses) as race:
         found = race.run(deadline, cancellation)
@@ -75,10 +97,6 @@ def dial(
         raise _unreached(format_address(host, port), reasons, deadline)
     address, sock = found
     working.note(host, address)
-    # Sent at once, so that the answer is there when we are ready for it. Whether the line has broken already is found out
-    # when that is read.
-    with suppress(OSError):
-        sock.sendall(f"{SSH_VERSION}\r\n".encode("ascii"))
     return sock
 
 

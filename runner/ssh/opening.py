@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runner.cancellation import Cancellation, Deadline
-from runner.errors import HostKeyRefused, UnreachableError
+from runner.errors import ConnectFailed, ConnectionLost, ConnectTimedOut, HostKeyRefused, UnreachableError
 from runner.plan import Endpoint, Fingerprints
 from runner.ssh.credentials import find_credentials, let_go
 from runner.ssh.dial import WorkingAddresses, dial
@@ -43,10 +44,13 @@ def open_connection(
     `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
     """
     try:
+        started_seconds = time.monotonic()
         opening = _Opening(endpoint, deadline, cancellation, via, name, working or WorkingAddresses())
         load_meanwhile(("runner.ssh.handshake", *needed_next))
         try:
-            return opening.open()
+            connection = opening.open()
+            connection.opened_in_seconds = time.monotonic() - started_seconds
+            return connection
         finally:
             opening.close()
     except BaseException:
@@ -123,15 +127,24 @@ class _Opening:
                 self._via,
                 self._name,
             )
-        except UnreachableError:
-            self._working.forget(self._endpoint.host)
+        except UnreachableError as error:
+            proxy = self._endpoint.proxy
+            self._working.forget(self._endpoint.host if proxy is None else proxy.host)
+            if proxy is not None and isinstance(error, ConnectFailed | ConnectTimedOut | ConnectionLost):
+                # The proxy has said that the host is reached; what answers there may be something of its own.
+                error.add(f"The connection goes through the {proxy}")
             raise
 
     def _reach(self) -> socket.socket | Tunnel:
-        host, port = self._endpoint.host, self._endpoint.port
-        if self._via is None:
-            return dial(host, port, self._deadline, self._cancellation, self._working)
-        return self._via.open_tunnel(host, port, self._deadline, self._cancellation)
+        host, port, proxy = self._endpoint.host, self._endpoint.port, self._endpoint.proxy
+        if self._via is not None:
+            return self._via.open_tunnel(host, port, self._deadline, self._cancellation)
+        if proxy is not None:
+            # Few connections have one.
+            from runner.ssh.proxy import dial_through
+
+            return dial_through(proxy, host, port, self._deadline, self._cancellation, self._working)
+        return dial(host, port, self._deadline, self._cancellation, self._working)
 
     def close(self) -> None:
         """No login will follow."""

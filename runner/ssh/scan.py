@@ -8,10 +8,12 @@ import paramiko
 
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import ConnectFailed, ConnectTimedOut
+from runner.plan import Proxy
 from runner.public_keys import KEY_TYPES, PublicKey
 from runner.ssh.dial import WorkingAddresses, dial
 from runner.ssh.host_certificates import ALGORITHMS, parse_certificate
 from runner.ssh.host_keys import CERTIFICATE_ALGORITHMS
+from runner.ssh.proxy import dial_through
 from runner.ssh.transport import StrictTransport
 
 
@@ -23,21 +25,21 @@ class ShownKeys:
     authority: PublicKey | None
 
 
-def scan_host_keys(host: str, port: int, timeout_seconds: float) -> ShownKeys:
+def scan_host_keys(host: str, port: int, timeout_seconds: float, proxy: Proxy | None = None) -> ShownKeys:
     """Every host key that the server at `host`:`port` holds, one connection for each type; nothing is verified.
 
-    Raises `ConnectFailed` or `ConnectTimedOut` when the server cannot be asked.
+    Raises `ConnectFailed`, `ConnectTimedOut` or `ForwardingRefused` when the server cannot be asked.
     """
     deadline = Deadline.after(timeout_seconds)
     working = WorkingAddresses()
     keys: list[PublicKey] = []
     for type_name in KEY_TYPES:
-        shown = _ask(host, port, ALGORITHMS[type_name], deadline, timeout_seconds, working)
+        shown = _ask(host, port, ALGORITHMS[type_name], deadline, timeout_seconds, working, proxy)
         if shown is not None:
             keys.append(PublicKey(shown.get_name(), shown.asbytes()))
     if not keys:
         raise ConnectFailed(f"{host}:{port} has no host key of a type the runner supports: {', '.join(KEY_TYPES)}")
-    certified = _ask(host, port, CERTIFICATE_ALGORITHMS, deadline, timeout_seconds, working)
+    certified = _ask(host, port, CERTIFICATE_ALGORITHMS, deadline, timeout_seconds, working, proxy)
     return ShownKeys(tuple(keys), _find_authority(certified) if certified is not None else None)
 
 
@@ -48,9 +50,13 @@ def _ask(
     deadline: Deadline,
     timeout_seconds: float,
     working: WorkingAddresses,
+    proxy: Proxy | None,
 ) -> paramiko.PKey | None:
     """The key that the server shows when it is asked for these types, None if it has none of them."""
-    sock = dial(host, port, deadline, Cancellation(), working)
+    if proxy is None:
+        sock = dial(host, port, deadline, Cancellation(), working)
+    else:
+        sock = dial_through(proxy, host, port, deadline, Cancellation(), working)
     transport = StrictTransport(sock, algorithms, is_greeted=True)
     transport.banner_timeout = transport.handshake_timeout = max(1.0, deadline.remaining_seconds)
     failure: Exception | None = None

@@ -6,18 +6,24 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import paramiko
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectTimedOut, CredentialUnusable
 from runner.plan import Endpoint
-from runner.ssh.tunnel import Tunnel
+
+
+class CanBeCut(Protocol):
+    """A socket, or what ends a wait as one does when it is shut down."""
+
+    def shutdown(self, how: int, /) -> None: ...
 
 
 @contextmanager
 def watch(
-    sock: socket.socket | Tunnel,
+    sock: CanBeCut,
     deadline: Deadline,
     cancellation: Cancellation,
     make_error: Callable[[], ConnectTimedOut],
@@ -53,7 +59,7 @@ def watch(
         raise cut[0]
 
 
-def shut_down(sock: socket.socket | Tunnel) -> None:
+def shut_down(sock: CanBeCut) -> None:
     """Cut a connection, whatever state it is in."""
     try:
         sock.shutdown(socket.SHUT_RDWR)

@@ -310,7 +310,7 @@ def test_nothing_is_written_or_opened(runner: Runner, tmp_path: Path, remote: Pa
         (Kind.REALPATH, b""),
         (Kind.EXTENDED, b"statvfs@openssh.com"),
     ]
-    assert requests == ["sftp", "echo runner-$((40+2))"]
+    assert requests == ["sftp", "echo runner-${runner_unset-$((40+2))}"]
     assert snapshot(remote) == before
 
 
@@ -319,7 +319,7 @@ def test_scp_is_only_asked_for_a_folder(runner: Runner, asyncssh_server: Asyncss
 
     doctor(runner, {"bank": connection(asyncssh_server, connector_type="SCP")})
 
-    assert asyncssh_server.requests == ["echo runner-$((40+2))", "scp -p -f ."]
+    assert asyncssh_server.requests == ["echo runner-${runner_unset-$((40+2))}", "scp -p -f ."]
     assert snapshot(remote) == {"a": b"here"}
 
 

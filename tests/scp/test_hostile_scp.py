@@ -102,8 +102,9 @@ DOWNLOADS: dict[str, tuple[bytes, int, str]] = {
     "a size of 20 digits": (b"C0644 99999999999999999999 a\n", 4, "broke the SCP protocol"),
     "no name": (b"C0644 5\n", 4, "broke the SCP protocol"),
     "a mode that is none": (b"C9999 5 a\nhello\0", 4, "broke the SCP protocol"),
-    "an empty line": (b"\n", 4, "broke the SCP protocol"),
-    "rubbish": (b"\xff" + ESCAPE + b"\n", 4, "broke the SCP protocol"),
+    "an empty line": (b"\n", 2, "says something before scp begins"),
+    "rubbish": (b"\xff" + ESCAPE + b"\n", 2, "says something before scp begins"),
+    "rubbish after the time": (b"T1 0 1 0\n\xff" + ESCAPE + b"\n", 4, "broke the SCP protocol"),
     "an error with escape codes": (b"\x01scp: " + ESCAPE + b": failed\n", 2, "failed"),
     "a fatal error": (b"\x02scp: protocol error\n", 2, "protocol error"),
     "an error without words": (b"\x01\n", 2, "cannot read"),
@@ -271,7 +272,10 @@ def test_a_refusal_at_each_step_of_an_upload(runner: Runner, tmp_path: Path, pos
 def test_rubbish_at_each_step_of_an_upload(runner: Runner, tmp_path: Path, position: int) -> None:
     outcome = send(runner, tmp_path, MISSING, take([YES] * position + [ESCAPE + b"\n"]))
 
-    assert_failed(outcome, 4, "broke the SCP protocol")
+    if position == 0:
+        assert_failed(outcome, 2, "says something before scp begins")
+    else:
+        assert_failed(outcome, 4, "broke the SCP protocol")
 
 
 @pytest.mark.parametrize("position", range(4))
@@ -329,11 +333,14 @@ def test_yes_without_end(runner: Runner, tmp_path: Path) -> None:
 
 
 def test_a_command_whose_output_does_not_end(runner: Runner, tmp_path: Path) -> None:
-    (runner.folder / "source").write_bytes(b"x")
-    with HostileScp(tmp_path / "server", [MISSING], shell=flood(b"", b"x" * 32768)) as server, soon():
+    (runner.folder / "source").write_bytes(b"hello")
+    acts = [MISSING, take([YES] * 4), say(header(5))]
+    with HostileScp(tmp_path / "server", acts, shell=flood(b"", b"x" * 32768)) as server, soon():
         outcome = runner.play([step(server, upload("source", "a"), connector_type="SCP")])
 
-    assert_failed(outcome, 4, "sent more than 65,536 bytes where a command's few words are due")
+    # That is no shell.
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.step["result"]["atomic"] is False
 
 
 # --- round trips -----------------------------------------------------------------------------------------------------

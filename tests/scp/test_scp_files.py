@@ -167,8 +167,9 @@ def test_an_account_that_talks_at_login(runner: Runner, sshd: OpenSSHServer, rem
     with OpenSSHServer(tmp_path / "forced", extra_config=("ForceCommand echo Welcome; cat",)) as server:
         outcome = play_scp(runner, server, upload("source", remote / "a"))
 
-    assert outcome.exit_code == 4
-    assert "print something at login" in outcome.step["error"]["hint"], outcome.output
+    assert outcome.exit_code == 2, outcome.output
+    assert "says something before scp begins: 'Welcome'" in outcome.step["error"]["message"]
+    assert "start-up files" in outcome.step["error"]["hint"]
 
 
 @pytest.mark.parametrize(
