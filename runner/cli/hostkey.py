@@ -29,7 +29,10 @@ _PORT = re.compile(r"[0-9]{1,5}")
 @click.option("--host-key-alias", metavar="NAME", help="Print lines for this name instead of host and port.")
 @click.option("--yaml", "is_yaml", is_flag=True, help="Print a 'hostkey:' block, ready to be pasted into a playbook.")
 @click.option("--connect-timeout", type=click.IntRange(1), default=30, show_default=True, help="Seconds for all of it.")
-def command(host: str, host_key_alias: str | None, is_yaml: bool, connect_timeout: int) -> int:
+@click.option(
+    "--legacy-algorithms", metavar="NAMES", default="", help="Offer these broken algorithms, too, separated by commas."
+)
+def command(host: str, host_key_alias: str | None, is_yaml: bool, connect_timeout: int, legacy_algorithms: str) -> int:
     """Print the host keys of a server as lines ready to be pinned.
 
     The lines are UNVERIFIED: whoever sits between here and the server could have made them up. Compare the
@@ -49,7 +52,8 @@ def command(host: str, host_key_alias: str | None, is_yaml: bool, connect_timeou
     from runner.ssh.scan import scan_host_keys
 
     known_as = host_key_alias or (name if port == DEFAULT_PORT else f"[{name}]:{port}")
-    found = scan_host_keys(name, port, connect_timeout)
+    legacy = tuple(word.strip() for word in legacy_algorithms.split(",") if word.strip())
+    found = scan_host_keys(name, port, connect_timeout, legacy)
     for line in (_as_yaml if is_yaml else _as_known_hosts)(found, known_as):
         click.echo(line)
     require_written()

@@ -130,8 +130,8 @@ def _load_putty_key(text: str, passphrase: bytes | None, called: str) -> Private
     except DerivationMissing as error:
         raise CredentialUnusable(
             f"{called} is a PuTTY key of version 3, whose passphrase the installed 'cryptography' cannot use: it has no "
-            "Argon2",
-            hint=f"Install cryptography 44 or newer; or convert the key: {PUTTYGEN}.",
+            f"{error}",
+            hint=f"Install a newer one (cryptography 44 has Argon2id); or convert the key: {PUTTYGEN}.",
         ) from error
 
 

@@ -10,7 +10,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from typing import NamedTuple
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -48,7 +50,7 @@ class WrongPassphrase(ValueError):
 
 
 class DerivationMissing(Exception):
-    """The installed `cryptography` cannot make a key of the passphrase as this file wants it."""
+    """The installed `cryptography` lacks the form of Argon2 (it is the message) that makes a key of the passphrase."""
 
 
 class PuttyKey(NamedTuple):
@@ -136,8 +138,6 @@ def _derive(key: PuttyKey, passphrase: bytes) -> tuple[bytes, bytes, bytes]:
 
 def _stretch(values: dict[str, str], passphrase: bytes) -> bytes:
     """Argon2 of the passphrase (RFC 9106), as the file says."""
-    from cryptography.hazmat.primitives.kdf import argon2
-
     numbers = [values.get(f"Argon2-{name}", "") for name in ("Memory", "Passes", "Parallelism")]
     if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
         raise KeyDamaged("its key derivation cannot be read")
@@ -146,15 +146,24 @@ def _stretch(values: dict[str, str], passphrase: bytes) -> bytes:
         raise KeyDamaged("its key derivation takes more memory or time than any key needs")
     length = AES_KEY_BYTES + IV_BYTES + MAC_KEY_BYTES
     salt = bytes.fromhex(values.get("Argon2-Salt", ""))
-    make = getattr(argon2, values.get("Key-Derivation", ""), None)
-    if make is None:
-        raise DerivationMissing
+    make = _find_derivation(values.get("Key-Derivation", ""))
     try:
         derivation = make(salt=salt, length=length, iterations=passes, lanes=lanes, memory_cost=memory)
         made: bytes = derivation.derive(passphrase)
     except UnsupportedAlgorithm as error:
-        raise DerivationMissing from error
+        raise DerivationMissing(values["Key-Derivation"]) from error
     return made
+
+
+def _find_derivation(name: str) -> Callable[..., Any]:
+    """One of Argon2's three forms. `cryptography` has the usual one since 44, the others since later."""
+    if name not in ("Argon2id", "Argon2i", "Argon2d"):
+        raise KeyDamaged("its key derivation cannot be read")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module("cryptography.hazmat.primitives.kdf.argon2"), name)
+    except (ImportError, AttributeError) as error:
+        raise DerivationMissing(name) from error
+    return found
 
 
 def _make_secret(key_type: str, public: list[bytes | None], private: list[bytes | None]) -> Secret | None:

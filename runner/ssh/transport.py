@@ -34,9 +34,12 @@ CIPHERS = (
 AUTHENTICATED_CIPHERS = (*CIPHERS[:2], chacha.NAME)
 # No SHA-1 and no MD5; encrypt-then-mac first. AES-GCM needs none of them.
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+# Two names of one key exchange; paramiko knows the older one only.
+LIBSSH, RFC_8731 = "curve25519-sha256@libssh.org", "curve25519-sha256"
 KEX = (
     "mlkem768x25519-sha256",
-    "curve25519-sha256@libssh.org",
+    LIBSSH,
+    RFC_8731,
     "ecdh-sha2-nistp256",
     "ecdh-sha2-nistp384",
     "ecdh-sha2-nistp521",
@@ -147,6 +150,7 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
     }
     _kex_info = {
         **paramiko.Transport._kex_info,
+        **({RFC_8731: paramiko.Transport._kex_info[LIBSSH]} if LIBSSH in paramiko.Transport._kex_info else {}),
         **{one.name: one for one in (legacy.KexGexSHA1, legacy.KexGroup14SHA1, legacy.KexGroup1SHA1)},
     }
     _key_info = {**paramiko.Transport._key_info, legacy.SHA1_SIGNATURE: legacy.Sha1HostKey}
@@ -185,7 +189,7 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         supported = self.get_security_options()
         supported.ciphers = CIPHERS + legacy.choose(legacy.CIPHERS, legacy_algorithms)
         supported.digests = MACS + legacy.choose(legacy.MACS, legacy_algorithms)
-        kex = tuple(name for name in KEX if name in supported.kex)
+        kex = tuple(name for name in KEX if name in self._kex_info)
         supported.kex = kex + legacy.choose(legacy.KEX, legacy_algorithms)
         supported.key_types = host_key_algorithms
 

@@ -199,6 +199,32 @@ def test_a_failed_negotiation_is_not_tried_again(
     assert_failed(outcome, remote, 4, "NoCommonAlgorithm")
 
 
+def test_the_newer_name_of_a_key_exchange_is_known_as_well(
+    runner: Runner, tmp_path: Path, remote: Path, restrict: Callable[[dict[str, list[str]]], None]
+) -> None:
+    restrict({"kex_algs": ["curve25519-sha256"]})
+    with AsyncsshServer(tmp_path / "server", root=remote) as server:
+        outcome = copy_both_ways(runner, server, remote)
+    assert outcome.exit_code == 0, outcome.output
+    assert "warnings" not in outcome.step
+
+
+def test_the_host_keys_of_an_old_server_are_printed_for_its_names(runner: Runner, old_sshd: OpenSSHServer) -> None:
+    address = f"{old_sshd.host}:{old_sshd.port}"
+    refused = runner("hostkey", address)
+    assert refused.exit_code == 4, refused.output
+    assert "no key exchange and cipher and MAC in common" in refused.stderr
+    needed = "diffie-hellman-group14-sha1,aes256-cbc,hmac-sha1"
+    assert f"`--legacy-algorithms {needed}`" in refused.stderr
+    refused = runner("hostkey", "--legacy-algorithms", needed, address)
+    assert refused.exit_code == 4 and "`--legacy-algorithms ssh-rsa`" in refused.stderr
+    outcome = runner("hostkey", "--legacy-algorithms", f"{needed},ssh-rsa", address)
+    assert outcome.exit_code == 0, outcome.output
+    assert old_sshd.known_hosts_line() in outcome.stdout
+    wrong = runner("hostkey", "--legacy-algorithms", "rot13", address)
+    assert wrong.exit_code == 64 and "'rot13'" in wrong.stderr and "hmac-md5" in wrong.stderr
+
+
 # --- which key is trusted ---
 
 
