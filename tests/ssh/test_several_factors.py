@@ -13,7 +13,7 @@ import pytest
 from runner.one_time_codes import parse_totp_secret
 from tests.conftest import Runner, connection, require_sshd, step, upload
 from tests.patience import BUSY_SECONDS
-from tests.servers.accounts import PasswordServer, can_make_accounts
+from tests.servers.accounts import PamServer, PasswordServer, can_make_accounts, knows_pam
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.forwarding import ForwardingServer
 from tests.servers.keys import generate_key_pair, shared_key_pair
@@ -273,6 +273,25 @@ def test_sshd_that_wants_the_password_first(runner: Runner, tmp_path: Path, remo
             outcome = play(runner, server, remote, key_file(server.user_key_path, password="hunter two"))
             assert offers() == [KEY, WORD]
     assert_failed(outcome, remote, 4, "AuthenticationRefused", "the password was refused")
+
+
+@pytest.mark.parametrize("methods", ["publickey,keyboard-interactive", "keyboard-interactive,publickey"])
+def test_sshd_that_asks_questions(runner: Runner, tmp_path: Path, remote: Path, methods: str) -> None:
+    require_sshd()
+    if not knows_pam():
+        pytest.skip("only root can give sshd an account with a password")
+    expected = [KEY, QUESTIONS] if methods.startswith(KEY) else [KEY, QUESTIONS, KEY]
+    with PamServer(tmp_path / "server", f"AuthenticationMethods {methods}") as server:
+        with count_offers(server) as offers:
+            outcome = play(runner, server, remote, key_file(server.user_key_path, password=PASSWORD))
+            assert offers() == expected
+        assert_let_in(outcome, remote)
+        (remote / "file").unlink()
+        outcome = play(runner, server, remote, key_file(server.user_key_path, password="hunter two"))
+        words = ("the password was refused", "the server asked 'Password:' (given the password)")
+        assert_failed(outcome, remote, 4, "AuthenticationRefused", *words)
+        outcome = play(runner, server, remote, key_file(server.user_key_path, totp_secret=make_secret()))
+    assert_failed(outcome, remote, 4, "AuthenticationRefused", "asks 'Password:'", "Add 'password'")
 
 
 # --- what is asked for and not given ---
