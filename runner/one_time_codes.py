@@ -66,8 +66,11 @@ def _parse_address(text: str) -> CodeGenerator:
     # Few playbooks have one.
     from urllib.parse import parse_qs, urlsplit
 
-    parts = urlsplit(text)
-    given = {key.lower(): values[0] for key, values in parse_qs(parts.query).items()}
+    try:
+        parts = urlsplit(text)
+        given = {key.lower(): values[0] for key, values in parse_qs(parts.query).items()}
+    except ValueError as error:
+        raise ValueError("the otpauth:// address cannot be read") from error
     if parts.netloc.lower() != "totp":
         raise ValueError("the otpauth:// address is not for codes by time (otpauth://totp/…)")
     if "secret" not in given:

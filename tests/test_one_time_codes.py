@@ -39,7 +39,14 @@ def test_a_secret_is_read_as_people_copy_it() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "JBSWY3DPEHPK3PX8", "JBSWY3D", "otpauth://totp/?digits=6", "otpauth://totp/?secret=JBSWY3DPEHPK3PXP&period=0"],
+    [
+        "",
+        "JBSWY3DPEHPK3PX8",
+        "JBSWY3D",
+        "otpauth://totp/?digits=6",
+        "otpauth://[totp/?secret=JBSWY3DPEHPK3PXP",
+        "otpauth://totp/?secret=JBSWY3DPEHPK3PXP&period=0",
+    ],
 )
 def test_what_is_no_secret_is_refused_without_a_word_of_it(text: str) -> None:
     with pytest.raises(ValueError, match=r"otpauth|base32|too short") as caught:

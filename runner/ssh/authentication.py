@@ -15,7 +15,7 @@ import paramiko
 
 from runner.errors import AuthenticationRefused, ConnectionLost
 from runner.plan import Endpoint, SshAgent, UsernamePassword
-from runner.ssh.answering import EXPIRED_HINT, Answering, LoginAbandoned, NotAnswered
+from runner.ssh.answering import EXPIRED_HINT, NO_PASSWORD_HINT, Answering, LoginAbandoned, NotAnswered
 from runner.ssh.login_keys import make_login_key
 from runner.ssh.prompts import clean_prompt
 from runner.ssh.questions import PasswordExpired
@@ -36,6 +36,7 @@ CODE_HINT = (
     "login has used in the last 30 seconds is refused."
 )
 ANSWER_HINT = "Check 'answers' in the 'authentication'."
+BESIDE_KEY_HINT = "Add 'password' beside the key."
 KEY_HINT = "Check 'username'; is the key's public half in this user's authorized_keys on the server?"
 AGENT_KEY_HINT = (
     "Is the key in the agent (ssh-add -l), and in the server's authorized_keys? Servers give up after a few keys: name "
@@ -198,8 +199,10 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
     def _after(self) -> str:
         return f"after {self.method} " if self._passed else ""
 
-    def _refusal(self, what: str, hint: str, transport: StrictTransport, told: str = "") -> AuthenticationRefused:
-        ending = "" if transport.is_active() else "; then the server ended the connection"
+    def _refusal(
+        self, what: str, hint: str, transport: StrictTransport, told: str = "", *, is_ended_by_us: bool = False
+    ) -> AuthenticationRefused:
+        ending = "" if transport.is_active() or is_ended_by_us else "; then the server ended the connection"
         asked = f"; {told}" if told else ""
         return AuthenticationRefused(
             f"{self._who} was not let in: {self._after}{what} was refused{asked}{ending}", hint=hint
@@ -231,17 +234,16 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
             return self._refusal("the password", EXPIRED_HINT, transport)
         hints = [PASSWORD_HINT] if answering.has_given_password else []
         hints += [CODE_HINT] if answering.has_given_code else []
-        again = f"{error}; " if isinstance(error, LoginAbandoned) else ""
+        is_ours = isinstance(error, LoginAbandoned)
+        again = f"{error}; " if is_ours else ""
         what = answering.given if answering.asked else "the login by keyboard-interactive"
         told = f"{again}{answering.asked}".removesuffix("; ")
-        return self._refusal(what, " ".join(hints) or ANSWER_HINT, transport, told)
+        return self._refusal(what, " ".join(hints) or ANSWER_HINT, transport, told, is_ended_by_us=is_ours)
 
     def _asked_for_more(self, error: NotAnswered) -> AuthenticationRefused:
         """The server asked a question that the step has no answer to."""
         wanted = f"after {self.method} the server also wants {INTERACTIVE}; " if self._passed else ""
-        hint = error.hint
-        if "'password'" in hint and not isinstance(self._given, UsernamePassword):
-            hint = "Add 'password' beside the key."
+        hint = BESIDE_KEY_HINT if error.hint == NO_PASSWORD_HINT else error.hint
         before = f"; before, {self._answering.asked}" if self._answering.asked else ""
         return AuthenticationRefused(
             f"{self._who} was asked for more than the step gives: {wanted}{error.reason}{before}", hint=hint
@@ -251,7 +253,7 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         """The step has nothing for any method that can continue."""
         offered = " or ".join(clean_prompt(name) for name in methods) or "another method"
         wants_password = {PASSWORD, INTERACTIVE} & set(methods) and self._password is None
-        hint = "Add 'password' beside the key." if wants_password and not self._is_by_password else ""
+        hint = BESIDE_KEY_HINT if wants_password and not self._is_by_password else ""
         if self._passed:
             return AuthenticationRefused(
                 f"{self._who} was asked for more than the step gives: after {self.method} the server also wants {offered}",
@@ -269,6 +271,8 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
 
     def _hint_for(self, methods: Sequence[str]) -> str:
         """What to give for methods that the step has nothing for."""
+        if PUBLIC_KEY in methods and PUBLIC_KEY in self._passed:
+            return "The server wants a second key: 'authentication_method: ssh_agent' offers all that the agent holds."
         if PUBLIC_KEY in methods:
             beside = "with 'password' beside it " if self._passed else ""
             return f"Use a key {beside}('authentication_method: ssh_key', 'ssh_key_file' or 'ssh_agent')."

@@ -91,7 +91,7 @@ class HostKeyCheck:
             raise self._refusals.wrong_key(shown, fault)
 
     def refuse_negotiation(self, algorithms: Sequence[str]) -> HostKeyRefused:
-        """The error for a server that has no key of the expected types at all, but those for `algorithms`."""
+        """The error for a server that has no key of the expected types at all, and offers those for `algorithms`."""
         return self._refusals.no_common_type(algorithms)
 
     def _look_at_certificate(self, blob: bytes, shown: PublicKey) -> CertificateFault | None:

@@ -71,9 +71,8 @@ class Refusals:
 
     def no_common_type(self, algorithms: Sequence[str]) -> HostKeyRefused:
         """The server has no key of a type that was asked for; it offers those for `algorithms`."""
-        has = (
-            f", but for {', '.join(clean_prompt(name) for name in algorithms[:MAX_NAMES_SHOWN])}" if algorithms else ""
-        )
+        names = ", ".join(clean_prompt(name) for name in algorithms[:MAX_NAMES_SHOWN])
+        has = f" (it offers {names})" if names else ""
         return HostKeyRefused(
             f"{self._host} has no host key of an expected type{has}; no credential was sent. "
             f"Expected {self._describe_expected()}{self._describe_warnings()}",

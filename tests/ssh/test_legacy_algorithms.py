@@ -255,7 +255,7 @@ def test_a_key_of_another_type_is_still_a_matter_of_trust(runner: Runner, tmp_pa
     hostkey = {"hostkey_mode": "known_host", "known_host": shared_key_pair().public_line}
     with OpenSSHServer(tmp_path / "server", host_key_types=("rsa",), extra_config=config) as server:
         outcome = copy_both_ways(runner, server, remote, hostkey=hostkey)
-        assert_failed(outcome, remote, 5, "HostKeyRefused", "no host key of an expected type", "for ssh-rsa")
+        assert_failed(outcome, remote, 5, "HostKeyRefused", "no host key of an expected type (it offers ssh-rsa)")
         outcome = copy_both_ways(runner, server, remote, hostkey=hostkey, legacy_algorithms=["ssh-rsa"])
     assert_failed(outcome, remote, 5, "HostKeyRefused")
 

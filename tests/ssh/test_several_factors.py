@@ -234,7 +234,9 @@ def test_two_keys_are_two_different_ones(
         assert list(dict.fromkeys(shown)) == [one.public_line.split()[1] for one in (server.user_key, other)]
         (remote / "file").unlink()
         outcome = play(runner, server, remote, key_file(server.user_key_path))
-    assert_failed(outcome, remote, 4, "AuthenticationRefused", "after publickey the server also wants publickey")
+    assert_failed(
+        outcome, remote, 4, "AuthenticationRefused", "after publickey the server also wants publickey", "a second key"
+    )
 
 
 def test_every_hop_has_its_own_factors(runner: Runner, tmp_path: Path, remote: Path) -> None:
@@ -359,6 +361,7 @@ def test_a_new_password_is_not_made_up(runner: Runner, tmp_path: Path, remote: P
     server, login = make_server(tmp_path / "server", remote, QUESTIONS, rounds=rounds)
     with server:
         outcome = play(runner, server, remote, password())
+    assert "then the server ended the connection" not in outcome.output
     words = ("wants the password to be changed first", "'New password:'", "Log in once by hand")
     assert_failed(outcome, remote, 4, "AuthenticationRefused", *words)
     assert login.answers == [[PASSWORD]]
