@@ -13,36 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import paramiko
 
-from runner.errors import AuthenticationRefused, ConnectionLost
-from runner.plan import Endpoint, SshAgent, UsernamePassword
-from runner.ssh.answering import EXPIRED_HINT, NO_PASSWORD_HINT, Answering, LoginAbandoned, NotAnswered
+from runner.errors import ConnectionLost
+from runner.plan import Endpoint
+from runner.ssh.answering import EXPIRED_HINT, Answering, LoginAbandoned, NotAnswered
 from runner.ssh.login_keys import make_login_key
-from runner.ssh.prompts import clean_prompt
+from runner.ssh.login_refusals import INTERACTIVE, PASSWORD, PASSWORD_HINT, PUBLIC_KEY, LoginRefusals
 from runner.ssh.questions import PasswordExpired
 from runner.ssh.transport import NoSignatureInCommon, StrictTransport
-from runner.ssh.user_certificates import explain_certificates
 
 if TYPE_CHECKING:
     from runner.ssh.credentials import Credential
 
-PUBLIC_KEY, PASSWORD, INTERACTIVE = "publickey", "password", "keyboard-interactive"
 # More methods than any server asks for, so that one that is never content does not go on for ever.
 MAX_METHODS = 6
-MAX_KEYS_SHOWN = 3
-
-PASSWORD_HINT = "Check 'username' and 'password'; after several refusals an account may be locked."
-CODE_HINT = (
-    "Is 'totp_secret' this account's, and the clock of this machine right? A server takes each code once: one that another "
-    "login has used in the last 30 seconds is refused."
-)
-ANSWER_HINT = "Check 'answers' in the 'authentication'."
-BESIDE_KEY_HINT = "Add 'password' beside the key."
-KEY_HINT = "Check 'username'; is the key's public half in this user's authorized_keys on the server?"
-AGENT_KEY_HINT = (
-    "Is the key in the agent (ssh-add -l), and in the server's authorized_keys? Servers give up after a few keys: name "
-    "the right one under 'public_key'."
-)
-SHA1_HINT = "A server that takes only SHA-1 signatures of RSA keys needs 'legacy_algorithms: [ssh-rsa]'."
 
 
 class ExplicitAuthentication(paramiko.AuthStrategy):
@@ -59,6 +42,7 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         self._answering = Answering(given.username, given.password, given.answers, wait)
         self._has_answers = given.answers.totp_secret is not None or bool(given.answers.patterns)
         self._passed: list[str] = []
+        self._refusals = LoginRefusals(endpoint, self._passed, self._answering)
         # Methods that the server does not let continue now; another one that succeeds may change that.
         self._closed: set[str] = set()
 
@@ -73,7 +57,7 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         while not transport.is_authenticated():
             method = self._choose(methods)
             if method is None or len(self._passed) >= MAX_METHODS:
-                raise self._nothing_left(transport, methods or ())
+                raise self._refusals.nothing_left(methods or ())
             attempts = {PUBLIC_KEY: self._try_keys, PASSWORD: self._try_password, INTERACTIVE: self._try_questions}
             methods = attempts[method](transport)
         return paramiko.AuthResult(self)
@@ -121,8 +105,8 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
                 del self._keys[: number + 1]
                 return self._pass(PUBLIC_KEY, methods)
         if unsigned and len(unsigned) == len(self._keys):
-            raise self._no_signature(*unsigned[0])
-        raise self._refused_keys(transport)
+            raise self._refusals.no_signature(*unsigned[0])
+        raise self._refusals.refused_keys(self._keys, transport)
 
     def _offer(self, transport: StrictTransport, key: paramiko.PKey) -> list[str]:
         """Try one key; an RSA key again with a SHA-1 signature where that is allowed: old servers take no other."""
@@ -147,9 +131,9 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
             return self._close(PASSWORD, transport)
         except PasswordExpired as error:
             what = "the password, which the server wants to be changed first,"
-            raise self._refusal(what, EXPIRED_HINT, transport) from error
+            raise self._refusals.refusal(what, EXPIRED_HINT, transport) from error
         except paramiko.AuthenticationException as error:
-            raise self._refusal("the password", PASSWORD_HINT, transport) from error
+            raise self._refusals.refusal("the password", PASSWORD_HINT, transport) from error
 
     def _try_questions(self, transport: StrictTransport) -> Sequence[str]:
         self._answering.begin()
@@ -159,9 +143,9 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         except paramiko.BadAuthenticationType:
             return self._close(INTERACTIVE, transport)
         except NotAnswered as error:
-            raise self._asked_for_more(error) from error
+            raise self._refusals.asked_for_more(error) from error
         except paramiko.AuthenticationException as error:
-            raise self._refused_answers(transport, error) from error
+            raise self._refusals.refused_answers(transport, error) from error
 
     def _pass(self, method: str, methods: list[str]) -> Sequence[str]:
         """A method was accepted, alone or as one of several."""
@@ -188,94 +172,3 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
                     hint="The network failed, or the server ended the session without saying why; its log may tell.",
                 ) from error
             raise
-
-    # --- refusals ---
-
-    @property
-    def _who(self) -> str:
-        return f"{self._given.username}@{self._endpoint}"
-
-    @property
-    def _after(self) -> str:
-        return f"after {self.method} " if self._passed else ""
-
-    def _refusal(
-        self, what: str, hint: str, transport: StrictTransport, told: str = "", *, is_ended_by_us: bool = False
-    ) -> AuthenticationRefused:
-        ending = "" if transport.is_active() or is_ended_by_us else "; then the server ended the connection"
-        asked = f"; {told}" if told else ""
-        return AuthenticationRefused(
-            f"{self._who} was not let in: {self._after}{what} was refused{asked}{ending}", hint=hint
-        )
-
-    def _refused_keys(self, transport: StrictTransport) -> AuthenticationRefused:
-        shown = ", ".join(f"{key.get_name()} {key.fingerprint}" for key in self._keys[:MAX_KEYS_SHOWN])
-        more = len(self._keys) - MAX_KEYS_SHOWN
-        what = f"the key {shown}{f' and {more} more' if more > 0 else ''}"
-        fault = explain_certificates(self._keys, self._given.username)
-        hint = f"{fault} {AGENT_KEY_HINT}".lstrip() if isinstance(self._given, SshAgent) else fault or KEY_HINT
-        if any("rsa" in key.get_name() for key in self._keys) and transport.may_want_sha1:
-            hint = f"{hint} {SHA1_HINT}"
-        return self._refusal(what, hint, transport)
-
-    def _no_signature(self, key: paramiko.PKey, error: NoSignatureInCommon) -> AuthenticationRefused:
-        """The server has said beforehand that it takes no signature which this key makes."""
-        taken = ", ".join(clean_prompt(name) for name in error.taken)
-        hint = SHA1_HINT if "ssh-rsa" in error.taken else "Use a key of another type: ed25519 is best."
-        return AuthenticationRefused(
-            f"{self._who} was not let in: the server takes no signature that the key {key.get_name()} {key.fingerprint} "
-            f"makes here: it takes {taken}; the runner signs with {', '.join(error.ours)}",
-            hint=hint,
-        )
-
-    def _refused_answers(self, transport: StrictTransport, error: Exception) -> AuthenticationRefused:
-        answering = self._answering
-        if isinstance(error, PasswordExpired):
-            return self._refusal("the password", EXPIRED_HINT, transport)
-        hints = [PASSWORD_HINT] if answering.has_given_password else []
-        hints += [CODE_HINT] if answering.has_given_code else []
-        is_ours = isinstance(error, LoginAbandoned)
-        again = f"{error}; " if is_ours else ""
-        what = answering.given if answering.asked else "the login by keyboard-interactive"
-        told = f"{again}{answering.asked}".removesuffix("; ")
-        return self._refusal(what, " ".join(hints) or ANSWER_HINT, transport, told, is_ended_by_us=is_ours)
-
-    def _asked_for_more(self, error: NotAnswered) -> AuthenticationRefused:
-        """The server asked a question that the step has no answer to."""
-        wanted = f"after {self.method} the server also wants {INTERACTIVE}; " if self._passed else ""
-        hint = BESIDE_KEY_HINT if error.hint == NO_PASSWORD_HINT else error.hint
-        before = f"; before, {self._answering.asked}" if self._answering.asked else ""
-        return AuthenticationRefused(
-            f"{self._who} was asked for more than the step gives: {wanted}{error.reason}{before}", hint=hint
-        )
-
-    def _nothing_left(self, transport: StrictTransport, methods: Sequence[str]) -> AuthenticationRefused:
-        """The step has nothing for any method that can continue."""
-        offered = " or ".join(clean_prompt(name) for name in methods) or "another method"
-        wants_password = {PASSWORD, INTERACTIVE} & set(methods) and self._password is None
-        hint = BESIDE_KEY_HINT if wants_password and not self._is_by_password else ""
-        if self._passed:
-            return AuthenticationRefused(
-                f"{self._who} was asked for more than the step gives: after {self.method} the server also wants {offered}",
-                hint=hint or self._hint_for(methods),
-            )
-        given = "a password" if self._is_by_password else "a key"
-        return AuthenticationRefused(
-            f"{self._who} was not let in: the server takes {offered.replace(' or ', ', ')}, and the step gives {given}",
-            hint=f"{hint} This server wants it before the key, or instead of it." if hint else self._hint_for(methods),
-        )
-
-    @property
-    def _is_by_password(self) -> bool:
-        return isinstance(self._given, UsernamePassword)
-
-    def _hint_for(self, methods: Sequence[str]) -> str:
-        """What to give for methods that the step has nothing for."""
-        if PUBLIC_KEY in methods and PUBLIC_KEY in self._passed:
-            return "The server wants a second key: 'authentication_method: ssh_agent' offers all that the agent holds."
-        if PUBLIC_KEY in methods:
-            beside = "with 'password' beside it " if self._passed else ""
-            return f"Use a key {beside}('authentication_method: ssh_key', 'ssh_key_file' or 'ssh_agent')."
-        return (
-            "The runner knows publickey, password and keyboard-interactive; ask the server's operator for one of these."
-        )
