@@ -6,6 +6,7 @@
     └── StepError ................. 2  a step failed
         ├── UnreachableError ...... 4  no session with the host
         │   ├── ConnectFailed          refused, no route, no such name, not an SSH server
+        │   ├── NoCommonAlgorithm      the server has only algorithms that the runner does not offer
         │   ├── ConnectTimedOut        `connect_timeout` passed before a session answered
         │   ├── ForwardingRefused      a jump host or a proxy does not let the connection through
         │   ├── AuthenticationRefused  the server accepted none of the step's credentials
@@ -93,6 +94,12 @@ class UnreachableError(StepError):
 
 class ConnectFailed(UnreachableError):
     """The name does not resolve, nothing listens, or what listens does not speak SSH."""
+
+
+class NoCommonAlgorithm(UnreachableError):
+    """Server and runner agree on no key exchange, cipher or MAC. Trying again cannot help."""
+
+    may_pass = False
 
 
 class ConnectTimedOut(UnreachableError):

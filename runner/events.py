@@ -26,13 +26,14 @@ class HostConnected(NamedTuple):
     """A connection to the step's host was opened, or to a jump host on the way, which `jump_host` then names.
 
     `trusted_by` says where its host key is known from; `warnings` are about lines of known_hosts files that could not be
-    read.
+    read, `weaknesses` about what the playbook allows this connection although it is weak.
     """
 
     step: Step
     trusted_by: str
     warnings: tuple[str, ...]
     jump_host: str = ""
+    weaknesses: tuple[str, ...] = ()
 
 
 class TransferProgress(NamedTuple):

@@ -62,7 +62,7 @@ class Login:
     """A connection that stands: who is at its other end, how that is known, and how it was let in.
 
     `authority` has signed the host's certificate, where one was shown. `lax_files` are those of the known_hosts files that
-    everybody on this machine may write to.
+    everybody on this machine may write to. `weaknesses` says what the playbook allows although it is weak.
     """
 
     address: str
@@ -74,6 +74,7 @@ class Login:
     lax_files: tuple[str, ...]
     algorithms: Algorithms
     method: str
+    weaknesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class HopFacts:
     name: str
     host_key: PublicKey
     trusted_by: str
+    weaknesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,27 @@ ProxyType = Literal["socks5", "http", "none"]
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What the questions of keyboard-interactive are answered with, besides the password.
+
+    `totp_secret` is the base32 text that one-time codes are made from (RFC 6238); `patterns` are pairs of a shell pattern,
+    which the whole question must match, and the answer to it.
+    """
+
+    totp_secret: str | None = field(default=None, repr=False)
+    patterns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+NO_ANSWERS = Answers()
+
+
+@dataclass(frozen=True, slots=True)
 class UsernamePassword:
     """Log in with a password, by the `password` method or by keyboard-interactive."""
 
     username: str
     password: str = field(repr=False)
+    answers: Answers = NO_ANSWERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,7 @@ class SshKey:
     ssh_key: str = field(repr=False)
     passphrase: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    answers: Answers = NO_ANSWERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,7 @@ class SshKeyFile:
     passphrase: str | None = field(default=None, repr=False)
     certificate_path: str | None = None
     password: str | None = field(default=None, repr=False)
+    answers: Answers = NO_ANSWERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,8 @@ class SshAgent:
 
     username: str
     public_key: str | None = None
+    password: str | None = field(default=None, repr=False)
+    answers: Answers = NO_ANSWERS
 
 
 Authentication = UsernamePassword | SshKey | SshKeyFile | SshAgent
@@ -118,8 +138,9 @@ class Endpoint:
     """A server, the way to it, how to become its user, and how fast. Steps with equal endpoints share one connection.
 
     `host_key_alias` is the name that is looked up in known_hosts and in host certificates, instead of host and port.
-    `proxy_jump` are the jump hosts in the order of travel. `proxy` is what this host itself is reached through: one behind
-    jump hosts has none, the first of them may have one. Without `runs_commands` no command is ever started there.
+    `legacy_algorithms` are offered behind all others. `proxy_jump` are the jump hosts in the order of travel. `proxy` is
+    what this host itself is reached through: one behind jump hosts has none, the first of them may have one. Without
+    `runs_commands` no command is ever started there.
     """
 
     host: str
@@ -130,6 +151,7 @@ class Endpoint:
     host_key_alias: str | None = None
     bandwidth_limit_bytes_per_second: int | None = None
     proxy_jump: tuple[Hop, ...] = ()
+    legacy_algorithms: tuple[str, ...] = ()
     proxy: Proxy | None = None
     runs_commands: bool = True
 

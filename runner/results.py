@@ -195,6 +195,8 @@ class StepResult(NamedTuple):
     changes: tuple[Change, ...] | None = None
     changes_total: int = 0
     failure: StepFailure | None = None
+    # What is weak about the connections that it used.
+    warnings: tuple[str, ...] = ()
 
 
 class PlayResult(NamedTuple):

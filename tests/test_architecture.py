@@ -33,7 +33,7 @@ DOORS = {
 # Values: they know nobody but each other.
 VALUES = {
     *("errors", "problems", "plan", "results", "events", "cancellation", "remote_files", "public_keys", "redaction"),
-    *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "_version"),
+    *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "one_time_codes", "_version"),
 }
 
 # What each part may import besides itself and the values. `play`, `execution` and `cli` wire the others together.

@@ -35,13 +35,16 @@ class Canaries:
     key: str
     from_vault: str
     vault_password: str
+    totp_secret: str
+    answer: str
 
     @property
     def marks(self) -> dict[str, str]:
         """What must not be found, by name: the secrets, and the lines of the key between its frame."""
         whole = {"password": self.password, "passphrase": self.passphrase, "vault": self.from_vault}
         lines = {f"key line {number}": line for number, line in enumerate(self.key.splitlines()) if "-----" not in line}
-        return {**whole, "vault password": self.vault_password, **lines}
+        others = {"vault password": self.vault_password, "totp secret": self.totp_secret, "answer": self.answer}
+        return {**whole, **others, **lines}
 
 
 LOGIN = {
@@ -50,6 +53,8 @@ LOGIN = {
     "ssh_key": "{{ lookup('env', 'CANARY_KEY') }}",
     "passphrase": "{{ lookup('pipe', 'cat passphrase.txt') }}",
     "password": "{{ lookup('env', 'CANARY_PASSWORD') }}",
+    "totp_secret": "{{ lookup('env', 'CANARY_TOTP') }}",
+    "answers": {"*colour*": "{{ lookup('env', 'CANARY_ANSWER') }}"},
 }
 
 
@@ -60,7 +65,11 @@ def canaries(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> Canaries:
 
     passphrase = make("passphrase")
     key = generate_key_pair(runner.folder / "keys" / "canary", passphrase=passphrase).private_text
-    made = Canaries(make("password"), passphrase, key, make("vault"), f"vault-password-{secrets.token_hex(8)}")
+    totp_secret = base64.b32encode(secrets.token_bytes(20)).decode()
+    vault_password = f"vault-password-{secrets.token_hex(8)}"
+    made = Canaries(make("password"), passphrase, key, make("vault"), vault_password, totp_secret, make("answer"))
+    monkeypatch.setenv("CANARY_TOTP", totp_secret)
+    monkeypatch.setenv("CANARY_ANSWER", made.answer)
     monkeypatch.setenv("CANARY_KEY", key)
     monkeypatch.setenv("CANARY_PASSWORD", made.password)
     (runner.folder / "passphrase.txt").write_text(passphrase)

@@ -352,7 +352,7 @@ INVALID = [
     connector(authentication="secret"),
     connector(authentication={"username": "u", "password": "p"}),
     connector(authentication={"authentication_method": "username_password", "username": "u"}),
-    connector(authentication={"authentication_method": "ssh_agent", "username": "u", "password": "p"}),
+    connector(authentication={"authentication_method": "ssh_agent", "username": "u", "passphrase": "p"}),
     connector(authentication={"authentication_method": "none", "username": "u"}),
     connector(authentication=NAMELESS),
     connector(ssh_config=False, authentication=NAMELESS),

@@ -40,6 +40,9 @@ PASSWORD_NAME = "RUNNER_PROXY_PASSWORD"
     "--proxy", "proxy_url", metavar="URL", help="Go through socks5://[USER@]HOST:PORT or http://[USER@]HOST:PORT."
 )
 @click.option("--connect-timeout", type=click.IntRange(1), default=30, show_default=True, help="Seconds for all of it.")
+@click.option(
+    "--legacy-algorithms", metavar="NAMES", default="", help="Offer these broken algorithms, too, separated by commas."
+)
 @click.pass_obj
 def command(
     redactor: Redactor,
@@ -48,6 +51,7 @@ def command(
     is_yaml: bool,
     proxy_url: str | None,
     connect_timeout: int,
+    legacy_algorithms: str,
 ) -> int:
     """Print the host keys of a server as lines ready to be pinned.
 
@@ -72,7 +76,8 @@ def command(
     from runner.ssh.scan import scan_host_keys
 
     known_as = host_key_alias or (name if port == DEFAULT_PORT else f"[{name}]:{port}")
-    found = scan_host_keys(name, port, connect_timeout, proxy)
+    legacy = tuple(word.strip() for word in legacy_algorithms.split(",") if word.strip())
+    found = scan_host_keys(name, port, connect_timeout, legacy, proxy)
     for line in (_as_yaml if is_yaml else _as_known_hosts)(found, known_as):
         click.echo(line)
     require_written()

@@ -62,7 +62,7 @@ class _Examination:
             self._visit()
         except StepError as error:
             self._note_failure(error)
-        return self._findings(find_notes(self._target, self._login, self._sftp, self._commands))
+        return self._findings(find_notes(self._target, self._login, self._sftp, self._commands, self._hops))
 
     def give_up(self, error: StepError) -> Findings:
         """What was found before something went wrong that nobody has foreseen."""
@@ -102,7 +102,7 @@ class _Examination:
             connection.close()
 
     def _note_hop(self, connection: Connection) -> None:
-        self._hops.append(HopFacts(connection.name, connection.host_key, connection.trusted_by))
+        self._hops.append(HopFacts(connection.name, connection.host_key, connection.trusted_by, connection.weaknesses))
         self._warnings += connection.known_hosts_warnings
 
     def _time_is_up(self) -> ConnectTimedOut:
@@ -190,6 +190,7 @@ def _describe_login(connection: Connection, seconds: float) -> Login:
         lax_files=tuple(path for path in connection.known_hosts_files if _is_writable_by_everybody(path)),
         algorithms=connection.algorithms,
         method=connection.authentication_method,
+        weaknesses=connection.weaknesses,
     )
 
 

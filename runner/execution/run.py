@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from runner.events import (
 )
 from runner.execution.sessions import Sessions
 from runner.execution.step_run import Clock, PlayContext, StepRun, describe_failure
-from runner.plan import Play, PlayOptions, Step
+from runner.plan import Endpoint, Play, PlayOptions, Step
 from runner.results import PlayResult, StepFailure, StepResult, combine_exit_codes
 from runner.transfer.memory import Memory
 
@@ -39,16 +39,21 @@ def run_play(
     """
     clock = Clock.start()
 
+    weaknesses: dict[Endpoint, dict[str, None]] = {}
+
     def tell_connected(step: Step, connection: Connection) -> None:
         jump_host = "" if connection.endpoint is step.endpoint else connection.name
-        observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings, jump_host))
+        known = weaknesses.setdefault(step.endpoint, {})
+        fresh = tuple(one for one in connection.weaknesses if one not in known)
+        known.update(dict.fromkeys(fresh))
+        observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings, jump_host, fresh))
 
     sessions = Sessions(cancellation, tell_connected, play.steps)
     crash: StepFailure | None = None
     observer(PlayStarted(play, options.is_check))
     try:
         shared = PlayContext(sessions, options, observer, cancellation, memory)
-        results, interruption = _run_steps(play.steps, shared)
+        results, interruption = _run_steps(play.steps, shared, weaknesses)
     finally:
         try:
             sessions.close()
@@ -72,8 +77,13 @@ def run_play(
     return finished
 
 
-def _run_steps(steps: Sequence[Step], shared: PlayContext) -> tuple[list[StepResult], Interrupted | None]:
-    """The result of each step, and the signal that ended the play if one did."""
+def _run_steps(
+    steps: Sequence[Step], shared: PlayContext, weaknesses: Mapping[Endpoint, Iterable[str]]
+) -> tuple[list[StepResult], Interrupted | None]:
+    """The result of each step, and the signal that ended the play if one did.
+
+    `weaknesses` says what is weak about the connections to each endpoint that have been opened so far.
+    """
     results: list[StepResult] = []
     failed_hosts: dict[str, str] = {}
     interruption: Interrupted | None = None
@@ -84,6 +94,7 @@ def _run_steps(steps: Sequence[Step], shared: PlayContext) -> tuple[list[StepRes
         else:
             shared.observer(StepStarted(step))
             result, interruption = StepRun(step, shared).run()
+            result = result._replace(warnings=tuple(weaknesses.get(step.endpoint, ())))
             shared.sessions.finish(step)
             if result.failure is not None:
                 failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"

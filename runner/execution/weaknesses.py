@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from runner.findings import CommandFacts, Login, Note, SftpFacts
+from runner.findings import CommandFacts, HopFacts, Login, Note, SftpFacts
 from runner.plan import Fingerprints, Target
 
 # NIST SP 800-57 part 1, table 4: shorter ones only until 2030.
@@ -14,18 +14,24 @@ MIN_GOOD_RSA_BITS = 3072
 # The distributions that shipped an older one get no more updates in the ordinary way.
 OLDEST_OPENSSH = (8, 0)
 OLDEST_DROPBEAR = (2020, 0)
+LEGACY_HINT = "Ask the server's operator for an update, and then remove the names from 'legacy_algorithms'."
 _SOFTWARE = re.compile(r"SSH-[0-9.]+-(OpenSSH_|dropbear_)([0-9]{1,4})\.([0-9]{1,4})")
 
 
 def find_notes(
-    target: Target, login: Login | None, sftp: SftpFacts | None, commands: CommandFacts | None
+    target: Target,
+    login: Login | None,
+    sftp: SftpFacts | None,
+    commands: CommandFacts | None,
+    hops: Sequence[HopFacts] = (),
 ) -> tuple[Note, ...]:
     """Everything worth saying about what has been found."""
-    notes: list[Note] = []
+    notes = [Note("weak", weakness, LEGACY_HINT) for hop in hops for weakness in hop.weaknesses]
     if login is not None:
         notes += _look_at_trust(target, login)
-        notes += _look_at_login(login)
+        notes += _look_at_login(target, login)
         notes += _look_at_algorithms(login)
+        notes += [Note("weak", weakness, LEGACY_HINT) for weakness in login.weaknesses]
         notes += _look_at_software(login)
     if sftp is not None:
         notes += _look_at_sftp(sftp)
@@ -53,8 +59,8 @@ def _look_at_trust(target: Target, login: Login) -> Iterator[Note]:
         )
 
 
-def _look_at_login(login: Login) -> Iterator[Note]:
-    if "publickey" not in login.method:
+def _look_at_login(target: Target, login: Login) -> Iterator[Note]:
+    if "publickey" not in login.method and target.endpoint.authentication.answers.totp_secret is None:
         yield Note(
             "weak",
             f"the login is by {login.method}: whoever learns the password can log in from anywhere",
@@ -71,7 +77,7 @@ def _look_at_algorithms(login: Login) -> Iterator[Note]:
             f"the server offers no AES-GCM, the fastest that the runner has; {used} is used",
             "Ask its operator to add aes128-gcm@openssh.com to the server's Ciphers.",
         )
-    # AES-GCM is not affected, nor is a MAC over the plain text; CBC is never offered.
+    # AES-GCM is not affected, nor is a MAC over the plain text. CBC is, with such a MAC.
     is_open = any("-etm@" in mac for mac in agreed.macs) or any(name.startswith("chacha20") for name in agreed.ciphers)
     if is_open and not agreed.is_strict:
         yield Note(

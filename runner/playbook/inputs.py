@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
+from runner.one_time_codes import parse_totp_secret
 from runner.plan import (
+    Answers,
     Authentication,
     Endpoint,
     Fingerprints,
@@ -88,6 +90,7 @@ def read_endpoint(
         bandwidth_limit_bytes_per_second=limit,
         proxy=proxy,
         runs_commands=inputs.get("commands") != "never",
+        legacy_algorithms=tuple(name for name, _ in _strings(inputs, "legacy_algorithms")),
     )
 
 
@@ -236,20 +239,55 @@ def read_authentication(given: Any, workdir: str, tell: Tell) -> Authentication 
     path = attempt(tell, _local_path, given, "ssh_key_file", workdir)
     certificate_path = attempt(tell, _local_path, given, "certificate_file", workdir)
     username, password, passphrase = (_given_text(given, key) for key in ("username", "password", "passphrase"))
+    answers = _read_answers(given, tell)
     match given.get("authentication_method"):
         case "username_password":
-            return UsernamePassword(username or "", password or "")
+            return UsernamePassword(username or "", password or "", answers)
         case "ssh_key" if text := _given_text(given, "ssh_key"):
-            return SshKey(username or "", text, passphrase, password)
+            return SshKey(username or "", text, passphrase, password, answers)
         case "ssh_key_file" if path is not None:
-            return SshKeyFile(username or "", path, passphrase, certificate_path, password)
+            return SshKeyFile(username or "", path, passphrase, certificate_path, password, answers)
         case "ssh_agent":
             public_key = text_at(given, "public_key")
             if public_key:
                 hint = "Expected what stands in the key's .pub file; `ssh-add -L` prints the agent's."
                 attempt(tell, _check_key, find_user_key, public_key, given.value_locations["public_key"], hint)
-            return SshAgent(username or "", public_key)
+            return SshAgent(username or "", public_key, password, answers)
     return None
+
+
+def _read_answers(given: PositionedMap, tell: Tell) -> Answers:
+    """What the server's questions are answered with besides the password."""
+    secret = text_at(given, "totp_secret")
+    if secret is not None:
+        attempt(tell, _check_totp_secret, secret, given.value_locations["totp_secret"])
+    written = given.get("answers")
+    patterns: list[tuple[str, str]] = []
+    if not isinstance(written, PositionedMap):
+        return Answers(secret)
+    for pattern, answer in written.items():
+        if not isinstance(answer, str):
+            continue
+        attempt(tell, _refuse_no_text, "answers", answer, written.value_locations[pattern])
+        if not pattern.strip():
+            message = "an empty pattern in 'answers' fits no question"
+            tell(
+                Problem(
+                    written.key_locations[pattern], message, "'*' fits every question, '*pin*' those with that word."
+                )
+            )
+        patterns.append((pattern, answer))
+    return Answers(secret, tuple(patterns))
+
+
+def _check_totp_secret(secret: str, location: Location) -> None:
+    try:
+        parse_totp_secret(secret)
+    except ValueError as error:
+        hint = (
+            "Expected what the server showed beside the QR code, such as JBSWY3DPEHPK3PXP, or its otpauth:// address."
+        )
+        raise InputProblem(location, f"'totp_secret' cannot be used: {error}", hint) from error
 
 
 def _given_text(given: PositionedMap, key: str) -> str | None:

@@ -62,8 +62,8 @@ class Rendering:
         if isinstance(value, PositionedMap):
             rendered = PositionedMap(value.location)
             for inner, item in value.items():
-                place = value.value_locations[inner]
-                rendered.put(inner, self.input(inner, item, place, scope), value.key_locations[inner], place)
+                place, name = value.value_locations[inner], _name_inside(key, inner)
+                rendered.put(inner, self.input(name, item, place, scope), value.key_locations[inner], place)
             return rendered
         if isinstance(value, PositionedList):
             items = PositionedList(value.location)
@@ -83,7 +83,7 @@ class Rendering:
         if isinstance(result, PositionedMap):
             for inner, item in result.items():
                 place = result.value_locations[inner]
-                result[inner] = self._accept(inner, item, item, place, environment_names)
+                result[inner] = self._accept(_name_inside(key, inner), item, item, place, environment_names)
             return result
         if isinstance(result, PositionedList):
             for index, (item, place) in enumerate(zip(result, result.item_locations, strict=True)):
@@ -136,6 +136,11 @@ class Rendering:
 
     def _redact(self, problem: Problem) -> Problem:
         return redact_problems([problem], self._redactor)[0]
+
+
+def _name_inside(key: str, inner: str) -> str:
+    """The name that decides about a value in a mapping: its own, or that of a mapping which is secret as a whole."""
+    return key if key in secret_keys() else inner
 
 
 def _coerce(key: str, value: Any) -> Any:

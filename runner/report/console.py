@@ -86,10 +86,16 @@ class Console:
                 self._finish_play(result)
 
     def _tell_connection(self, event: HostConnected) -> None:
-        if self._options.verbosity < 1:
+        if self._options.verbosity < 0 or (self._options.verbosity < 1 and not event.weaknesses):
             return
         if self._live:
             self._live.clear()
+        if self._options.verbosity > 0:
+            self._tell_trust(event)
+        for weakness in event.weaknesses:
+            self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(weakness)}")
+
+    def _tell_trust(self, event: HostConnected) -> None:
         host = event.jump_host or f"{event.step.endpoint} [{event.step.host_label}]"
         self._print(
             f"{'connected':<{STATUS_WIDTH}}  {printable(host)}  host key known by {printable(event.trusted_by)}"

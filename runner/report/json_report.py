@@ -106,9 +106,11 @@ def _redact(value: Any, redactor: Redactor) -> Any:
 def _describe_step(result: StepResult) -> dict[str, Any]:
     step, failure = result.step, result.failure
     changes = result.changes
-    told = (
-        {} if changes is None else {"changes": [one.facts() for one in changes], "changes_total": result.changes_total}
-    )
+    told: dict[str, Any] = {}
+    if changes is not None:
+        told = {"changes": [one.facts() for one in changes], "changes_total": result.changes_total}
+    if result.warnings:
+        told["warnings"] = list(result.warnings)
     return {
         "index": step.index,
         "name": step.name,

@@ -1,120 +1,162 @@
-"""Logs in exactly the way a step says, with no fallback to any other credential.
+"""Logs in in exactly the way a step says, by the methods that the server lets continue, with no other credential.
 
-One method may be split in two by the server: a password may be asked for by keyboard-interactive, and a key may be
-followed by a password when the server wants both. A line that breaks meanwhile is no refusal: it may be tried again.
+A login may take several methods, in the order that the server wants (RFC 4252 section 5.1): a key and then a password, a
+password before the key, a one-time code behind either. Each credential is tried once; one that was refused ends the login.
+A line that breaks meanwhile is no refusal: it may be tried again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import paramiko
 
-from runner.errors import AuthenticationRefused, ConnectionLost
-from runner.plan import Endpoint, SshAgent, UsernamePassword
+from runner.errors import ConnectionLost
+from runner.plan import Endpoint
+from runner.ssh.answering import EXPIRED_HINT, Answering, LoginAbandoned, NotAnswered
 from runner.ssh.login_keys import make_login_key
+from runner.ssh.login_refusals import INTERACTIVE, PASSWORD, PASSWORD_HINT, PUBLIC_KEY, LoginRefusals
 from runner.ssh.questions import PasswordExpired
-from runner.ssh.transport import StrictTransport
-from runner.ssh.user_certificates import explain_certificates
+from runner.ssh.transport import NoSignatureInCommon, StrictTransport
 
 if TYPE_CHECKING:
     from runner.ssh.credentials import Credential
 
-# A password prompt may follow others ("Verification code:"); a server that keeps asking is not given answers for ever.
-MAX_PROMPT_ROUNDS = 5
-
-PASSWORD_HINT = "Check 'username' and 'password'; after several refusals an account may be locked."
-EXPIRED_HINT = "Log in once by hand (ssh USER@HOST), give it a new password, and put that into 'password'."
-KEY_HINT = "Check 'username'; is the key's public half in this user's authorized_keys on the server?"
-AGENT_KEY_HINT = (
-    "Is the key in the agent (ssh-add -l), and in the server's authorized_keys? Servers give up after a few keys: name "
-    "the right one under 'public_key'."
-)
-
-
-class AskedAgain(paramiko.AuthenticationException):
-    """We ended a login in which the server kept asking."""
+# More methods than any server asks for, so that one that is never content does not go on for ever.
+MAX_METHODS = 6
 
 
 class ExplicitAuthentication(paramiko.AuthStrategy):
     """Authenticates as one endpoint's `authentication` says. `method` tells afterwards how."""
 
-    def __init__(self, endpoint: Endpoint, credentials: Iterable[Credential]) -> None:
+    def __init__(self, endpoint: Endpoint, credentials: Iterable[Credential], wait: Callable[[float], bool]) -> None:
+        """`wait` waits for so many seconds, for the next one-time code; it returns False if there is no such time."""
         super().__init__(ssh_config=paramiko.SSHConfig())
+        given = endpoint.authentication
         self._endpoint = endpoint
-        self._given = endpoint.authentication
-        self.method = ""
+        self._given = given
         self._keys = [make_login_key(credential) for credential in credentials]
+        self._password: str | None = given.password
+        self._answering = Answering(given.username, given.password, given.answers, wait)
+        self._has_answers = given.answers.totp_secret is not None or bool(given.answers.patterns)
+        self._passed: list[str] = []
+        self._refusals = LoginRefusals(endpoint, self._passed, self._answering)
+        # Methods that the server does not let continue now; another one that succeeds may change that.
+        self._closed: set[str] = set()
+
+    @property
+    def method(self) -> str:
+        """The methods that the server accepted, in order, such as `publickey+password`."""
+        return "+".join(self._passed)
 
     def authenticate(self, transport: StrictTransport) -> Any:
         """Called by the client once the host key is accepted. Raises `AuthenticationRefused`, `ConnectionLost`."""
-        # Nothing is tried twice: a wrong password must not lock an account.
-        if isinstance(self._given, UsernamePassword):
-            remaining = self._try_password(transport, self._given.password)
-        else:
-            remaining = self._try_keys(transport)
-        if not transport.is_authenticated():
-            self._finish(transport, remaining)
+        methods: Sequence[str] | None = None
+        while not transport.is_authenticated():
+            method = self._choose(methods)
+            if method is None or len(self._passed) >= MAX_METHODS:
+                raise self._refusals.nothing_left(methods or ())
+            attempts = {PUBLIC_KEY: self._try_keys, PASSWORD: self._try_password, INTERACTIVE: self._try_questions}
+            methods = attempts[method](transport)
         return paramiko.AuthResult(self)
 
-    def _try_keys(self, transport: StrictTransport) -> list[str]:
-        allowed: list[str] = []
-        for key in self._keys:
+    def _choose(self, methods: Sequence[str] | None) -> str | None:
+        """The method to try next among those that can continue, None for all of them: nothing has been asked yet.
+
+        With a code or answers to give, questions come before the password method, which can carry neither.
+        """
+        ways = (INTERACTIVE, PASSWORD) if self._has_answers else (PASSWORD, INTERACTIVE)
+        for way in (PUBLIC_KEY, *ways):
+            if way not in self._closed and (methods is None or way in methods) and self._can_try(way, methods):
+                return way
+        return None
+
+    def _can_try(self, way: str, methods: Sequence[str] | None) -> bool:
+        if way == PUBLIC_KEY:
+            return bool(self._keys)
+        if way == PASSWORD:
+            return self._password is not None and PASSWORD not in self._passed
+        # A key alone was not enough, and only the question tells what else is wanted: asking costs nothing.
+        is_worth_asking = bool(self._passed) and PASSWORD not in (methods or ())
+        return self._password is not None or self._has_answers or is_worth_asking
+
+    # --- the methods ---
+
+    def _try_keys(self, transport: StrictTransport) -> Sequence[str]:
+        """The methods that can continue, when a key was accepted or none is looked at yet."""
+        was_open = PUBLIC_KEY in transport.methods_left
+        unsigned: list[tuple[paramiko.PKey, NoSignatureInCommon]] = []
+        for number, key in enumerate(self._keys):
             try:
-                remaining = self._ask(transport, partial(transport.auth_publickey, self._given.username, key))
-                self.method = "publickey"
-                return remaining
-            except paramiko.BadAuthenticationType as error:
-                allowed = list(error.allowed_types)
+                methods = self._offer(transport, key)
+            except paramiko.BadAuthenticationType:
+                if number == 0 and not was_open:
+                    return self._close(PUBLIC_KEY, transport)
                 break
+            except NoSignatureInCommon as error:
+                unsigned.append((key, error))
             except paramiko.AuthenticationException:
                 if not transport.is_active():
                     break
-        shown = ", ".join(f"{key.get_name()} {key.fingerprint}" for key in self._keys[:3])
-        more = f" and {len(self._keys) - 3} more" if len(self._keys) > 3 else ""
-        fault = explain_certificates(self._keys, self._given.username)
-        hint = f"{fault} {AGENT_KEY_HINT}".lstrip() if isinstance(self._given, SshAgent) else fault or KEY_HINT
-        raise self._refusal(f"the key {shown}{more}", hint, transport, allowed)
+            else:
+                # A server that wants two keys wants two different ones.
+                del self._keys[: number + 1]
+                return self._pass(PUBLIC_KEY, methods)
+        if unsigned and len(unsigned) == len(self._keys):
+            raise self._refusals.no_signature(*unsigned[0])
+        raise self._refusals.refused_keys(self._keys, transport)
 
-    def _try_password(self, transport: StrictTransport, password: str) -> list[str]:
-        username = self._given.username
+    def _offer(self, transport: StrictTransport, key: paramiko.PKey) -> list[str]:
+        """Try one key; an RSA key again with a SHA-1 signature where that is allowed: old servers take no other."""
+        log_in = partial(transport.auth_publickey, self._given.username, key)
         try:
-            remaining = self._ask(transport, partial(transport.auth_password, username, password, fallback=False))
-            self.method = (self.method + "+" if self.method else "") + "password"
-            return remaining
-        except paramiko.BadAuthenticationType as error:
-            if "keyboard-interactive" not in error.allowed_types:
-                raise self._refusal("the password", PASSWORD_HINT, transport, list(error.allowed_types)) from error
+            return self._ask(transport, log_in)
+        except paramiko.BadAuthenticationType:
+            raise
+        except paramiko.AuthenticationException:
+            if not transport.is_active() or not transport.fall_back_to_sha1(key.get_name()):
+                raise
+            try:
+                return self._ask(transport, log_in)
+            finally:
+                transport.end_fallback()
+
+    def _try_password(self, transport: StrictTransport) -> Sequence[str]:
+        try:
+            log_in = partial(transport.auth_password, self._given.username, self._password, fallback=False)
+            return self._pass(PASSWORD, self._ask(transport, log_in))
+        except paramiko.BadAuthenticationType:
+            return self._close(PASSWORD, transport)
         except PasswordExpired as error:
-            raise self._refusal(
-                "the password, which the server wants to be changed first,", EXPIRED_HINT, transport
-            ) from error
+            what = "the password, which the server wants to be changed first,"
+            raise self._refusals.refusal(what, EXPIRED_HINT, transport) from error
         except paramiko.AuthenticationException as error:
-            raise self._refusal("the password", PASSWORD_HINT, transport) from error
-        try:
-            answer = answer_password_prompts(password)
-            remaining = self._ask(transport, partial(transport.auth_interactive, username, answer))
-            self.method = (self.method + "+" if self.method else "") + "keyboard-interactive"
-            return remaining
-        except paramiko.AuthenticationException as error:
-            raise self._refusal("the password", PASSWORD_HINT, transport) from error
+            raise self._refusals.refusal("the password", PASSWORD_HINT, transport) from error
 
-    def _finish(self, transport: StrictTransport, remaining: list[str]) -> None:
-        """The server accepted the first factor and wants another one."""
-        password = getattr(self._given, "password", None)
-        wants_password = {"password", "keyboard-interactive"} & set(remaining)
-        if isinstance(self._given, UsernamePassword) or not wants_password or password is None:
-            hint = "Add 'password' beside the key." if wants_password else ""
-            raise AuthenticationRefused(
-                f"{self._who} was asked for more than the step gives: after {self.method} the server also wants "
-                f"{' or '.join(remaining) or 'another method'}",
-                hint=hint or "Only a key followed by a password is supported.",
-            )
-        self._try_password(transport, password)
-        if not transport.is_authenticated():
-            raise self._refusal("a key and a password", "The server wants yet another factor.", transport)
+    def _try_questions(self, transport: StrictTransport) -> Sequence[str]:
+        self._answering.begin()
+        try:
+            log_in = partial(transport.auth_interactive, self._given.username, self._answering)
+            return self._pass(INTERACTIVE, self._ask(transport, log_in))
+        except paramiko.BadAuthenticationType:
+            return self._close(INTERACTIVE, transport)
+        except NotAnswered as error:
+            raise self._refusals.asked_for_more(error) from error
+        except paramiko.AuthenticationException as error:
+            raise self._refusals.refused_answers(transport, error) from error
+
+    def _pass(self, method: str, methods: list[str]) -> Sequence[str]:
+        """A method was accepted, alone or as one of several."""
+        self._passed.append(method)
+        self._closed.clear()
+        return methods
+
+    def _close(self, method: str, transport: StrictTransport) -> Sequence[str]:
+        """A method was not looked at: the server does not let it continue now."""
+        self._closed.add(method)
+        return transport.methods_left
 
     def _ask(self, transport: StrictTransport, log_in: Callable[[], Any]) -> list[str]:
         """Try one login; the methods the server wants besides. Raises paramiko's refusals, and `ConnectionLost`."""
@@ -122,7 +164,7 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
         try:
             return list(log_in())
         except paramiko.AuthenticationException as error:
-            if transport.was_cut and not isinstance(error, AskedAgain | PasswordExpired):
+            if transport.was_cut and not isinstance(error, LoginAbandoned):
                 lost = transport.find_lost_hop()
                 raise ConnectionLost(
                     f"the connection to {self._endpoint} broke off during the login of {self._given.username}"
@@ -130,33 +172,3 @@ class ExplicitAuthentication(paramiko.AuthStrategy):
                     hint="The network failed, or the server ended the session without saying why; its log may tell.",
                 ) from error
             raise
-
-    @property
-    def _who(self) -> str:
-        return f"{self._given.username}@{self._endpoint}"
-
-    def _refusal(
-        self, what: str, hint: str, transport: StrictTransport, allowed: list[str] | None = None
-    ) -> AuthenticationRefused:
-        offers = f"; the server takes {', '.join(allowed)}" if allowed else ""
-        ending = "" if transport.is_active() else "; then the server ended the connection"
-        return AuthenticationRefused(f"{self._who} was not let in: {what} was refused{offers}{ending}", hint=hint)
-
-
-def answer_password_prompts(password: str) -> Callable[[str, str, list[tuple[str, bool]]], list[str]]:
-    """A handler for keyboard-interactive that answers hidden prompts with the password, in one round only."""
-    rounds = 0
-    is_given = False
-
-    def answer(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        nonlocal rounds, is_given
-        rounds += bool(prompts)
-        wants_password = any(not is_echoed for _, is_echoed in prompts)
-        # Asked again, the password was wrong or something else is wanted; to repeat it could lock the account.
-        if rounds > MAX_PROMPT_ROUNDS or (wants_password and is_given):
-            raise AskedAgain("the server asked again")
-        is_given = is_given or wants_password
-        # What is echoed is no password prompt: the password must not end up on a screen or in a log.
-        return ["" if is_echoed else password for _, is_echoed in prompts]
-
-    return answer

@@ -11,8 +11,9 @@ All keys and cipher objects come from paramiko's key exchange.
 from __future__ import annotations
 
 import hmac
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from paramiko.ssh_exception import SSHException
@@ -71,7 +72,7 @@ def make_outbound(
         return ChaChaOutbound(block_engine, block_size)
     if aead and iv_out is not None:
         return GcmOutbound(block_engine, iv_out, block_size)
-    return MacOutbound(block_engine, block_size, mac_key or b"", mac_engine, mac_size, is_etm=etm)
+    return MacOutbound(block_engine, block_size, mac_key or b"", mac_engine, mac_size, is_etm=etm, is_cbc=not sdctr)
 
 
 def make_inbound(
@@ -84,24 +85,25 @@ def make_inbound(
     etm: bool = False,
     aead: bool = False,
     iv_in: bytes | None = None,
+    is_cbc: bool = False,
 ) -> Inbound:
-    """What unwraps packets under the keys that Transport has negotiated. The parameters are its own."""
+    """What unwraps packets under the keys that Transport has negotiated. The parameters are its own but for `is_cbc`."""
     if isinstance(block_engine, ChaChaKeys):
         return ChaChaInbound(block_engine)
     if aead and iv_in is not None:
         return GcmInbound(block_engine, iv_in)
     if etm:
         return EtmInbound(block_engine, mac_key or b"", mac_engine, mac_size)
-    return MacInbound(block_engine, block_size, mac_key or b"", mac_engine, mac_size)
+    return MacInbound(block_engine, block_size, mac_key or b"", mac_engine, mac_size, is_cbc=is_cbc)
 
 
-def pad(payload: Payload, block_size: int, counted_bytes: int) -> bytes:
+def pad(payload: Payload, block_size: int, counted_bytes: int, make_padding: Callable[[int], bytes] = bytes) -> bytes:
     """Padding length, payload and padding. `counted_bytes` is what the block size must divide beside the payload.
 
-    The padding is zeros: neither counter mode nor AES-GCM leaks anything through them, and nothing else is offered.
+    The padding is zeros unless `make_padding` makes others: neither counter mode nor AES-GCM leaks anything through them.
     """
     count = MIN_PADDING_BYTES + -(sum(map(len, payload)) + counted_bytes + MIN_PADDING_BYTES) % block_size
-    return b"".join((bytes((count,)), *payload, bytes(count)))
+    return b"".join((bytes((count,)), *payload, make_padding(count)))
 
 
 def copy_into(space: memoryview, packet: bytes) -> int:
@@ -256,16 +258,26 @@ class MacOutbound:
     """A cipher and a MAC, the MAC over the plaintext or (etm) over the ciphertext."""
 
     def __init__(
-        self, engine: Any, block_size: int, mac_key: bytes, mac_engine: Any, mac_size: int, *, is_etm: bool
+        self,
+        engine: Any,
+        block_size: int,
+        mac_key: bytes,
+        mac_engine: Any,
+        mac_size: int,
+        *,
+        is_etm: bool,
+        is_cbc: bool = False,
     ) -> None:
         self._encrypt = engine.update
         self._block_size = block_size
         self._mac = hmac.new(mac_key, digestmod=mac_engine)
         self._mac_size = mac_size
         self._is_etm = is_etm
+        # RFC 4253 section 6 wants random padding, and CBC needs it.
+        self._make_padding = os.urandom if is_cbc else bytes
 
     def seal(self, payload: Payload, sequence: int) -> bytes:
-        body = pad(payload, self._block_size, 1 if self._is_etm else 5)
+        body = pad(payload, self._block_size, 1 if self._is_etm else 5, self._make_padding)
         length = struct.pack(">I", len(body))
         if self._is_etm:
             packet = length + bytes(self._encrypt(body))
@@ -296,16 +308,36 @@ class EtmInbound:
 
 
 class MacInbound:
-    """Encrypt-and-MAC: the length is known only after the first block is decrypted."""
+    """Encrypt-and-MAC: the length is known only after the first block is decrypted.
 
-    def __init__(self, engine: Any, block_size: int, mac_key: bytes, mac_engine: Any, mac_size: int) -> None:
+    In CBC mode what is wrong with a packet is told only when as much has come as the longest packet has: how soon the
+    connection ends would tell whoever changed it what its first four bytes decrypt to (CPNI-957037).
+    """
+
+    def __init__(
+        self, engine: Any, block_size: int, mac_key: bytes, mac_engine: Any, mac_size: int, *, is_cbc: bool = False
+    ) -> None:
         self._decrypt = engine.update
         self._block_size = block_size
         self._mac = hmac.new(mac_key, digestmod=mac_engine)
         self._mac_size = mac_size
         self._first_block = b""
+        self._is_cbc = is_cbc
+        self._failure: SSHException | None = None
 
     def open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
+        if self._failure is None:
+            try:
+                return self._open(buffer, sequence, limit_bytes)
+            except SSHException as error:
+                if not self._is_cbc:
+                    raise
+                self._failure = error
+        if len(buffer) < limit_bytes:
+            return None
+        raise self._failure
+
+    def _open(self, buffer: memoryview, sequence: int, limit_bytes: int) -> Opened | None:
         if not self._first_block:
             if len(buffer) < self._block_size:
                 return None

@@ -124,6 +124,21 @@ class Connection:
         return agreed
 
     @property
+    def weaknesses(self) -> tuple[str, ...]:
+        """What is weak about the connection because the playbook allows it, in sentences."""
+        allowed = self.endpoint.legacy_algorithms
+        if not allowed:
+            return ()
+        used = self._client.transport.legacy_used
+        rests = f"the connection to {self.name} rests on {', '.join(used)}, which" if used else ""
+        idle = ", ".join(name for name in allowed if name not in used)
+        allows = f"'legacy_algorithms' allows {idle} for {self.name} without need" if idle else ""
+        return (
+            *([f"{rests} {'are' if len(used) > 1 else 'is'} broken or weak ('legacy_algorithms')"] if used else []),
+            *([f"{allows}: remove {'them' if ',' in idle else 'it'}"] if idle else []),
+        )
+
+    @property
     def peer_address(self) -> str:
         """The IP address and port that were dialled; the endpoint's own words if the connection is gone, or goes through
         a jump host or a proxy, which alone knows.

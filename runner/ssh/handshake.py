@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import fabric
 import paramiko
 
-from runner.cancellation import Cancellation, Deadline
+from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import ConnectFailed, ConnectionLost, CredentialUnusable, HostKeyRefused, UnreachableError
 from runner.plan import Endpoint
 from runner.ssh.agent import AGENT_HINT, AgentFailure
 from runner.ssh.authentication import ExplicitAuthentication
 from runner.ssh.connection import Connection
 from runner.ssh.host_keys import HostKeyCheck
+from runner.ssh.negotiation import HOST_KEY, explain_mismatches
 from runner.ssh.transport import StrictTransport
 from runner.ssh.tunnel import Tunnel
 from runner.ssh.watchdog import silenced, timed_out, watch
@@ -44,7 +46,7 @@ def shake_hands(
     `algorithms` are those of the host keys that the server may show. A failure closes the socket, but not `via`, the jump
     host that it goes through. Raises what `open_connection` raises.
     """
-    authentication = ExplicitAuthentication(endpoint, credentials)
+    authentication = ExplicitAuthentication(endpoint, credentials, _make_wait(deadline, cancellation))
     client = _make_client(endpoint, sock, check, authentication, algorithms, deadline, via)
     try:
         with watch(sock, deadline, cancellation, lambda: timed_out(endpoint, _stage(client))):
@@ -66,6 +68,23 @@ def shake_hands(
         sock.close()
         raise
     return Connection(endpoint, client, check, authentication.method, via, name)
+
+
+def _make_wait(deadline: Deadline, cancellation: Cancellation) -> Callable[[float], bool]:
+    """What waits for so many seconds, in another thread than this one, unless there are not so many until the deadline."""
+    must_end = cancellation.make_alarm()
+
+    def wait(seconds: float) -> bool:
+        end = Deadline.after(seconds)
+        if deadline.remaining_seconds < seconds:
+            return False
+        while not end.has_passed:
+            if must_end() or deadline.has_passed:
+                return False
+            time.sleep(min(POLL_SECONDS, end.remaining_seconds))
+        return True
+
+    return wait
 
 
 def _make_client(
@@ -92,6 +111,7 @@ def _make_client(
                 host_key_algorithms=algorithms,
                 find_lost_hop=via.find_lost if via is not None else lambda: "",
                 is_greeted=via is None,
+                legacy_algorithms=endpoint.legacy_algorithms,
             ),
             "auth_strategy": authentication,
             # The deadline is kept by the watchdog; paramiko's own limits must only not be shorter.
@@ -127,13 +147,12 @@ def _explain_failure(
         return ConnectFailed(
             f"{endpoint} does not speak SSH 2: {text}", hint="Is this the port of the SSH server? SFTP is not FTP."
         )
-    if isinstance(error, paramiko.IncompatiblePeer):
-        if "host key" in text:
-            return check.refuse_negotiation()
-        return ConnectFailed(
-            f"{endpoint} and the runner have no algorithm in common: {text}",
-            hint="The server offers only algorithms that are considered broken; it needs an update.",
-        )
+    if isinstance(error, paramiko.IncompatiblePeer) and isinstance(transport, StrictTransport):
+        mismatches = transport.mismatches
+        if mismatches and mismatches[0].kind == HOST_KEY and not mismatches[0].needed:
+            return check.refuse_negotiation(mismatches[0].theirs)
+        if mismatches:
+            return explain_mismatches(str(endpoint), mismatches, endpoint.legacy_algorithms)
     return ConnectFailed(
         f"{endpoint} ended the connection while the runner waited for {_stage(client)}: {text or type(error).__name__}",
         hint="The server's log tells why; a firewall or fail2ban may refuse this machine.",

@@ -6,6 +6,7 @@ The check runs after key exchange and before authentication: a refused server ha
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runner.errors import HostKeyRefused
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import paramiko
 
 ALL_ALGORITHMS = tuple(algorithm for name in KEY_TYPES for algorithm in ALGORITHMS[name])
+RSA = "ssh-rsa"
 CERTIFICATE_ALGORITHMS = tuple(algorithm + CERTIFICATE_SUFFIX for algorithm in ALL_ALGORITHMS)
 
 
@@ -32,6 +34,8 @@ class HostKeyCheck:
     def __init__(self, endpoint: Endpoint, hop: str = "") -> None:
         """`hop` is the jump host that the endpoint is reached through, for advice. Raises `HostKeyRefused`."""
         advice = scan_command(endpoint, hop)
+        # SHA-1 is another way for the server to prove a key, behind all others; which key is trusted stays the same.
+        self._sha1 = tuple(name for name in endpoint.legacy_algorithms if name == RSA)
         self._name = known_name(endpoint)
         self._trust = gather_trust(endpoint, advice)
         self._refusals = Refusals(endpoint, self._trust, advice)
@@ -51,13 +55,22 @@ class HostKeyCheck:
         is no point in connecting then.
         """
         if self._trust.fingerprints:
-            return ALL_ALGORITHMS
+            return self.every_algorithm
         types = self._trust.types
         plain = tuple(algorithm for name in KEY_TYPES if name in types for algorithm in ALGORITHMS[name])
         offered = (CERTIFICATE_ALGORITHMS if self._trust.authorities else ()) + plain
         if not offered:
             raise self._refusals.unknown_host()
-        return offered
+        return offered + (self._sha1 if RSA in types else ())
+
+    @property
+    def every_algorithm(self) -> tuple[str, ...]:
+        """The algorithms of keys of all types."""
+        return ALL_ALGORITHMS + self._sha1
+
+    def algorithms_of(self, key_type: str) -> tuple[str, ...]:
+        """The algorithms by which a key of a type is proven."""
+        return ALGORITHMS[key_type] + (self._sha1 if key_type == RSA else ())
 
     def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> None:
         """Called by the client with the key that the server has proven to hold. Returns only if it is trusted."""
@@ -77,9 +90,9 @@ class HostKeyCheck:
         if not self.trusted_by:
             raise self._refusals.wrong_key(shown, fault)
 
-    def refuse_negotiation(self) -> HostKeyRefused:
-        """The error for a server that has no key of the expected types at all."""
-        return self._refusals.no_common_type()
+    def refuse_negotiation(self, algorithms: Sequence[str]) -> HostKeyRefused:
+        """The error for a server that has no key of the expected types at all, and offers those for `algorithms`."""
+        return self._refusals.no_common_type(algorithms)
 
     def _look_at_certificate(self, blob: bytes, shown: PublicKey) -> CertificateFault | None:
         """What is wrong with the certificate that came with a key. If nothing is, `trusted_by` is set.

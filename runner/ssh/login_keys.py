@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from runner.public_keys import PublicKey
 from runner.ssh.agent import AgentKey
+from runner.ssh.legacy import Sha1UserKey
 
 if TYPE_CHECKING:
     from runner.ssh.credentials import Credential
@@ -57,7 +58,7 @@ def _convert(key: PrivateKey) -> paramiko.PKey:
     if isinstance(secret, ec.EllipticCurvePrivateKey):
         return paramiko.ECDSAKey(vals=(secret, secret.public_key()))
     if isinstance(secret, rsa.RSAPrivateKey):
-        return paramiko.RSAKey(key=secret)
+        return Sha1UserKey(key=secret)
     # paramiko makes this kind out of nothing but a file.
     formats = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     return paramiko.Ed25519Key.from_private_key(io.StringIO(secret.private_bytes(*formats).decode()))

@@ -12,8 +12,7 @@ from runner.errors import ConnectFailed, ConnectionLost, ConnectTimedOut, HostKe
 from runner.plan import Endpoint, Fingerprints
 from runner.ssh.credentials import find_credentials, let_go
 from runner.ssh.dial import WorkingAddresses, dial
-from runner.ssh.host_certificates import ALGORITHMS
-from runner.ssh.host_keys import ALL_ALGORITHMS, HostKeyCheck
+from runner.ssh.host_keys import HostKeyCheck
 from runner.ssh.loading import load_meanwhile, wait_until_loaded
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def open_connection(
     host is refused. A server that has no key of the known types is asked once more, so that the refusal can tell which key
     it has.
 
-    Raises `ConnectFailed`, `ConnectTimedOut`, `ConnectionLost`, `ForwardingRefused`, `HostKeyRefused`,
+    Raises `ConnectFailed`, `NoCommonAlgorithm`, `ConnectTimedOut`, `ConnectionLost`, `ForwardingRefused`, `HostKeyRefused`,
     `AuthenticationRefused`, `CredentialUnusable`, `Interrupted`.
     """
     try:
@@ -99,9 +98,10 @@ class _Opening:
                 refusal = error if refusal is None or not has_seen_key else refusal
                 has_seen_key = has_seen_key or shown is not None
                 if shown is None:
-                    algorithms = tuple(name for name in ALL_ALGORITHMS if name not in tried)
+                    algorithms = tuple(name for name in self._check.every_algorithm if name not in tried)
                 elif knows_only_fingerprints:
-                    algorithms = tuple(name for name in algorithms if name not in ALGORITHMS[shown.type])
+                    proven = self._check.algorithms_of(shown.type)
+                    algorithms = tuple(name for name in algorithms if name not in proven)
                 else:
                     algorithms = ()
                 if not algorithms:

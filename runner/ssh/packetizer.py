@@ -110,6 +110,8 @@ class BulkPacketizer:
         self.is_logged_in = False
         self.last_message_type = 0
         self._initial_kex_done = False  # set by Transport
+        # Whether the next keys for what comes in are for a cipher in CBC mode; set by StrictTransport.
+        self.expects_cbc = False
         self.give_up_writing_after_seconds = 60.0
         self.is_ending: Callable[[], bool] = lambda: False
 
@@ -135,7 +137,7 @@ class BulkPacketizer:
 
     def set_inbound_cipher(self, block_engine: Any, **parameters: Any) -> None:
         """New keys for what comes in."""
-        self._inbound = make_inbound(block_engine, **parameters)
+        self._inbound = make_inbound(block_engine, **parameters, is_cbc=self.expects_cbc)
         self._received_bytes = self._received_packets = 0
         self._note_renewal(2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import shlex
 import stat
 from functools import lru_cache
@@ -16,13 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from runner.errors import CredentialUnusable
 from runner.public_keys import MIN_RSA_BITS, PublicKey, decode_key_text, read_user_key, split_fields
+from runner.ssh.key_text import PRIVATE_KEY, PUTTY_MARK, decode_file, is_private_key, restore
 
 MAX_KEY_BYTES = 256 * 1024
 MAX_PATH_LENGTH = 1024
 INLINE_KEY = "the private key in 'ssh_key'"
 
-_PRIVATE_KEY = "PRIVATE KEY-----"
 _OPENSSH_MAGIC = b"openssh-key-v1\0"
+PUTTYGEN = "`puttygen KEY.ppk -O private-openssh -o KEY`"
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
@@ -40,7 +43,7 @@ def read_private_key(path: str, passphrase: str | None, certificate_path: str | 
     Raises `CredentialUnusable`, also for a key of our own that others may read: as `ssh` does, and before it is used.
     """
     text, status = _read(path, "private key")
-    if _PRIVATE_KEY in text:
+    if is_private_key(restore(text)):
         _refuse_open_permissions(path, status)
     key = parse_private_key(text, passphrase, f"the private key file {path}")
     if certificate_path is not None:
@@ -49,43 +52,44 @@ def read_private_key(path: str, passphrase: str | None, certificate_path: str | 
 
 
 def parse_private_key(text: str, passphrase: str | None, called: str) -> PrivateKey:
-    """The private key in `text`. Windows line ends and a missing last newline do no harm.
+    """The private key in `text`, whatever has been done to it on its way here (`key_text.py`).
 
     `called` names the key in errors, which never quote it. Raises `CredentialUnusable`.
     """
-    text = text.strip()
-    if "\n" not in text:
-        # CI systems that keep variables on one line hold the line ends as the two characters '\' and 'n'.
-        text = text.replace("\\n", "\n")
-    normalised = "\n".join(line.strip() for line in text.splitlines()) + "\n"
-    _refuse_what_is_no_private_key(normalised, called)
-    _refuse_what_no_file_can_hold(normalised, called)
-    is_encrypted = _is_encrypted(normalised)
+    text = restore(text)
+    _refuse_what_is_no_private_key(text, called)
+    _refuse_what_no_file_can_hold(text, called)
+    is_encrypted = _is_encrypted(text)
     if is_encrypted and not passphrase:
         raise CredentialUnusable(
             f"{called} is encrypted, and no passphrase is given", hint="Add 'passphrase'.", about="passphrase"
         )
+    # A passphrase for a key that needs none is no reason to refuse it.
+    given = passphrase.encode() if passphrase and is_encrypted else None
+    is_putty_key = text.startswith(PUTTY_MARK)
     failure: Exception | None = None
     try:
-        # A passphrase for a key that needs none is no reason to refuse it.
-        key = _load(normalised, passphrase.encode() if passphrase and is_encrypted else None)
+        key = _load_putty_key(text, given, called) if is_putty_key else _load(text, given)
         if key is not None:
             _refuse_short_key(key, called)
             return key
     except UnsupportedAlgorithm as error:
         failure = error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, NotImplementedError) as error:
         failure = error
         if is_encrypted:
+            tool = "`puttygen FILE -L`" if is_putty_key else "`ssh-keygen -y -f FILE`"
             raise CredentialUnusable(
                 f"{called} cannot be decrypted: the passphrase is wrong",
-                hint="Check 'passphrase'; if it is right, the key is damaged: `ssh-keygen -y -f FILE` tells.",
+                hint=f"Check 'passphrase'; if it is right, the key is damaged: {tool} tells.",
                 about="passphrase",
             ) from error
+    check = (
+        f"{PUTTYGEN} must be able to read it" if is_putty_key else "`ssh-keygen -y -f FILE` must print its public half"
+    )
     raise CredentialUnusable(
         f"{called} cannot be read: no ed25519, ecdsa or rsa key in it",
-        hint="It may be cut off or damaged, or have lost its line ends; `ssh-keygen -y -f FILE` must print its public "
-        "half.",
+        hint=f"It may be cut off or damaged, or have lost its line ends; {check}.",
     ) from failure
 
 
@@ -95,8 +99,43 @@ def _load(text: str, passphrase: bytes | None) -> PrivateKey | None:
 
     It is kept: decrypting is made to be slow, and is done when the playbook is checked, and for each connection.
     """
+    _refuse_damaged_header(text)
     load = serialization.load_ssh_private_key if "BEGIN OPENSSH" in text else serialization.load_pem_private_key
-    secret = load(text.encode(), passphrase)
+    return _with_public_half(load(text.encode(), passphrase))
+
+
+def _refuse_damaged_header(text: str) -> None:
+    """RFC 1421 section 4.6.1.3: the cipher, and its vector in hexadecimal. `cryptography` (50) panics if that is short."""
+    header = re.search(r"^DEK-Info: *([A-Za-z0-9-]+),([^\n]*)$", text, re.MULTILINE)
+    if header is None:
+        return
+    digits = 32 if header[1].upper().startswith("AES") else 16
+    if not re.fullmatch(rf"[0-9A-Fa-f]{{{digits}}}", header[2].strip()):
+        raise ValueError("the header of the encrypted key is damaged")
+
+
+@lru_cache(maxsize=64)
+def _load_putty_key(text: str, passphrase: bytes | None, called: str) -> PrivateKey | None:
+    """The same of a PuTTY key. Raises `CredentialUnusable` if it is damaged, or the passphrase cannot be used here."""
+    # Few keys are of this kind.
+    from runner.ssh.putty_keys import DerivationMissing, KeyDamaged, open_putty_key, parse_putty_key
+
+    try:
+        return _with_public_half(open_putty_key(parse_putty_key(text), passphrase))
+    except KeyDamaged as error:
+        raise CredentialUnusable(
+            f"{called} is a PuTTY key that cannot be read: {error}",
+            hint=f"It may have been cut off or changed on its way; {PUTTYGEN} must be able to read it.",
+        ) from error
+    except DerivationMissing as error:
+        raise CredentialUnusable(
+            f"{called} is a PuTTY key of version 3, whose passphrase the installed 'cryptography' cannot use: it has no "
+            f"{error}",
+            hint=f"Install a newer one (cryptography 44 has Argon2id); or convert the key: {PUTTYGEN}.",
+        ) from error
+
+
+def _with_public_half(secret: object) -> PrivateKey | None:
     if not isinstance(secret, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         return None
     if isinstance(secret, ec.EllipticCurvePrivateKey) and secret.curve.name not in _CURVES:
@@ -107,7 +146,9 @@ def _load(text: str, passphrase: bytes | None) -> PrivateKey | None:
 
 
 def _is_encrypted(text: str) -> bool:
-    """Whether a passphrase is needed: PEM and PKCS#8 say so in words, OpenSSH's format by naming a cipher."""
+    """Whether a passphrase is needed: PEM and PKCS#8 say so in words, OpenSSH's format by naming a cipher, as PuTTY's."""
+    if text.startswith(PUTTY_MARK):
+        return text.partition("Encryption:")[2].split(maxsplit=1)[:1] not in ([], ["none"])
     if "BEGIN OPENSSH" not in text:
         return "ENCRYPTED" in text
     head = _decode_openssh(text)
@@ -116,16 +157,9 @@ def _is_encrypted(text: str) -> bool:
 
 def _decode_openssh(text: str) -> bytes:
     """What stands between the first and the last line of a key in OpenSSH's format; empty if it cannot be decoded."""
-    body = text.partition(_PRIVATE_KEY)[2].partition("-----END")[0]
+    body = text.partition(PRIVATE_KEY)[2].partition("-----END")[0]
     try:
         return base64.b64decode("".join(body.split()))
-    except binascii.Error:
-        return b""
-
-
-def _decode_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return b""
 
@@ -135,7 +169,7 @@ def _looks_like_path(text: str) -> bool:
     name = text.strip()
     if not name or "\n" in name or "\0" in name or len(name) > MAX_PATH_LENGTH:
         return False
-    return name.startswith(("/", "~/", "./", "../")) or os.path.isfile(name)
+    return name.startswith(("/", "~/", "./", "../")) or _WINDOWS_PATH.match(name) is not None or os.path.isfile(name)
 
 
 def _find_type(text: str) -> bytes:
@@ -183,7 +217,7 @@ def _read(path: str, what: str) -> tuple[str, os.stat_result]:
     """A file's text, and what the system says of the very file that was read."""
     try:
         with open(path, "rb") as stream:
-            return stream.read(MAX_KEY_BYTES).decode("utf-8", "replace"), os.fstat(stream.fileno())
+            return decode_file(stream.read(MAX_KEY_BYTES)), os.fstat(stream.fileno())
     except OSError as error:
         raise CredentialUnusable(
             f"cannot read the {what} file {path}: {error.strerror}",
@@ -203,23 +237,16 @@ def _refuse_open_permissions(path: str, status: os.stat_result) -> None:
 
 
 def _refuse_what_is_no_private_key(text: str, called: str) -> None:
-    if text.startswith("PuTTY-User-Key-File"):
-        raise CredentialUnusable(
-            f"{called} is a PuTTY key", hint="Convert it: puttygen KEY.ppk -O private-openssh -o KEY."
-        )
+    if text.startswith(PUTTY_MARK):
+        return
     if text.startswith(("ssh-", "ecdsa-", "sk-")):
         raise CredentialUnusable(f"{called} is a public key", hint="Name the private half: the file without '.pub'.")
-    if "-----BEGIN" not in text and _PRIVATE_KEY.encode() in _decode_base64(text):
-        raise CredentialUnusable(
-            f"{called} is the base64 of a private key's file, not the key",
-            hint="Pass the text of the file itself, from '-----BEGIN' on: decode it where the variable is set.",
-        )
     if _looks_like_path(text):
         raise CredentialUnusable(
             f"{called} is a path, not a key",
             hint="Use 'authentication_method: ssh_key_file' with 'ssh_key_file', or pass the text of the file.",
         )
-    if "-----BEGIN" not in text or _PRIVATE_KEY not in text:
+    if "-----BEGIN" not in text or PRIVATE_KEY not in text:
         raise CredentialUnusable(
             f"{called} is not a private key: it has no '-----BEGIN … PRIVATE KEY-----' line",
             hint="Pass the whole text of the key file, its first and last line included.",
@@ -229,7 +256,7 @@ def _refuse_what_is_no_private_key(text: str, called: str) -> None:
 def _refuse_what_no_file_can_hold(text: str, called: str) -> None:
     """Keys that are of no use, or not here."""
     type_name = _find_type(text) if "BEGIN OPENSSH" in text else b""
-    if "BEGIN DSA" in text or type_name == b"ssh-dss":
+    if "BEGIN DSA" in text or type_name == b"ssh-dss" or re.match(rf"{PUTTY_MARK}\d: ssh-dss\b", text):
         raise CredentialUnusable(f"{called} is a DSA key, which no current server accepts", hint="Make an ed25519 key.")
     if type_name.startswith(b"sk-"):
         raise CredentialUnusable(

@@ -1,19 +1,29 @@
-"""What a server may ask during a login. paramiko's handler believes any number of questions that the server announces."""
+"""What a server may say during a login. paramiko's handler believes any number of questions that the server announces."""
 
 from __future__ import annotations
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 
+from runner.ssh.answering import LoginAbandoned
+
 MAX_QUESTIONS = 100
 
 
-class PasswordExpired(paramiko.AuthenticationException):
+class PasswordExpired(LoginAbandoned):
     """The server wants another password before it lets anybody in."""
 
 
 class StrictAuthHandler(AuthOnlyHandler):
-    """Answers a bounded number of questions."""
+    """Answers a bounded number of questions, and knows which methods can continue."""
+
+    # The methods that the server's last refusal, or partial success, says can continue (RFC 4252 section 5.1).
+    methods_left: tuple[str, ...] = ()
+
+    def _parse_userauth_failure(self, m: paramiko.Message) -> None:
+        # paramiko tells of them only where the method that was tried is not among them.
+        self.methods_left = tuple(paramiko.Message(m.asbytes()).get_list())
+        super()._parse_userauth_failure(m)
 
     def _parse_userauth_info_request(self, m: paramiko.Message) -> None:
         if self.auth_method == "password":

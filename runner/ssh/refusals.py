@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from runner.errors import HostKeyRefused
 from runner.plan import Endpoint
 from runner.public_keys import PublicKey
 from runner.ssh.host_certificates import CertificateFault
+from runner.ssh.prompts import clean_prompt
 from runner.ssh.trust import Expectation, Trust
 
 MAX_WARNINGS_SHOWN = 3
+MAX_NAMES_SHOWN = 10
 
 
 def scan_command(endpoint: Endpoint, hop: str = "") -> str:
@@ -66,10 +69,12 @@ class Refusals:
             hint="Tell the server's operator: no server shows such a certificate by itself.",
         )
 
-    def no_common_type(self) -> HostKeyRefused:
-        """The server has no key of a type that was asked for."""
+    def no_common_type(self, algorithms: Sequence[str]) -> HostKeyRefused:
+        """The server has no key of a type that was asked for; it offers those for `algorithms`."""
+        names = ", ".join(clean_prompt(name) for name in algorithms[:MAX_NAMES_SHOWN])
+        has = f" (it offers {names})" if names else ""
         return HostKeyRefused(
-            f"{self._host} has no host key of an expected type; no credential was sent. "
+            f"{self._host} has no host key of an expected type{has}; no credential was sent. "
             f"Expected {self._describe_expected()}{self._describe_warnings()}",
             hint=self._mismatch_hint,
         )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 
 from runner.public_keys import CERTIFICATE_SUFFIX
-from runner.ssh import chacha
+from runner.ssh import chacha, legacy
 from runner.ssh.dial import SSH_VERSION
+from runner.ssh.negotiation import Mismatch, Offer, find_mismatches, strip_marks
 from runner.ssh.packetizer import BulkPacketizer
 from runner.ssh.questions import StrictAuthHandler
 from runner.ssh.tunnel import Tunnel
@@ -33,9 +34,12 @@ CIPHERS = (
 AUTHENTICATED_CIPHERS = (*CIPHERS[:2], chacha.NAME)
 # No SHA-1 and no MD5; encrypt-then-mac first. AES-GCM needs none of them.
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+# Two names of one key exchange; paramiko knows the older one only.
+LIBSSH, RFC_8731 = "curve25519-sha256@libssh.org", "curve25519-sha256"
 KEX = (
     "mlkem768x25519-sha256",
-    "curve25519-sha256@libssh.org",
+    LIBSSH,
+    RFC_8731,
     "ecdh-sha2-nistp256",
     "ecdh-sha2-nistp384",
     "ecdh-sha2-nistp521",
@@ -43,6 +47,9 @@ KEX = (
     "diffie-hellman-group-exchange-sha256",
     "diffie-hellman-group14-sha256",
 )
+
+# RFC 8332: how an RSA key of the user's signs, best first.
+RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
 # RFC 8308 section 2.5 knows four; OpenSSH sends two.
 MAX_EXTENSIONS = 64
@@ -55,6 +62,15 @@ SERVICE_POLL_SECONDS = 0.1
 # paramiko logs every failure that we report ourselves, with a traceback; without a handler Python prints them.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
+
+
+class NoSignatureInCommon(paramiko.AuthenticationException):
+    """The server has said which signatures it takes (RFC 8308 section 3.1), and the key makes none of them."""
+
+    def __init__(self, ours: tuple[str, ...], taken: tuple[str, ...]) -> None:
+        super().__init__("no signature in common")
+        self.ours = ours
+        self.taken = taken
 
 
 class _Login(StrictAuthHandler):
@@ -78,10 +94,34 @@ class _Login(StrictAuthHandler):
         if "rsa" in self._get_key_type_and_bits(key)[0]:
             # Which of RSA's signatures the server takes, it has told before it lets the login begin (RFC 8308).
             self.transport.wait_for_service()
-        try:
-            return list(super().auth_publickey(username, key))
-        except UnicodeDecodeError as error:
-            raise paramiko.SSHException("the server says in no text which signatures it takes") from error
+        return list(super().auth_publickey(username, key))
+
+    def _finalize_pubkey_algorithm(self, key_type: str) -> str:
+        """The signature to make with a key: the best that the server takes; our best if it does not say."""
+        if "rsa" not in key_type:
+            return key_type
+        ours: tuple[str, ...] = self.transport.rsa_signatures
+        taken: tuple[str, ...] = self.transport.signatures_taken
+        chosen = next((name for name in ours if name in taken or not taken), None)
+        if chosen is None:
+            raise NoSignatureInCommon(ours, taken)
+        self.transport.note_signature(chosen)
+        return chosen + (CERTIFICATE_SUFFIX if key_type.endswith(CERTIFICATE_SUFFIX) else "")
+
+
+def _read_offer(parsed: dict[str, Any]) -> Offer:
+    """What the server's KEXINIT offers, as paramiko has taken it apart."""
+
+    def both_ways(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return tuple(parsed[f"client_{kind}_algo_list"]), tuple(parsed[f"server_{kind}_algo_list"])
+
+    return Offer(
+        key_exchange=strip_marks(parsed["kex_algo_list"]),
+        host_key=tuple(parsed["server_key_algo_list"]),
+        ciphers=both_ways("encrypt"),
+        macs=both_ways("mac"),
+        compressions=both_ways("compress"),
+    )
 
 
 def _note_refusal(channel: Any, message: paramiko.Message) -> None:
@@ -103,6 +143,17 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
             "is_aead": True,
         },
     }
+    # None of these is offered unless the playbook names it.
+    _mac_info = {
+        **paramiko.Transport._mac_info,
+        "hmac-sha1-etm@openssh.com": paramiko.Transport._mac_info["hmac-sha1"],
+    }
+    _kex_info = {
+        **paramiko.Transport._kex_info,
+        **({RFC_8731: paramiko.Transport._kex_info[LIBSSH]} if LIBSSH in paramiko.Transport._kex_info else {}),
+        **{one.name: one for one in (legacy.KexGexSHA1, legacy.KexGroup14SHA1, legacy.KexGroup1SHA1)},
+    }
+    _key_info = {**paramiko.Transport._key_info, legacy.SHA1_SIGNATURE: legacy.Sha1HostKey}
     _channel_handler_table = {
         **paramiko.Transport._channel_handler_table,
         paramiko.common.MSG_CHANNEL_FAILURE: _note_refusal,
@@ -115,12 +166,18 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         find_lost_hop: Callable[[], str] = lambda: "",
         *,
         is_greeted: bool = False,
+        legacy_algorithms: tuple[str, ...] = (),
         **options: Any,
     ) -> None:
         """`is_greeted` says whether the server has been sent our greeting. `find_lost_hop` tells in words which
-        connection to a jump host on the way broke off; empty if none did.
+        connection to a jump host on the way broke off; empty if none did. `legacy_algorithms` are offered behind all
+        others, those for host keys among `host_key_algorithms`.
         """
         self.find_lost_hop = find_lost_hop
+        self._legacy = legacy_algorithms
+        self._server_offer: Offer | None = None
+        self._signed_with: tuple[str, ...] = ()
+        self.rsa_signatures = RSA_SIGNATURES + legacy.choose(legacy.SIGNATURES, legacy_algorithms)
         self._take_over: Callable[[paramiko.Channel], None] | None = None
         # What the server says about a channel that it does not open.
         self.refusal_text = ""
@@ -130,9 +187,10 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         self.auth_handler: _Login | None = None
         self._service_accepted = threading.Event()
         supported = self.get_security_options()
-        supported.ciphers = CIPHERS
-        supported.digests = MACS
-        supported.kex = tuple(name for name in KEX if name in supported.kex)
+        supported.ciphers = CIPHERS + legacy.choose(legacy.CIPHERS, legacy_algorithms)
+        supported.digests = MACS + legacy.choose(legacy.MACS, legacy_algorithms)
+        kex = tuple(name for name in KEX if name in self._kex_info)
+        supported.kex = kex + legacy.choose(legacy.KEX, legacy_algorithms)
         supported.key_types = host_key_algorithms
 
     def _sanitize_window_size(self, window_size: int | None) -> int:
@@ -198,6 +256,8 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
         # paramiko forgets which method it was once the keys are in use. The client's first choice that the server has
         # is it (RFC 4253 section 7.1).
         parsed: dict[str, Any] = super()._really_parse_kex_init(m, ignore_first_byte)
+        if not ignore_first_byte:
+            self._server_offer = _read_offer(parsed)
         offered = set(parsed["kex_algo_list"])
         self._key_exchange = next((name for name in self.get_security_options().kex if name in offered), "")
         # A cipher that authenticates needs no MAC. paramiko asks for one in common all the same; OpenSSH does not
@@ -207,6 +267,71 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
             if cipher in AUTHENTICATED_CIPHERS:
                 parsed[f"{side}_mac_algo_list"] += MACS[:1]
         return parsed
+
+    def _activate_inbound(self) -> None:
+        self.packetizer.expects_cbc = self.remote_cipher in legacy.CIPHERS
+        super()._activate_inbound()
+
+    @property
+    def mismatches(self) -> list[Mismatch]:
+        """In which kinds of algorithms the server has none of those that it was offered."""
+        if self._server_offer is None:
+            return []
+        supported = self.get_security_options()
+        ours = Offer(
+            key_exchange=supported.kex,
+            host_key=supported.key_types,
+            ciphers=(supported.ciphers, supported.ciphers),
+            macs=(supported.digests, supported.digests),
+            compressions=(supported.compression, supported.compression),
+        )
+        return find_mismatches(ours, self._server_offer, AUTHENTICATED_CIPHERS)
+
+    @property
+    def legacy_used(self) -> tuple[str, ...]:
+        """The legacy algorithms that this connection rests on."""
+        used = {self._key_exchange, self.host_key_type, self.local_cipher, self.remote_cipher, *self._signed_with}
+        macs = ((self.local_cipher, self.local_mac), (self.remote_cipher, self.remote_mac))
+        used |= {mac for cipher, mac in macs if cipher not in AUTHENTICATED_CIPHERS}
+        return tuple(name for name in self._legacy if name in used)
+
+    @property
+    def methods_left(self) -> tuple[str, ...]:
+        """The methods of login that the server said last can continue; none if it has not said."""
+        return self.auth_handler.methods_left if self.auth_handler is not None else ()
+
+    @property
+    def signatures_taken(self) -> tuple[str, ...]:
+        """The signatures of user's keys that the server says it takes (RFC 8308 section 3.1); none if it does not say."""
+        written = self.server_extensions.get("server-sig-algs", b"")
+        try:
+            text = written.decode() if isinstance(written, bytes) else str(written)
+        except UnicodeDecodeError as error:
+            raise paramiko.SSHException("the server says in no text which signatures it takes") from error
+        return tuple(name for name in text.split(",") if name)
+
+    @property
+    def may_want_sha1(self) -> bool:
+        """Whether an RSA key may have been refused for its signature: the server takes SHA-1, or does not say."""
+        taken = self.signatures_taken
+        return legacy.SHA1_SIGNATURE not in self.rsa_signatures and (not taken or legacy.SHA1_SIGNATURE in taken)
+
+    def fall_back_to_sha1(self, key_type: str) -> bool:
+        """Have a key of that type sign with SHA-1 next, if that is allowed and has not just been done.
+
+        OpenSSH before 9.6 says that it takes all signatures, whatever its PubkeyAcceptedAlgorithms are.
+        """
+        taken = self.signatures_taken
+        is_allowed = "rsa" in key_type and legacy.SHA1_SIGNATURE in self._legacy
+        has_been_done = bool(taken) and not set(RSA_SIGNATURES) & set(taken)
+        if not is_allowed or has_been_done or (taken and legacy.SHA1_SIGNATURE not in taken):
+            return False
+        self.rsa_signatures = legacy.SIGNATURES
+        return True
+
+    def end_fallback(self) -> None:
+        """Have further keys sign in the ordinary way."""
+        self.rsa_signatures = RSA_SIGNATURES + legacy.SIGNATURES
 
     @property
     def agreed(self) -> Algorithms:
@@ -227,6 +352,10 @@ class StrictTransport(paramiko.ServiceRequestingTransport):
             compressions=(self.local_compression, self.remote_compression),
             is_strict=self.agreed_on_strict_kex,
         )
+
+    def note_signature(self, algorithm: str) -> None:
+        """A login is signed with an algorithm of the user's key."""
+        self._signed_with = (algorithm.removesuffix(CERTIFICATE_SUFFIX),)
 
     def _parse_ext_info(self, m: paramiko.Message) -> None:
         # paramiko reads on behind a message's end, as often as the server says.

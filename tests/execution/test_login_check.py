@@ -53,11 +53,15 @@ def locked(tmp_path: Path) -> KeyPair:
 INLINE: dict[str, tuple[Callable[[KeyPair], str], str, str]] = {
     "a path": (lambda key: str(key.path), "is a path, not a key", "ssh_key_file"),
     "a path from home": (lambda key: "~/.ssh/id_ed25519", "is a path, not a key", "ssh_key_file"),
-    "base64": (lambda key: base64.b64encode(key.private_text.encode()).decode(), "is the base64 of", "decode"),
-    "base64 in lines": (
-        lambda key: base64.encodebytes(key.private_text.encode()).decode(),
-        "is the base64 of",
-        "decode",
+    "base64 of half of it": (
+        lambda key: base64.b64encode(key.private_text[:150].encode()).decode(),
+        "cannot be read",
+        "cut off",
+    ),
+    "base64 of something else": (
+        lambda key: base64.encodebytes(b"something else " * 20).decode(),
+        "is not a private key",
+        "whole text",
     ),
     "a public key": (lambda key: key.public_line, "is a public key", "private half"),
     "a fingerprint": (lambda key: key.fingerprint, "is not a private key", "whole text"),

@@ -53,7 +53,7 @@ MISTAKES = [
     (
         step(authentication="{authentication_method: ssh_agent, username: u, passphrase: hunter2}"),
         "2:67 unknown key 'passphrase'",
-        "Known: authentication_method, public_key, username.",
+        "Known: answers, authentication_method, password, public_key, totp_secret, username.",
     ),
     (step(hostkey="{hostkey_mode: none}"), "3:27 'hostkey_mode' must be known_host, fingerprint or", "Known: "),
     (step(hostkey=HOST_KEY), "3:12 'hostkey' must be a mapping with 'hostkey_mode', not a string", ""),

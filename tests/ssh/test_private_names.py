@@ -20,6 +20,8 @@ import paramiko
 import pytest
 from paramiko.auth_handler import AuthHandler, AuthOnlyHandler
 from paramiko.auth_strategy import AuthStrategy
+from paramiko.kex_gex import KexGexSHA256
+from paramiko.kex_group14 import KexGroup14SHA256
 from paramiko.packet import Packetizer
 from paramiko.transport import ServiceRequestingTransport, Transport
 
@@ -31,7 +33,11 @@ LIBRARIES = ("paramiko", "fabric", "invoke")
 # Overridden, or called: with these parameters.
 METHODS: list[tuple[type, str, str]] = [
     (Transport, "_channel_handler_table", ""),
+    (Transport, "_activate_inbound", "(self)"),
     (Transport, "_cipher_info", ""),
+    (Transport, "_kex_info", ""),
+    (Transport, "_key_info", ""),
+    (Transport, "_mac_info", ""),
     (Transport, "_parse_channel_open_failure", "(self, m)"),
     (Transport, "_parse_channel_open_success", "(self, m)"),
     (Transport, "_parse_ext_info", "(self, msg)"),
@@ -42,12 +48,20 @@ METHODS: list[tuple[type, str, str]] = [
     (Transport, "preferred_keys", ""),
     (ServiceRequestingTransport, "_parse_service_accept", "(self, m)"),
     (ServiceRequestingTransport, "ensure_session", "(self)"),
+    (AuthHandler, "_finalize_pubkey_algorithm", "(self, key_type)"),
+    (AuthHandler, "_parse_userauth_failure", "(self, m)"),
     (AuthHandler, "_parse_userauth_info_request", "(self, m)"),
     (AuthHandler, "_get_key_type_and_bits", "(self, key)"),
     (AuthHandler, "wait_for_response", "(self, event)"),
     (AuthOnlyHandler, "auth_publickey", "(self, username, key)"),
     (AuthOnlyHandler, "send_auth_request", "(self, username, method, finish_message=None)"),
     (AuthStrategy, "authenticate", "(self, transport)"),
+    (KexGexSHA256, "hash_algo", ""),
+    (KexGexSHA256, "name", ""),
+    (KexGroup14SHA256, "P", ""),
+    (KexGroup14SHA256, "hash_algo", ""),
+    (KexGroup14SHA256, "name", ""),
+    (paramiko.RSAKey, "HASHES", ""),
     (paramiko.PKey, "asbytes", "(self)"),
     (paramiko.PKey, "get_name", "(self)"),
     (paramiko.PKey, "sign_ssh_data", "(self, data, algorithm=None)"),
