@@ -45,7 +45,8 @@ NOTHING_WANTED = WantedAttributes(None, None)
 class Source(NamedTuple):
     """The first `size_bytes` of an open local file, from `offset` on. What is sent goes through `hasher`, in order.
 
-    `most_channels` is how many channels it may be sent over; None for as many as the line needs.
+    `most_channels` is how many channels it may be sent over; None for as many as the line needs. A new file is created with
+    `opening_permissions`, or with the server's own choice.
     """
 
     fd: int
@@ -53,6 +54,7 @@ class Source(NamedTuple):
     hasher: Hasher | None = None
     offset: int = 0
     most_channels: int | None = None
+    opening_permissions: int | None = 0o600
 
 
 class Written(NamedTuple):
@@ -114,19 +116,25 @@ SendingStage = Literal["writing", "publishing", "published"]
 class Sending(Protocol):
     """One upload of a batch, as the batch sees it. Every method but `finish` is called in the transport's thread.
 
-    With a `temporary` name the bytes go there, readable by their owner alone, and are published as `destination` once
-    `prove` has agreed; without one they go straight to the destination. `is_new` says that nothing is there yet. What
+    With a `temporary` name the bytes go there, and are published as `destination` once `prove` has agreed; without one they
+    go straight to the destination. A new file is created with `opening_permissions`, or with the server's choice if that is
+    None: then no permissions are sent at all. `is_new` says that nothing is there yet. What
     `is_held` waits, written and proven so far, until `Batch.release` lets it go on.
     """
 
     temporary: str | None
     destination: str
+    opening_permissions: int | None
     is_new: bool
     is_held: bool
     # Whether it shall be synced to disk before it is published, where the server can do that.
     is_durable: bool
     # The name that the old file shall be kept under.
     backup: str | None
+
+    def rename_temporary(self) -> bool:
+        """The temporary name is refused, and may be taken: choose another one. False if there is none."""
+        ...
 
     def rename_backup(self) -> bool:
         """That name is taken: choose another one. False if there is none."""
@@ -392,7 +400,7 @@ class RemoteFiles(Protocol):
     def write_new(
         self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
     ) -> Written:
-        """Create `path`, which must not exist, readable by its owner alone; write the source to it; then set attributes.
+        """Create `path`, which must not exist, with the source's `opening_permissions`; write to it; then set attributes.
 
         With `is_durable`, and where the server can, the file is synced to disk: the result tells.
         """

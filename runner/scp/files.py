@@ -138,9 +138,11 @@ class ScpFiles:
     def write_new(
         self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
     ) -> Written:
+        # The protocol has no way to create a file without a mode.
+        permissions = _permissions_of(source, wanted)
         self._send(path, source, PRIVATE_MODE, wanted.modified_at_seconds, progress)
-        if wanted.permissions not in (None, PRIVATE_MODE):
-            self.set_attributes(path, wanted)
+        if permissions != PRIVATE_MODE:
+            self.set_attributes(path, wanted._replace(permissions=permissions))
         return Written(None, is_synced=self._sync(path) if is_durable else None)
 
     def real_path(self, path: str) -> str:
@@ -162,7 +164,7 @@ class ScpFiles:
     def write_in_place(
         self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
     ) -> Written:
-        mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
+        mode = _permissions_of(source, wanted)
         if wanted.permissions is not None and self._shell.exists:
             # scp leaves the permissions of the file that it writes over as they are until the end.
             self._shell.close_off(path, wanted.permissions)
@@ -297,6 +299,13 @@ class ScpFiles:
             if words in text:
                 return kind(message, hint=hint)
         return FileRefused(message, hint="The words are the server's; SCP tells no more than them.")
+
+
+def _permissions_of(source: Source, wanted: WantedAttributes) -> int:
+    """What a written file has in the end: what is wanted, else what it was to be created with."""
+    if wanted.permissions is not None:
+        return wanted.permissions
+    return DEFAULT_MODE if source.opening_permissions is None else source.opening_permissions
 
 
 def _write_all(fd: int, data: memoryview) -> None:

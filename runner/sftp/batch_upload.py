@@ -13,8 +13,19 @@ from runner.remote_files import NOTHING_WANTED, Sending, Source, WantedAttribute
 from runner.sftp.attributes import encode_wanted
 from runner.sftp.batch_file import BatchFile, Engine, ignore
 from runner.sftp.batch_publish import Publication, ask_to_replace, publish, remove_temporary
-from runner.sftp.packets import FSYNC, POSIX_RENAME, Attributes, OpenFlag, Type, encode_path, encode_string, size_of
+from runner.sftp.packets import (
+    FSYNC,
+    POSIX_RENAME,
+    Attributes,
+    OpenFlag,
+    StatusCode,
+    Type,
+    encode_path,
+    encode_string,
+    size_of,
+)
 from runner.sftp.refusals import describe_refusal, knows_no_sync
+from runner.sftp.session import Refusal
 
 PRIVATE_MODE = 0o600
 
@@ -64,12 +75,16 @@ class Upload(BatchFile):
             super().give_up()
 
     def run(self) -> Iterator[None]:
+        opening = self.job.opening_permissions
+        attributes = _PRIVATE if opening == PRIVATE_MODE else Attributes(mode=opening).encode()
         self.ask(
             Type.OPEN,
-            self._written_path + (_NEW_FILE if self.job.temporary else _ANY_FILE) + _PRIVATE,
+            self._written_path + (_NEW_FILE if self.job.temporary else _ANY_FILE) + attributes,
             self._take_handle,
         )
         yield
+        if not self._handle:
+            yield from self._open_another(attributes)
         if not self._handle:
             return
         if not self.has_failed:
@@ -106,6 +121,20 @@ class Upload(BatchFile):
                 yield from publish(self, self._describe(self.job.temporary), self.session.extensions)
         if self.has_failed:
             yield from self._clean_up()
+
+    def _open_another(self, attributes: bytes) -> Iterator[None]:
+        """The temporary name was refused, and may be taken, since others may come to it: another one is tried."""
+        refusal = self.error
+        if (
+            not isinstance(refusal, Refusal)
+            or refusal.code == StatusCode.NO_SUCH_FILE
+            or not self.job.rename_temporary()
+        ):
+            return
+        self.error = None
+        self._written_path = encode_path(self.job.temporary or self.job.destination)
+        self.ask(Type.OPEN, self._written_path + _NEW_FILE + attributes, self._take_handle)
+        yield
 
     def _describe(self, temporary: str) -> Publication:
         job = self.job

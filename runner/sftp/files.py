@@ -53,8 +53,6 @@ from runner.sftp.refusals import (
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
 
-PRIVATE_MODE = 0o600
-
 # OpenSSH takes 2 MiB a channel before it acknowledges: 40 MiB/s at 50 ms. Each further channel adds as much.
 MAX_LANES = 6
 ROUND_TRIP_PER_LANE_SECONDS = 0.008
@@ -217,7 +215,7 @@ class SftpFiles:
         self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
     ) -> Written:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.EXCLUSIVE
-        return self._write(path, flags, PRIVATE_MODE, source, wanted, progress, is_durable)
+        return self._write(path, flags, source.opening_permissions, source, wanted, progress, is_durable)
 
     def write_on(
         self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
@@ -228,7 +226,7 @@ class SftpFiles:
         self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_durable: bool = False
     ) -> Written:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE
-        mode = PRIVATE_MODE if wanted.permissions is None else wanted.permissions
+        mode = source.opening_permissions if wanted.permissions is None else wanted.permissions
         return self._write(path, flags, mode, source, wanted, progress, is_durable)
 
     def read(

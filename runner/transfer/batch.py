@@ -30,15 +30,14 @@ from runner.results import Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
-from runner.transfer.decision import wanted_attributes
+from runner.transfer.decision import opening_permissions, wanted_attributes
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import hash_file, permissions_by_umask, set_attributes, sync_file
 from runner.transfer.local_folders import LocalFolder, LocalFolders, open_folder
 from runner.transfer.local_sources import LocalSource, open_local_source
 from runner.transfer.local_targets import LocalTarget
-from runner.transfer.temporary import TemporaryNames
-from runner.transfer.upload import NEW_REMOTE_FILE_PERMISSIONS
+from runner.transfer.temporary import NAME_TAKEN, TemporaryNames
 from runner.transfer.verification import NOT_SYNCED_HERE, prove_kept, prove_received, prove_same_hash, prove_sent
 
 
@@ -87,7 +86,7 @@ def running_batch(around: Surroundings) -> Iterator[Batch]:
 
 def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Upload all `files` as `options` say. What fails for one of them is told; raises when the session ends."""
-    uploads = Uploads(Common(options, around, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
+    uploads = Uploads(Common(options, around, on_outcome, None), around.remote)
     with running_batch(around) as batch:
         for file in files:
             uploads.begin(file, batch)
@@ -119,7 +118,7 @@ class Common:
         options: CopyFile,
         around: Surroundings,
         on_outcome: OnOutcome,
-        new_file_permissions: int,
+        new_file_permissions: int | None,
         names: TemporaryNames | None = None,
     ) -> None:
         self.journal = around.journal
@@ -129,7 +128,7 @@ class Common:
         self.check = around.cancellation.make_check()
         self.on_outcome = on_outcome
         self.new_file_permissions = new_file_permissions
-        self.names = names or TemporaryNames()
+        self.names = names or TemporaryNames.for_copy(options)
 
 
 class Uploads:
@@ -207,6 +206,7 @@ class Upload:
         "_common",
         "_file",
         "_hasher",
+        "_is_shared",
         "_is_synced",
         "_keep",
         "_source",
@@ -217,6 +217,7 @@ class Upload:
         "is_durable",
         "is_held",
         "is_new",
+        "opening_permissions",
         "temporary",
     )
 
@@ -230,12 +231,23 @@ class Upload:
         self._warnings: list[str] = []
         self.destination = file.destination_path
         self.temporary = common.names.path_beside(self.destination) if common.options.atomic else None
+        # Whether somebody else may have a file of the temporary name.
+        self._is_shared = self.temporary is not None and common.names.are_shared
+        self.opening_permissions = opening_permissions(common.options, file.destination)
         self.is_new = file.destination is None
         self.backup = file.backup_path
         self.is_held = common.options.verify == "checksum"
         self.is_durable = common.options.durable
         self._is_synced: bool | None = None
         self._hasher = hashlib.sha256() if self.is_held else None
+
+    def rename_temporary(self) -> bool:
+        if not self._is_shared:
+            return False
+        self._is_shared = False
+        self.temporary = self._common.names.path_of(self.destination)
+        self._warnings.append(NAME_TAKEN)
+        return True
 
     def rename_backup(self) -> bool:
         if self.backup is None or is_last(self.backup):
@@ -287,6 +299,8 @@ class Upload:
 
     def finish(self, error: StepError | None) -> None:
         journal = self._common.journal
+        if error is not None:
+            self._common.names.explain(error, self.destination)
         if journal is not None:
             if error is None:
                 journal.published[self.destination] = self._describe_done()
@@ -307,9 +321,15 @@ class Upload:
         elif stage == "publishing":
             aside = self.backup or f"{self.temporary}.old"
             journal.unanswered[self.destination] = Unanswered(
-                self._describe_done(), self.temporary, aside, self.size_bytes, before=self._file.destination
+                self._describe_done(),
+                self.temporary,
+                aside,
+                self.size_bytes,
+                is_source=self._is_shared,
+                before=self._file.destination,
             )
-        else:
+        elif self._source is not None or not self._is_shared:
+            # Before it is opened, what bears a name that others may have is theirs.
             journal.leftovers.add(self.temporary)
 
     def _describe_done(self) -> Done:

@@ -77,7 +77,8 @@ class RemoteLeftovers:
         """The server's time, as it dates a file that is written now."""
         path = TemporaryNames(self._owner).path_beside(f"{self._folder}clock")
         try:
-            self._remote.write_new(path, Source(-1, 0), NOTHING_WANTED, lambda done_bytes: None)
+            empty = Source(-1, 0, opening_permissions=None)
+            self._remote.write_new(path, empty, NOTHING_WANTED, lambda done_bytes: None)
             found = self._remote.status(path, follow=False)
             self._remote.remove(path)
         except StatusRefused:

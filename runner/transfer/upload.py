@@ -47,7 +47,7 @@ from runner.transfer.copy_results import (
     summarise,
     tell_change,
 )
-from runner.transfer.decision import Decision, decide, only_hash_tells
+from runner.transfer.decision import Decision, decide, only_hash_tells, opening_permissions
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_files import hash_file
 from runner.transfer.local_sources import LocalSource, open_source
@@ -56,6 +56,7 @@ from runner.transfer.requirements import (
     require_backup,
     require_remote_folder,
     require_settable_permissions,
+    require_temporary_directory,
 )
 from runner.transfer.resume import (
     RESUME_FROM_BYTES,
@@ -63,15 +64,13 @@ from runner.transfer.resume import (
     RemoteClaims,
     partial_of_upload,
 )
-from runner.transfer.temporary import TemporaryNames
+from runner.transfer.temporary import NAME_TAKEN, TemporaryNames
 from runner.transfer.verification import (
     FOLDER_NOT_SYNCED,
     prove_attributes,
     prove_same_hash,
     prove_sent,
 )
-
-NEW_REMOTE_FILE_PERMISSIONS = 0o644
 
 
 def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
@@ -102,7 +101,6 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             source.status,
             destination,
             where=f"on {around.peer}",
-            new_file_permissions=NEW_REMOTE_FILE_PERMISSIONS,
             has_same_hash=sha256 is not None,
         )
         if not is_known:
@@ -110,6 +108,7 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         is_copied = decision.action in ("create", "replace")
         if is_copied:
             require_backup(copy, around)
+            require_temporary_directory(copy, around)
         if is_copied and destination is None and around.is_check:
             require_remote_folder(copy.destination, around, is_made=copy.create_parents)
         tell_change(copy, decision, source.status, destination, around)
@@ -202,7 +201,13 @@ def _send(
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
     hasher = hashlib.sha256() if copy.verify == "checksum" else None
-    given = Source(source.fd, source.opened_as.st_size, hasher, most_channels=copy.most_channels)
+    given = Source(
+        source.fd,
+        source.opened_as.st_size,
+        hasher,
+        most_channels=copy.most_channels,
+        opening_permissions=opening_permissions(copy, destination),
+    )
     sent = _Sent(copy, decision, given, list(decision.warnings))
     if copy.atomic and around.remote.can_rename:
         published = _send_beside(sent, source, destination, around, made_folders)
@@ -236,9 +241,9 @@ def _send_beside(
     """Write under a temporary name, verify, and rename over what is there."""
     copy, remote, journal = sent.copy, around.remote, around.journal
     partial = partial_of_upload(copy, source, around.owner) if remote.can_resume else None
-    temporary = TemporaryNames(around.owner).path_beside(copy.destination)
+    temporary = _choose_temporary(sent, around)
     claims = RemoteClaims(remote, around.peer, around.cancellation.check)
-    tidying_up = functools.partial(_tidying_up, copy.destination, made_folders, around)
+    tidying_up = functools.partial(_tidying_up, copy, made_folders, around)
     with claims.claim(partial, source, temporary) as claim, tidying_up(claim):
         _write_beside(sent, source, claim, around)
         earlier = journal.published.get(copy.destination) if journal is not None else None
@@ -251,7 +256,12 @@ def _send_beside(
                 done = Done(result.verified, result.backup, result.warnings, result)
                 aside = published.backup or published.aside
                 journal.unanswered[copy.destination] = Unanswered(
-                    done, claim.path, aside, result.size_bytes, is_source=claim.is_kept, before=destination
+                    done,
+                    claim.path,
+                    aside,
+                    result.size_bytes,
+                    is_source=claim.is_kept or copy.temporary_name is not None,
+                    before=destination,
                 )
 
         # This is where the temporary file becomes the destination. A signal between two renames would lose both.
@@ -260,6 +270,16 @@ def _send_beside(
         # The source has changed since an earlier attempt published it and kept what was there before.
         return published._replace(backup=earlier.backup)
     return published
+
+
+def _choose_temporary(sent: _Sent, around: Surroundings) -> str:
+    """Where the file is written until it is published."""
+    names = TemporaryNames.for_copy(sent.copy, around.owner)
+    temporary = names.path_beside(sent.copy.destination)
+    if not names.are_shared or not is_taken(temporary, around.remote):
+        return temporary
+    sent.warnings.append(NAME_TAKEN)
+    return names.path_of(sent.copy.destination)
 
 
 def _write_beside(sent: _Sent, source: LocalSource, claim: Claim, around: Surroundings) -> None:
@@ -372,14 +392,15 @@ def _change_remote_permissions(
 
 
 @contextmanager
-def _tidying_up(path: str, made_folders: Made, around: Surroundings, claim: Claim) -> Iterator[None]:
+def _tidying_up(copy: CopyFile, made_folders: Made, around: Surroundings, claim: Claim) -> Iterator[None]:
     """If the block fails, remove temporary file and new folders, and say so if that fails too.
 
     A partial file stays for the next attempt when the session has ended or the play was interrupted. So does one whose
     publication was asked for and not confirmed: whether it is there says then what became of that.
     """
-    journal = around.journal
-    if journal is not None and not claim.is_kept:
+    journal, path = around.journal, copy.destination
+    if journal is not None and not claim.is_kept and copy.temporary_name is None:
+        # When the session has ended, what bears a name that others may have is no longer known to be ours.
         journal.leftovers.add(claim.path)
     try:
         yield
@@ -394,6 +415,7 @@ def _tidying_up(path: str, made_folders: Made, around: Surroundings, claim: Clai
     except BaseException as error:
         if journal is not None:
             journal.unanswered.pop(path, None)
+        TemporaryNames.for_copy(copy).explain(error, path)
         _remove(claim.path, made_folders, error, around)
         raise
     if journal is not None:
@@ -403,7 +425,8 @@ def _tidying_up(path: str, made_folders: Made, around: Surroundings, claim: Clai
 def _remove(temporary: str, made_folders: Made, error: BaseException, around: Surroundings) -> None:
     try:
         with around.cancellation.shield(CLEAN_UP_SECONDS):
-            around.remote.remove(temporary)
+            if not (isinstance(error, StepError) and error.has_created_nothing):
+                around.remote.remove(temporary)
             around.remote.remove_folders(list(made_folders))
     except (StepError, CleanUpAbandoned):
         if isinstance(error, StepError):
