@@ -168,8 +168,8 @@ class TemporaryNames:
         """Say what may be in the way if the file for a remote `path` could not be created."""
         if self.are_shared and isinstance(error, StepError) and error.has_created_nothing:
             error.hint = (
-                f"If {self.path_beside(path)!r} is there, another play is writing it, or one that died has left it: remove it "
-                "if none is at work. Otherwise this server does not allow the name, or nobody may write there."
+                f"If {self.path_beside(path)!r} is there, another play is writing it, or one that died has left it: remove "
+                "it if none is at work. Otherwise this server does not allow the name, or nobody may write there."
             )
 
     def read(self, name: str) -> OwnName | None:

@@ -260,7 +260,7 @@ def _send_beside(
                     claim.path,
                     aside,
                     result.size_bytes,
-                    is_source=claim.is_kept or copy.temporary_name is not None,
+                    is_source=claim.is_kept or _may_be_others(copy, claim.path),
                     before=destination,
                 )
 
@@ -280,6 +280,12 @@ def _choose_temporary(sent: _Sent, around: Surroundings) -> str:
         return temporary
     sent.warnings.append(NAME_TAKEN)
     return names.path_of(sent.copy.destination)
+
+
+def _may_be_others(copy: CopyFile, temporary: str) -> bool:
+    """Whether another play may come to a temporary name as well."""
+    names = TemporaryNames.for_copy(copy)
+    return names.are_shared and temporary == names.path_beside(copy.destination)
 
 
 def _write_beside(sent: _Sent, source: LocalSource, claim: Claim, around: Surroundings) -> None:
@@ -399,7 +405,7 @@ def _tidying_up(copy: CopyFile, made_folders: Made, around: Surroundings, claim:
     publication was asked for and not confirmed: whether it is there says then what became of that.
     """
     journal, path = around.journal, copy.destination
-    if journal is not None and not claim.is_kept and copy.temporary_name is None:
+    if journal is not None and not claim.is_kept and not _may_be_others(copy, claim.path):
         # When the session has ended, what bears a name that others may have is no longer known to be ours.
         journal.leftovers.add(claim.path)
     try:

@@ -13,16 +13,17 @@ import pytest
 
 from runner.plan import CopyFileFromEngine
 from runner.transfer.temporary import NAME_TAKEN, TemporaryNames
-from tests.conftest import Outcome, Runner, connection, snapshot, step, upload
+from tests.conftest import Outcome, Runner, snapshot, step, upload
 from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.cutting import Cuts
 from tests.servers.file_session import Channel, FileServer
 from tests.servers.misbehaving import BrokenConnection, FailingWrite, fail_first_sessions
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import Cut, FaultProxy
 
-PART = {"temporary_name": "{name}.filepart"}
-STAGED = {"temporary_directory": "staging"}
-BOTH = {**PART, **STAGED}
+PART: dict[str, Any] = {"temporary_name": "{name}.filepart"}
+STAGED: dict[str, Any] = {"temporary_directory": "staging"}
+BOTH: dict[str, Any] = {**PART, **STAGED}
 THEIRS = b"what another play is writing"
 CONTENT = os.urandom(300_000)
 LARGE_BYTES = 9_000_000
@@ -82,6 +83,16 @@ class HidesParts(FileServer):
         return super().lstat(path)
 
 
+class CutAtOpen(HidesParts):
+    """Breaks off when a temporary file is to be created, before anything is said of it."""
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
+        if pflags & asyncssh.FXF_CREAT:
+            self.connection.abort()
+            raise asyncssh.SFTPFailure("unheard")
+        return super().open(path, pflags, attrs)
+
+
 def prepare(runner: Runner, remote: Path) -> None:
     """A source with two files of one name, and a link; a staging directory, and what is to be replaced."""
     source = runner.folder / "source"
@@ -94,18 +105,22 @@ def prepare(runner: Runner, remote: Path) -> None:
     (remote / "in/a").write_bytes(b"old")
 
 
-def play_file(runner: Runner, server: Any, *arguments: str, **options: Any) -> Outcome:
-    return runner.play([step(server, upload("source/a", "in/a", **options))], *arguments)
+def play_file(
+    runner: Runner, server: Any, *arguments: str, inputs: dict[str, Any] | None = None, **options: Any
+) -> Outcome:
+    return runner.play([step(server, upload("source/a", "in/a", **options), **(inputs or {}))], *arguments)
 
 
-def play_tree(runner: Runner, server: Any, *arguments: str, **options: Any) -> Outcome:
+def play_tree(
+    runner: Runner, server: Any, *arguments: str, inputs: dict[str, Any] | None = None, **options: Any
+) -> Outcome:
     mode = {
         "mode_name": "copy_directory_from_engine",
         "source_directory_name": "source",
         "destination_directory_name": "in",
         **options,
     }
-    return runner.play([{**connection(server), "mode": mode}], *arguments)
+    return runner.play([step(server, mode, **(inputs or {}))], *arguments)
 
 
 PLAYS: dict[str, Callable[..., Outcome]] = {"file": play_file, "tree": play_tree}
@@ -233,14 +248,7 @@ def test_another_attempt_gets_through_whatever_the_first_has_left(
     prepare(runner, remote)
     factory = fail_first_sessions(1, BrokenConnection)
     with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
-        mode = {
-            "mode_name": "copy_directory_from_engine",
-            "source_directory_name": "source",
-            "destination_directory_name": "in",
-            **options,
-        }
-        given = step(server, mode if play is play_tree else upload("source/a", "in/a", **options))
-        outcome = runner.play([{**given, "retries": 1, "delay": 0}])
+        outcome = play(runner, server, inputs={"retries": 1, "delay": 0}, **options)
 
     assert outcome.exit_code == 0, outcome.output
     assert outcome.step["attempts"] == 2
@@ -250,6 +258,50 @@ def test_another_attempt_gets_through_whatever_the_first_has_left(
         assert "temporary_name" in options and ".runner-" not in name
         assert NAME_TAKEN in outcome.step["result"]["warnings"]
         (remote / name).unlink()
+    assert is_there(remote, play)
+
+
+@every_play
+@pytest.mark.parametrize("is_taken", [False, True], ids=["free", "taken"])
+def test_wherever_the_connection_breaks_only_files_of_our_own_are_removed(
+    runner: Runner, tmp_path: Path, remote: Path, play: Callable[..., Outcome], is_taken: bool
+) -> None:
+    prepare(runner, remote)
+    (runner.folder / "source/below/a").unlink()
+    (runner.folder / "source/below").rmdir()
+    (runner.folder / "source/link").unlink()
+    taken = remote / "in/a.filepart"
+    # Each request that changes something, from the first one that creates a file to the last one that publishes it.
+    for number in range(1, 7):
+        (remote / "in/a").write_bytes(b"old")
+        if is_taken:
+            taken.write_bytes(THEIRS)
+        cuts = Cuts(number)
+        with AsyncsshServer(tmp_path / f"server {number}", root=remote, sftp_factory=cuts.serve()) as server:
+            outcome = play(runner, server, inputs={"retries": 2, "delay": 0}, **PART)
+
+        assert outcome.exit_code == 0, f"{number}: {outcome.output}"
+        assert (remote / "in/a").read_bytes() == CONTENT, cuts.requests
+        if is_taken:
+            assert taken.read_bytes() == THEIRS, cuts.requests
+        taken.unlink(missing_ok=True)
+        assert os.listdir(remote / "in") == ["a"], cuts.requests
+
+
+@every_play
+def test_whose_a_file_is_that_could_not_be_created_is_not_known_to_the_next_attempt(
+    runner: Runner, tmp_path: Path, remote: Path, play: Callable[..., Outcome]
+) -> None:
+    prepare(runner, remote)
+    (remote / "in/a.filepart").write_bytes(THEIRS)
+    factory = fail_first_sessions(1, CutAtOpen)
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome = play(runner, server, inputs={"retries": 1, "delay": 0}, **PART)
+
+    assert outcome.exit_code == 0, outcome.output
+    assert (outcome.step["attempts"], outcome.step["result"]["warnings"]) == (2, [NAME_TAKEN])
+    assert (remote / "in/a.filepart").read_bytes() == THEIRS
+    (remote / "in/a.filepart").unlink()
     assert is_there(remote, play)
 
 
