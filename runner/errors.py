@@ -72,9 +72,13 @@ class PlaybookInvalid(RunnerError):
 
 
 class StepError(RunnerError):
-    """A step failed while it ran. `may_pass` says whether trying again can help."""
+    """A step failed while it ran. `may_pass` says whether trying again can help.
+
+    `has_created_nothing` says that a file could not even be created: what bears its name, if anything, is somebody else's.
+    """
 
     may_pass = False
+    has_created_nothing = False
 
     def add(self, sentence: str) -> None:
         """Add to the message what the failure has left behind."""

@@ -190,8 +190,10 @@ class Hop:
 class CopyFile:
     """Copy one file, from the engine (this machine) to the server or the other way.
 
-    Modification times that differ by no more than `modify_window_seconds` are equal. `most_channels` is how many channels
-    one file may use; None lets the runner choose.
+    Modification times that differ by no more than `modify_window_seconds` are equal. With `leaves_permissions` the server
+    decides about them: none are ever sent. Until it is published, an upload is called `temporary_name`, with `{name}` for
+    its own name, and is in the `temporary_directory`; None for names of our own, beside the destination. `most_channels`
+    is how many channels one file may use; None lets the runner choose.
     """
 
     source: str
@@ -200,9 +202,12 @@ class CopyFile:
     modify_window_seconds: int = 0
     if_exists: IfExists = "replace"
     permissions: int | None = None
+    leaves_permissions: bool = False
     preserve: frozenset[Preserved] = frozenset({"permissions", "times"})
     verify: Verify = "auto"
     atomic: bool = True
+    temporary_name: str | None = None
+    temporary_directory: str | None = None
     resume: bool = True
     create_parents: bool = True
     backup: bool = False

@@ -121,13 +121,15 @@ SendingStage = Literal["writing", "publishing", "published"]
 class Sending(Protocol):
     """One upload of a batch, as the batch sees it. Every method but `hold` and `finish` is called in the transport's thread.
 
-    With a `temporary` name the bytes go there, readable by their owner alone, and are published as `destination` once
-    `prove` has agreed; without one they go straight to the destination. What `is_held` waits, written and proven so far,
-    until `Batch.release` lets it go on.
+    With a `temporary` name the bytes go there, and are published as `destination` once `prove` has agreed; without one they
+    go straight to the destination. A new file is created with `opening_permissions`, or with the server's choice if that is
+    None: then no permissions are sent at all. What `is_held` waits, written and proven so far, until `Batch.release` lets
+    it go on.
     """
 
     temporary: str | None
     destination: str
+    opening_permissions: int | None
     # Whether nothing is at the destination yet, as far as is known.
     is_new: bool
     is_held: bool
@@ -147,6 +149,10 @@ class Sending(Protocol):
     aside: str
     # How it is being published; the batch keeps this true from before its first request for that.
     published: Published
+
+    def rename_temporary(self) -> bool:
+        """The temporary name is refused, and may be taken: choose another one. False if there is none."""
+        ...
 
     def rename_backup(self) -> bool:
         """The name of the backup is taken: choose another one. False if there is none."""
@@ -433,8 +439,8 @@ class RemoteFiles(Protocol):
         """Ask for several real paths without waiting; what is returned waits for them, and raises as `real_path` does."""
         ...
 
-    def create_empty(self, path: str) -> None:
-        """Create an empty file at `path`, which must not exist, readable by its owner alone."""
+    def create_empty(self, path: str, permissions: int | None) -> None:
+        """Create an empty file at `path`, which must not exist, with these permissions; None: the server's own choice."""
         ...
 
     def require_readable(self, path: str) -> None:

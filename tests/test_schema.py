@@ -278,6 +278,10 @@ def copy(**options: Any) -> dict[str, Any]:
     }
 
 
+def send(**options: Any) -> dict[str, Any]:
+    return copy(**{"mode_name": "copy_file_from_engine", **options})
+
+
 NAMELESS = {"authentication_method": "ssh_agent"}
 
 VALID = [
@@ -311,6 +315,9 @@ VALID = [
     connector(mode=copy(backup=True)),
     connector(mode=copy(durable="{{ durable }}")),
     connector(mode=copy(compare="size", verify="none", channels=8)),
+    connector(mode=send(permissions="server")),
+    connector(mode=send(temporary_name="{name}.filepart", temporary_directory="/staging", permissions="0640")),
+    connector(mode=send(temporary_name="{{ name }}", permissions="{{ permissions }}")),
     connector(mode=copy(modify_window="2s")),
     connector(mode=copy(modify_window=3600, channels="{{ channels }}")),
     connector(mode=copy(modify_window="{{ window }}")),
@@ -389,6 +396,12 @@ INVALID = [
     connector(mode=copy(modify_window="2 seconds")),
     connector(mode=copy(modify_window=-1)),
     connector(mode=copy(modify_window=604801)),
+    connector(mode=copy(permissions="server")),
+    connector(mode=copy(temporary_name="{name}.filepart")),
+    connector(mode=copy(temporary_directory="/staging")),
+    connector(mode=send(permissions="servers")),
+    connector(mode=send(temporary_name="")),
+    connector(mode=send(temporary_directory=["/staging"])),
     connector(mode=copy(channels=0)),
     connector(mode=copy(channels="1")),
     connector(mode=copy(source_file_name="")),

@@ -25,18 +25,20 @@ from runner.playbook.document import PositionedMap, Unfilled
 from runner.playbook.durations import read_duration
 from runner.playbook.inputs import InputProblem, Tell, attempt, check_path, local_path, text_at
 from runner.playbook.paths import PATH_KEYS
-from runner.playbook.validation import show
+from runner.playbook.validation import SERVERS_PERMISSIONS, show
 
 _COPIES: dict[str, type[Copy]] = {
     kind.mode_name: kind
     for kind in (CopyFileFromEngine, CopyFileToEngine, CopyDirectoryFromEngine, CopyDirectoryToEngine)
 }
 MAX_WINDOW_SECONDS = 7 * 86_400
+MAX_TEMPLATE_BYTES = 64
+_NAME = "{name}"
 
 _LIST_OPTIONS = ("include", "exclude")
 _PLAIN_OPTIONS = (
     *("compare", "if_exists", "verify", "atomic", "resume", "create_parents", "backup", "durable"),
-    *("links", "delete", "max_delete"),
+    *("links", "delete", "max_delete", "temporary_directory"),
     *("recursive", "missing_ok", "overwrite", "parents"),
 )
 
@@ -55,12 +57,13 @@ def check_mode(mode: Any, tell: Tell) -> None:
         else:
             attempt(tell, _remote_path, mode, key)
     if name in _COPIES:
-        remote_side = "destination_" if "_from_" in name else "source_"
-        for key in (key for key in paths if key.startswith(remote_side)):
+        remote_sides = ("destination_", "temporary_") if "_from_" in name else ("source_",)
+        for key in (key for key in paths if key.startswith(remote_sides)):
             attempt(tell, _refuse_remote_tilde, mode, key)
         for refuse in _CONTRADICTIONS:
             attempt(tell, refuse, mode)
         attempt(tell, _read_modify_window, mode)
+        attempt(tell, _read_temporary_name, mode)
     elif name == RemovePath.mode_name and paths:
         attempt(tell, _read_remove_path, mode)
     elif name == RenamePath.mode_name:
@@ -74,11 +77,13 @@ def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
     """What to do. Raises `InputProblem`."""
     mode = inputs["mode"]
     name = mode["mode_name"]
-    return _read_copy(mode, workdir) if name in _COPIES else _READ_OPERATION[name](mode)
+    return _read_copy(inputs, mode, workdir) if name in _COPIES else _READ_OPERATION[name](mode)
 
 
-def _read_copy(mode: PositionedMap, workdir: str) -> Mode:
+def _read_copy(inputs: PositionedMap, mode: PositionedMap, workdir: str) -> Mode:
     kind = _COPIES[mode["mode_name"]]
+    if inputs.get("connector_type") == "SCP":
+        _refuse_over_scp(mode)
     is_tree = issubclass(kind, CopyDirectory)
     what = "directory" if is_tree else "file"
     source_key, destination_key = f"source_{what}_name", f"destination_{what}_name"
@@ -118,8 +123,81 @@ def _refuse_window_without_times(mode: PositionedMap) -> None:
         )
 
 
+def _refuse_temporary_in_place(mode: PositionedMap) -> None:
+    key = next((key for key in ("temporary_name", "temporary_directory") if key in mode), None)
+    if key is not None and mode.get("atomic") is False:
+        raise InputProblem(
+            mode.value_locations[key],
+            f"{show(key)} means nothing with 'atomic: false'",
+            "Written in place, a file has its final name from the beginning. Remove one of them.",
+        )
+
+
+def _refuse_staging_in_destination(mode: PositionedMap) -> None:
+    """What is written in a directory that the copy makes, or empties, would come in its own way."""
+    staging, key = text_at(mode, "temporary_directory"), "destination_directory_name"
+    destination = text_at(mode, key) or text_at(mode, "destination_file_name")
+    if staging is None or destination is None:
+        return
+    staged, final = posixpath.normpath(staging), posixpath.normpath(destination)
+    if mode.get("delete") is True and key in mode and f"{staged}/".startswith(f"{final}/"):
+        raise InputProblem(
+            mode.value_locations["temporary_directory"],
+            f"'temporary_directory' is in the destination, and 'delete: true' would remove it: {show(staging)}",
+            "Name a directory beside the destination, on the same file system.",
+        )
+    if text_at(mode, "temporary_name") != _NAME:
+        return
+    if f"{staged}/".startswith(f"{final}/") if key in mode else staged == (posixpath.dirname(final) or "."):
+        raise InputProblem(
+            mode.value_locations["temporary_directory"],
+            f"'temporary_directory' is the destination's own, and 'temporary_name: {_NAME}' gives a file its final name",
+            "Name another directory, or add something to the name, such as '{name}.filepart'.",
+        )
+
+
+def _refuse_over_scp(mode: PositionedMap) -> None:
+    why = {
+        "permissions": "the protocol sends a mode with every file",
+        "temporary_name": "the protocol cannot make sure that no other play writes to a file of that name",
+        "temporary_directory": "a rename by its shell may be a copy, which is not done in one step",
+    }
+    for key, reason in why.items():
+        if key in mode and (key != "permissions" or mode[key] == SERVERS_PERMISSIONS):
+            what = f"'permissions: {SERVERS_PERMISSIONS}'" if key == "permissions" else show(key)
+            raise InputProblem(mode.value_locations[key], f"{what} cannot be kept over SCP: {reason}", "Use SFTP.")
+
+
 # What two options of a copy cannot both ask for.
-_CONTRADICTIONS = (_refuse_backup_in_place, _refuse_window_without_times)
+_CONTRADICTIONS = (
+    *(_refuse_backup_in_place, _refuse_window_without_times),
+    *(_refuse_temporary_in_place, _refuse_staging_in_destination),
+)
+
+
+def _read_temporary_name(mode: PositionedMap) -> str | None:
+    """What a file is called until it is published, with `{name}` for its own name."""
+    key = "temporary_name"
+    given = text_at(mode, key)
+    if given is None:
+        return None
+    location = mode.value_locations[key]
+    check_path(key, given, location)
+    rest = given.replace(_NAME, "", 1)
+    example = f"For example '{_NAME}.filepart'."
+    if "/" in given:
+        hint = "'temporary_directory' says where the file is."
+        raise InputProblem(location, f"'{key}' must be a name, without '/': {show(given)}", hint)
+    if rest == given or "{" in rest or "}" in rest:
+        message = f"'{key}' must hold {_NAME} once, and no other braces: {show(given)}"
+        raise InputProblem(location, message, f"{_NAME} stands for the file's own name. {example}")
+    if not rest and "temporary_directory" not in mode:
+        message = f"'{key}' is the file's final name: {show(given)}"
+        raise InputProblem(location, message, f"Add something, or name a 'temporary_directory'. {example}")
+    if len(os.fsencode(rest)) > MAX_TEMPLATE_BYTES:
+        message = f"'{key}' adds more than {MAX_TEMPLATE_BYTES} bytes to a file's name: {show(given)}"
+        raise InputProblem(location, message, "Names have at most 255 bytes on most file systems.")
+    return given
 
 
 def _read_modify_window(mode: PositionedMap) -> int:
@@ -139,8 +217,12 @@ def _read_modify_window(mode: PositionedMap) -> int:
 def _read_options(mode: PositionedMap) -> dict[str, Any]:
     options: dict[str, Any] = {key: mode[key] for key in _PLAIN_OPTIONS if key in mode}
     options |= {key: tuple(mode[key]) for key in _LIST_OPTIONS if key in mode}
-    if "permissions" in mode:
+    if mode.get("permissions") == SERVERS_PERMISSIONS:
+        options["leaves_permissions"] = True
+    elif "permissions" in mode:
         options["permissions"] = int(mode["permissions"].removeprefix("0o"), 8)
+    if "temporary_name" in mode:
+        options["temporary_name"] = _read_temporary_name(mode)
     if "modify_window" in mode:
         options["modify_window_seconds"] = _read_modify_window(mode)
     if "channels" in mode:

@@ -34,6 +34,8 @@ from runner.suggestions import find_meant, nearest
 _CONNECTOR = "connector.schema.json"
 _PLAYBOOK = "playbook.schema.json"
 _TEMPLATE_REF = "#/$defs/template"
+# The server decides about them.
+SERVERS_PERMISSIONS = "server"
 _JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
@@ -262,8 +264,7 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
         case "uniqueItems":
             return Problem(location, f"{name} lists an entry twice", "Remove the second one.")
         case "pattern" if name == "'permissions'":
-            message = f"'permissions' must be three octal digits such as \"0640\", not {show(value)}"
-            return Problem(location, message, "Set-uid, set-gid and sticky bits are never set.")
+            return _explain_permissions(location, value, may_be_servers=SERVERS_PERMISSIONS in str(limit))
         case "pattern" if name == "'bandwidth_limit'":
             message = f"'bandwidth_limit' must be a rate such as 10M or 1.5M, not {show(value)}"
             return Problem(location, message, BANDWIDTH_HINT)
@@ -272,6 +273,15 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
                 location, f"{name} must be a length of time such as 2s or 1h, not {show(value)}", DURATION_HINT
             )
     return Problem(location, f"{name}: {shorten(error.message)}", "")
+
+
+def _explain_permissions(location: Location, value: object, *, may_be_servers: bool) -> Problem:
+    if value == SERVERS_PERMISSIONS:
+        hint = "It is for uploads: leave 'permissions' out."
+        return Problem(location, f"'permissions: {value}' means nothing here", hint)
+    more = f", or {SERVERS_PERMISSIONS}" if may_be_servers else ""
+    message = f"'permissions' must be three octal digits such as \"0640\"{more}, not {show(value)}"
+    return Problem(location, message, "Set-uid, set-gid and sticky bits are never set.")
 
 
 def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
@@ -285,8 +295,20 @@ def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
         if is_jump_host and key in connector_keys():
             hint = _JUMP_HINT if key == "proxy_jump" else f"It only passes bytes on. Known: {', '.join(sorted(known))}."
             yield Problem(location, f"{show(key)} means nothing in a jump host", hint)
+        elif key in _other_direction_keys(instance):
+            hint = "It says how an upload is written on the host: remove it."
+            yield Problem(location, f"{show(key)} means nothing in a download", hint)
         else:
             yield Problem(location, f"unknown key {show(key)}", nearest(key, known))
+
+
+def _other_direction_keys(mode: PositionedMap) -> Collection[str]:
+    """The keys that a mode would have if it went the other way, for one that copies to this machine."""
+    name = mode.get("mode_name")
+    if not isinstance(name, str) or not name.endswith("_to_engine"):
+        return ()
+    other = _schemas()[_CONNECTOR]["$defs"].get(name.replace("_to_engine", "_from_engine"), {})
+    return frozenset(other.get("properties", {}))
 
 
 def _explain_bad_name(error: ValidationError, data: Data) -> Problem:

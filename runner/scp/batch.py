@@ -29,7 +29,14 @@ class Files(Protocol):
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None: ...
     def write(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_private: bool
+        self,
+        path: str,
+        source: Source,
+        wanted: WantedAttributes,
+        opening_permissions: int | None,
+        progress: Progress,
+        *,
+        is_new: bool,
     ) -> None: ...
     def read(self, path: str, take: TakeBytes, progress: Progress) -> tuple[int, FileStatus]: ...
     def publish(self, temporary: str, path: str, backup: str | None) -> Published: ...
@@ -67,7 +74,8 @@ class ScpBatch:
         source, wanted = upload.open()
         self._stages[upload] = "writing"
         path = upload.temporary or upload.destination
-        self._files.write(path, source, wanted, self._report, is_private=upload.temporary is not None)
+        opening = upload.opening_permissions
+        self._files.write(path, source, wanted, opening, self._report, is_new=upload.temporary is not None)
         self.done_bytes += source.size_bytes
         is_synced = self._files.sync(path) if upload.is_durable else None
         upload.close()

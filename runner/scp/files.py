@@ -142,19 +142,29 @@ class ScpFiles:
     def remove_folders(self, folders: list[str]) -> None:
         pass
 
-    def create_empty(self, path: str) -> None:
+    def create_empty(self, path: str, permissions: int | None) -> None:
         raise ServerLacksFeature("SCP reserves no names", hint="Use connector_type: SFTP.")
 
     def write(
-        self, path: str, source: Source, wanted: WantedAttributes, progress: Progress, *, is_private: bool
+        self,
+        path: str,
+        source: Source,
+        wanted: WantedAttributes,
+        opening_permissions: int | None,
+        progress: Progress,
+        *,
+        is_new: bool,
     ) -> None:
         """Write a file: a new one that is its owner's alone until it is there whole, or over what is at `path`."""
-        if is_private:
+        # The protocol has no way to create a file without a mode.
+        mode = wanted.permissions
+        if mode is None:
+            mode = DEFAULT_MODE if opening_permissions is None else opening_permissions
+        if is_new:
             self._send(path, source, PRIVATE_MODE, wanted.modified_at_seconds, progress)
-            if wanted.permissions not in (None, PRIVATE_MODE):
-                self.set_attributes(path, wanted)
+            if mode != PRIVATE_MODE:
+                self.set_attributes(path, wanted._replace(permissions=mode))
             return
-        mode = DEFAULT_MODE if wanted.permissions is None else wanted.permissions
         if wanted.permissions is not None and self._shell.exists:
             # scp leaves the permissions of the file that it writes over as they are until the end.
             self._shell.close_off(path, wanted.permissions)

@@ -154,6 +154,16 @@ class Upload(BatchFile):
         if self._engine.retreat(self):
             self._begin_anew()
             yield from self.begin_again()
+        elif self._may_be_taken and self.job.rename_temporary():
+            self._written_path = encode_path(self.job.temporary or self.job.destination)
+            self._begin_anew()
+            self.error = None
+            yield from self.run()
+
+    @property
+    def _may_be_taken(self) -> bool:
+        """Whether the temporary name may be refused because something has it."""
+        return isinstance(self.error, Refusal) and self.error.code != StatusCode.NO_SUCH_FILE
 
     def _wait_for_release(self) -> Stages[None]:
         self._engine.hold(self)
@@ -190,8 +200,8 @@ class Upload(BatchFile):
         if self.session.traits.sets_permissions_by == "nothing" and self._wanted.permissions is not None:
             self._opened_mode = self._wanted.permissions
             return Attributes(mode=self._opened_mode).encode()
-        self._opened_mode = PRIVATE_MODE
-        return _PRIVATE
+        self._opened_mode = mode = self.job.opening_permissions
+        return _PRIVATE if mode == PRIVATE_MODE else Attributes(mode=mode).encode()
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot create", kind, body)

@@ -45,7 +45,6 @@ from runner.sftp.requests import ask_to_open, take
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
 
-PRIVATE_MODE = 0o600
 # In a folder of more names it is not found out by listing it whether one of them is there.
 MAX_LOOKED_THROUGH = 2_000
 # A folder that was neither made nor seen, and whose server lets nobody look.
@@ -251,10 +250,10 @@ class SftpFiles:
                 # Somebody else has put something into it.
                 return
 
-    def create_empty(self, path: str) -> None:
+    def create_empty(self, path: str, permissions: int | None) -> None:
         flags = OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE | OpenFlag.EXCLUSIVE
         try:
-            handle = self._open(path, flags, Attributes(mode=PRIVATE_MODE))
+            handle = self._open(path, flags, Attributes(mode=permissions))
             self._session.call(Type.CLOSE, encode_string(handle))
         except Refusal as refusal:
             raise explain_refusal(refusal, "cannot create", path, self._session) from refusal

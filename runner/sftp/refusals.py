@@ -21,6 +21,12 @@ from runner.sftp.session import Refusal, SftpSession
 
 def explain_refusal(refusal: Refusal, doing: str, path: str, session: SftpSession) -> StepError:
     """The error for a request about `path` that the server refused. `doing` says what was tried: `cannot write to`."""
+    error = _explain(refusal, doing, path, session)
+    error.has_created_nothing = doing == "cannot create"
+    return error
+
+
+def _explain(refusal: Refusal, doing: str, path: str, session: SftpSession) -> StepError:
     where = f"{path!r} on {session.peer}"
     match refusal.code:
         case StatusCode.NO_SUCH_FILE if doing in ("cannot list", "cannot look at", "cannot resolve"):
@@ -54,10 +60,15 @@ def describe_refusal(refusal: Refusal) -> str:
 
 def rename_refused(refusal: Refusal, source: str, destination: str, session: SftpSession) -> FileRefused:
     """The error for a rename that the server refused."""
+    hint = "If this server forbids renaming, set 'atomic: false' in the mode: the file is then written in place."
+    if posixpath.dirname(source) != posixpath.dirname(destination):
+        hint = (
+            "Between directories files can be renamed on one file system only: name a 'temporary_directory' on that of the "
+            f"destination. {hint}"
+        )
     return FileRefused(
         f"{session.peer} refused to rename {source!r} to {destination!r}: {describe_refusal(refusal)}",
-        hint=_name_too_long(destination)
-        or "If this server forbids renaming, set 'atomic: false' in the mode: the file is then written in place.",
+        hint=_name_too_long(destination) or hint,
     )
 
 

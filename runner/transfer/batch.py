@@ -36,7 +36,7 @@ from runner.results import Output, Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
-from runner.transfer.decision import wanted_attributes
+from runner.transfer.decision import opening_permissions, wanted_attributes
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import hash_file, set_attributes, sync_file, write_at
@@ -44,7 +44,7 @@ from runner.transfer.local_folders import LocalFolder, LocalFolders
 from runner.transfer.local_sources import LocalSource, open_local_source
 from runner.transfer.local_targets import LocalTarget
 from runner.transfer.resume import Claim
-from runner.transfer.temporary import TemporaryNames
+from runner.transfer.temporary import NAME_TAKEN, TemporaryNames
 from runner.transfer.verification import (
     GONE_WHEN_HASHED,
     GONE_WHEN_READ,
@@ -56,8 +56,6 @@ from runner.transfer.verification import (
     prove_sent,
     warn_of_times,
 )
-
-NEW_REMOTE_FILE_PERMISSIONS = 0o644
 
 
 class Pending(NamedTuple):
@@ -122,7 +120,7 @@ class Common:
         options: CopyFile,
         around: Surroundings,
         on_outcome: OnOutcome,
-        new_file_permissions: int,
+        new_file_permissions: int | None,
         names: TemporaryNames | None = None,
     ) -> None:
         self.journal = around.journal
@@ -132,7 +130,7 @@ class Common:
         self.check = around.cancellation.make_check()
         self.on_outcome = on_outcome
         self.new_file_permissions = new_file_permissions
-        self.names = names or TemporaryNames()
+        self.names = names or TemporaryNames.for_copy(options)
 
 
 class Uploads:
@@ -213,6 +211,8 @@ class Upload:
         "_file",
         "_given",
         "_hasher",
+        "_is_renamed",
+        "_is_shared",
         "_is_synced",
         "_source",
         "_verified",
@@ -230,6 +230,7 @@ class Upload:
         "is_published",
         "keep",
         "max_channels",
+        "opening_permissions",
         "published",
         "sets_attributes_late",
         "temporary",
@@ -254,6 +255,7 @@ class Upload:
         self._verified: Verified | None = None
         self._warnings: list[str] = []
         self._is_synced: bool | None = None
+        self._is_renamed = False
         self._hasher: Hasher | None = None
         self._wanted: WantedAttributes | None = None
         # Told when it is written and held.
@@ -263,6 +265,10 @@ class Upload:
             self.temporary: str | None = claim.path
         else:
             self.temporary = common.names.path_beside(self.destination) if options.atomic else None
+        # Whether somebody else may have a file of the temporary name.
+        first = common.names.path_beside(self.destination) if common.names.are_shared else None
+        self._is_shared = self.temporary is not None and self.temporary == first
+        self.opening_permissions = opening_permissions(options, file.destination)
         self.aside = f"{self.temporary}.old" if claim is None else f"{claim.path}.{os.urandom(4).hex()}.old"
         self.continues = claim is not None and claim.exists
         self.is_kept = claim is not None and claim.is_kept
@@ -276,6 +282,15 @@ class Upload:
         self.published = Published(False)
         # Whether it was published although nobody was there any more to be told; whether something of it may be left.
         self.is_published = self.is_left = False
+
+    def rename_temporary(self) -> bool:
+        if not self._is_shared:
+            return False
+        self._is_shared = False
+        self.temporary = self._common.names.path_of(self.destination)
+        self.aside = f"{self.temporary}.old"
+        self._is_renamed = True
+        return True
 
     def rename_backup(self) -> bool:
         if self.backup is None or is_last(self.backup):
@@ -298,7 +313,7 @@ class Upload:
         wanted, warnings = wanted_attributes(
             common.options, source.status, file.destination, common.new_file_permissions
         )
-        self._warnings[:] = warnings
+        self._warnings[:] = (*warnings, NAME_TAKEN) if self._is_renamed else warnings
         self._wanted = None if self.sets_attributes_late else wanted
         return Source(source.fd, source.opened_as.st_size, self._hasher, offset), wanted
 
@@ -341,6 +356,8 @@ class Upload:
 
     def finish(self, error: StepError | None) -> None:
         journal = self._common.journal
+        if error is not None:
+            self._common.names.explain(error, self.destination)
         if journal is not None:
             if error is None:
                 journal.published[self.destination] = self._describe_done()
@@ -364,10 +381,11 @@ class Upload:
                 self.temporary,
                 aside,
                 self.size_bytes,
-                is_source=self.is_kept,
+                is_source=self.is_kept or self._is_shared,
                 before=self._file.destination,
             )
-        elif not self.is_kept:
+        elif not self.is_kept and (self._source is not None or not self._is_shared):
+            # Before it is opened, what bears a name that others may have is theirs.
             journal.leftovers.add(self.temporary)
 
     def _describe_done(self) -> Done:

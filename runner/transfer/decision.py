@@ -13,6 +13,8 @@ Action = Literal["create", "replace", "chmod", "leave", "nothing"]
 
 # SFTP version 3 and SCP carry times as unsigned 32-bit seconds.
 MAX_TIME_SECONDS = 2**32 - 1
+# Until it has the permissions that it shall have, a file on the server is its owner's alone.
+PRIVATE_PERMISSIONS = 0o600
 UNCARRIED_TIME = (
     "a modification time before 1970 or after 2106 cannot be carried: the copy has the nearest one that can"
 )
@@ -33,7 +35,7 @@ def decide(
     destination: FileStatus | None,
     *,
     where: str,
-    new_file_permissions: int,
+    new_file_permissions: int | None = None,
     path: str | None = None,
     has_same_hash: bool = False,
 ) -> Decision:
@@ -103,13 +105,20 @@ def looks_at_times(copy: CopyFile) -> bool:
 
 
 def wanted_attributes(
-    copy: CopyFile, source: FileStatus, destination: FileStatus | None, new_file_permissions: int
+    copy: CopyFile, source: FileStatus, destination: FileStatus | None, new_file_permissions: int | None = None
 ) -> tuple[WantedAttributes, tuple[str, ...]]:
-    """What the destination shall carry, and what was asked for and cannot be."""
+    """What the destination shall carry, and what was asked for and cannot be.
+
+    Without `new_file_permissions` it is a server's: what was not asked for is not sent, since some servers discard a file if
+    any request about it was refused (`opening_permissions`).
+    """
+    permissions: int | None
     if copy.permissions is not None:
-        permissions: int | None = copy.permissions
-    elif "permissions" in copy.preserve and source.permissions is not None:
+        permissions = copy.permissions
+    elif asks_for_permissions(copy) and source.permissions is not None:
         permissions = source.permissions
+    elif new_file_permissions is None:
+        permissions = None
     elif destination is not None and destination.permissions is not None:
         permissions = destination.permissions
     else:
@@ -119,6 +128,24 @@ def wanted_attributes(
     modified_at = carried_time(source.modified_at_seconds)
     warnings = () if modified_at == source.modified_at_seconds else (UNCARRIED_TIME,)
     return WantedAttributes(permissions, modified_at), warnings
+
+
+def asks_for_permissions(copy: CopyFile) -> bool:
+    """Whether a copy shall have certain permissions: those that the step gives, or the source's."""
+    return copy.permissions is not None or ("permissions" in copy.preserve and not copy.leaves_permissions)
+
+
+def opening_permissions(copy: CopyFile, replaced: FileStatus | None) -> int | None:
+    """What the request that creates a file on the server carries; None for nothing.
+
+    Where the step asks for no permissions, none are sent afterwards. Then a new file has what the server gives it, and one
+    that replaces another is never more open than that was: it is created with its permissions.
+    """
+    if asks_for_permissions(copy):
+        return PRIVATE_PERMISSIONS
+    if copy.leaves_permissions or replaced is None or replaced.is_link:
+        return None
+    return replaced.permissions
 
 
 def carried_time(seconds: int | None) -> int | None:

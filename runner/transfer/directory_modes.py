@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runner.plan import CopyDirectory
 from runner.remote_files import FileStatus
+from runner.transfer.decision import asks_for_permissions
 
 SET_GID = 0o2000
 STICKY = 0o1000
@@ -31,7 +32,7 @@ def permissions_for_folders(copy: CopyDirectory, source: FileStatus) -> int | No
     """What a directory shall have, by the step or its source; None if neither says."""
     if copy.permissions is not None:
         return copy.permissions | (copy.permissions & 0o444) >> 2
-    return source.permissions if "permissions" in copy.preserve else None
+    return source.permissions if asks_for_permissions(copy) else None
 
 
 def first_permissions(copy: CopyDirectory, source: FileStatus) -> int | None:

@@ -33,7 +33,8 @@ class Unanswered(NamedTuple):
 
     What is published leaves the name `temporary`, and has `size_bytes` if that says anything. What was there before is
     called `aside` for a moment, or for good if that is the backup in `done`. `is_source` says that what is at
-    `temporary` must stay if it was not published: the source of a rename, or a file from which the copy can be resumed.
+    `temporary` must stay if it was not published: the source of a rename, a file from which the copy can be resumed, or one
+    of a name that another play may have taken meanwhile.
     """
 
     done: Done

@@ -77,7 +77,7 @@ class RemoteLeftovers:
         """The server's time, as it dates a file that is written now."""
         path = TemporaryNames(self._owner).path_beside(f"{self._folder}clock")
         try:
-            self._remote.create_empty(path)
+            self._remote.create_empty(path, None)
             found = self._remote.status(path, follow=False)
             self._remote.remove(path)
         except StatusRefused:

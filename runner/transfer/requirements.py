@@ -76,6 +76,23 @@ def require_remote_folder(
     return tuple(reversed(missing))
 
 
+def require_temporary_directory(copy: CopyFile, context: Context) -> None:
+    """Raise `FileRefused` unless the `temporary_directory` is there, if the step names one. It takes a round trip then."""
+    path = copy.temporary_directory
+    if path is None or (context.is_check and (path, context.peer) in context.memory.folders):
+        return
+    try:
+        found = context.remote.status(path)
+    except StatusRefused:
+        return
+    if found is None or not found.is_directory:
+        what = "does not exist" if found is None else "is not a directory"
+        raise FileRefused(
+            f"the 'temporary_directory' {path!r} {what} on {context.peer}",
+            hint="Make it there, on the file system of the destination, or name another one.",
+        )
+
+
 @contextmanager
 def explained_by(require: Callable[[], object]) -> Iterator[None]:
     """If something is refused inside the block, raise what `require` finds to be wrong, or else the refusal as it is."""

@@ -22,6 +22,7 @@ from runner.cancellation import POLL_SECONDS, Deadline
 from runner.errors import FileRefused, StepError, UnreachableError
 from runner.plan import CopyFile
 from runner.remote_files import FileStatus, Hasher, RemoteFiles, StatusRefused
+from runner.transfer.decision import PRIVATE_PERMISSIONS, asks_for_permissions
 from runner.transfer.leftovers import MAX_LISTED_NAMES, RemoteLeftovers, clear_local
 from runner.transfer.local_files import Check
 from runner.transfer.local_folders import LocalFolder
@@ -83,9 +84,15 @@ class Claim:
 def partial_of_upload(copy: CopyFile, source: LocalSource, owner: str) -> Partial | None:
     """The partial of an upload; None if it is not worth one. Raises `OSError`."""
     size_bytes = source.opened_as.st_size
-    if not _can_resume(copy) or size_bytes < RESUME_FROM_BYTES:
+    # A partial file must be private to be found again. Where no permissions are sent, it would stay so.
+    if not _can_resume(copy) or not asks_for_permissions(copy) or size_bytes < RESUME_FROM_BYTES:
+        return None
+    if copy.temporary_name is not None:
+        # Which content a file has must stand in its name, and on whose behalf it is written.
         return None
     folder, slash, name = copy.destination.rpartition("/")
+    if copy.temporary_directory is not None:
+        folder, slash = copy.temporary_directory.rstrip("/"), "/"
     # Times and inodes are new in each job of a CI system. The content is not.
     return Partial(folder + slash, name, owner, _digest(size_bytes, _sample(source.fd, size_bytes)))
 
@@ -146,7 +153,7 @@ class RemoteClaims:
             # directory may let nobody open a file a second time either.
             is_reserved = not is_complete and not is_refused
             if is_reserved and not offset:
-                self._remote.create_empty(path)
+                self._remote.create_empty(path, PRIVATE_PERMISSIONS)
         except UnreachableError:
             raise
         except StepError:

@@ -3,6 +3,10 @@
 For `report.csv` a temporary file is `.report.csv.runner-1f0c77ab.5d20e8c1.1a2f.6747a1c53f9c02d1.tmp`: owner, machine,
 process, and a token that begins with the time. A partial file is `.report.csv.runner-1f0c77ab-9a8b7c6d5e4f3a2b.part`: owner
 and content.
+
+Servers that allow some names only get names of the step's choice (`temporary_name`). Nothing in such a name tells whose it
+is, and two plays come to the same one: it is only ever created, never written over, and only who has created one removes it.
+Where it is taken, what tells the play is put behind the file's own name in it.
 """
 
 from __future__ import annotations
@@ -17,15 +21,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Self
+
+from runner.errors import StepError
+from runner.plan import CopyFile
 
 # File systems allow 255 bytes; our own part takes some 75 of them.
+MAX_NAME_BYTES = 255
 MAX_KEPT_BYTES = 180
 # None takes more than four bytes.
 CERTAINLY_KEPT_CHARACTERS = MAX_KEPT_BYTES // 4
 # Where nothing tells one machine's process numbers from another's.
 UNKNOWN_MACHINE = "00000000"
 WEEK_SECONDS = 7 * 86_400
+NAME_TAKEN = (
+    "a file of that 'temporary_name' was there already, and the name got an addition: another play is writing it, or one "
+    "that died has left it; if none is at work, remove it"
+)
 
 _OWN_NAME = re.compile(
     r"\.(?P<kept>.+)\.runner-(?P<owner>[0-9a-f]{8})(?:-(?P<content>[0-9a-f]{16}))?"
@@ -99,13 +111,24 @@ def read_name(name: str) -> OwnName | None:
 
 
 class TemporaryNames:
-    """Hidden names that nobody else uses, recognisable by the beginning of the final name."""
+    """Hidden names that nobody else uses, recognisable by the beginning of the final name; or those of a step's choice.
 
-    def __init__(self, owner: str = "") -> None:
+    A `template` has `{name}` for the final name; `directory` is where the files are, None for beside their destinations.
+    """
+
+    def __init__(self, owner: str = "", template: str | None = None, directory: str | None = None) -> None:
         self.owner = owner_tag(owner)
+        self._template = template
+        self._before, _, self._behind = (template or "").partition("{name}")
+        self._above = None if directory is None else f"{directory.rstrip('/')}/"
         self._token = f"{int(time.time()):08x}{secrets.token_hex(4)}"
         self._middle = f".runner-{self.owner}.{this_process()}.{self._token}"
         self._numbers = itertools.count()
+
+    @classmethod
+    def for_copy(cls, copy: CopyFile, owner: str = "") -> Self:
+        """The names of a copy's choice."""
+        return cls(owner, copy.temporary_name, copy.temporary_directory)
 
     @property
     def token(self) -> str:
@@ -113,15 +136,56 @@ class TemporaryNames:
         return self._token
 
     def of(self, name: str) -> str:
-        """The next name for a file that shall be called `name`."""
+        """The next name for a file that shall be called `name`; nobody else comes to it."""
         number = next(self._numbers)
-        end = f"-{number:x}.tmp" if number else ".tmp"
-        return f".{keep_name(name)}{self._middle}{end}"
+        end = f"-{number:x}" if number else ""
+        own = f"{keep_name(name)}{self._middle}{end}"
+        return f".{own}.tmp" if self._template is None else self._fill(own)
+
+    def path_of(self, path: str) -> str:
+        """The same for a remote `path`: in its folder, so that renaming stays within one file system, or in the step's."""
+        folder, slash, name = path.rpartition("/")
+        return (folder + slash if self._above is None else self._above) + self.of(name)
 
     def path_beside(self, path: str) -> str:
-        """The same in the folder of a remote `path`, so that renaming stays within one file system."""
+        """What the file for a remote `path` is called first. With `are_shared` others may come to the same."""
+        if self._template is None:
+            return self.path_of(path)
         folder, slash, name = path.rpartition("/")
-        return folder + slash + self.of(name)
+        return (folder + slash if self._above is None else self._above) + self._fill(name)
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether others may come to what `path_beside` gives: such a file is nobody's but who has created it."""
+        return self._template is not None
+
+    def may_be_one(self, name: str) -> bool:
+        """Whether a name may be a file's that a play with the same template is writing."""
+        is_long_enough = len(name) > len(self._before) + len(self._behind)
+        return self.are_shared and is_long_enough and name.startswith(self._before) and name.endswith(self._behind)
+
+    def explain(self, error: BaseException, path: str) -> None:
+        """Say what may be in the way if the file for a remote `path` could not be created."""
+        if self.are_shared and isinstance(error, StepError) and error.has_created_nothing:
+            error.hint = (
+                f"If {self.path_beside(path)!r} is there, another play is writing it, or one that died has left it: remove "
+                "it if none is at work. Otherwise this server does not allow the name, or nobody may write there."
+            )
+
+    def read(self, name: str) -> OwnName | None:
+        """What a name tells if it is one of ours."""
+        if self.may_be_one(name):
+            return read_name(f".{name[len(self._before) : len(name) - len(self._behind)]}.tmp")
+        return read_name(name)
+
+    def _fill(self, name: str) -> str:
+        """The template with a name in it; a long one is cut, and still another than that of any other file."""
+        filled = f"{self._before}{name}{self._behind}"
+        if len(os.fsencode(filled)) <= MAX_NAME_BYTES:
+            return filled
+        mark = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+        room = MAX_NAME_BYTES - len(os.fsencode(f"{self._before}-{mark}{self._behind}"))
+        return f"{self._before}{os.fsencode(name)[:room].decode('utf-8', 'ignore')}-{mark}{self._behind}"
 
     def close(self) -> None:
         """Nothing is written under these names any more: what is left of them may be cleared away."""

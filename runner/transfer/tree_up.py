@@ -16,9 +16,10 @@ from runner.errors import (
     StepError,
 )
 from runner.plan import CopyDirectory
-from runner.remote_files import Batch, Errand, FileStatus, StatusRefused, WantedAttributes
-from runner.transfer.batch import NEW_REMOTE_FILE_PERMISSIONS, Common, Pending, Uploads
+from runner.remote_files import NOTHING_WANTED, Batch, Errand, FileStatus, StatusRefused, WantedAttributes
+from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.context import Surroundings
+from runner.transfer.decision import asks_for_permissions
 from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.leftovers import RemoteLeftovers
@@ -26,12 +27,16 @@ from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import to_status
 from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
 from runner.transfer.remote_status import look, status_refused
-from runner.transfer.requirements import explained_by, require_no_dangling_link, require_remote_folder
+from runner.transfer.requirements import (
+    explained_by,
+    require_no_dangling_link,
+    require_remote_folder,
+    require_temporary_directory,
+)
 from runner.transfer.tree_names import Entries, with_slash
 from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
-NEW_REMOTE_FOLDER_PERMISSIONS = 0o755
 HINT_WITHOUT_STATUS = (
     "A directory is compared with its copy, and for that the server must let it be looked at (STAT). Check the permissions "
     "of the directories above it; a server that lets nobody look takes single files with 'copy_file_from_engine'."
@@ -44,14 +49,16 @@ class TreeUp(TreeWalk):
     """One upload of a tree."""
 
     is_upload = True
-    new_file_permissions = NEW_REMOTE_FILE_PERMISSIONS
-    new_folder_permissions = NEW_REMOTE_FOLDER_PERMISSIONS
+    # What was not asked for is not sent.
+    new_file_permissions = None
+    new_folder_permissions = None
 
     def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
         super().__init__(copy, around)
         self.where = f"on {around.peer}"
         common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
         self._uploads = Uploads(common, around.remote)
+        self._sets_permissions = asks_for_permissions(copy)
 
     def close(self) -> None:
         pass
@@ -75,6 +82,7 @@ class TreeUp(TreeWalk):
             )
         if self.copy.delete and is_empty:
             raise empty_source(self.source_root)
+        require_temporary_directory(self.copy, self.around)
         take_places = ask_remote_places(self.destination_root, self.around)
         destination = self._claim_root(first_permissions(self.copy, source))
         if destination is not None and not destination.is_directory:
@@ -116,7 +124,7 @@ class TreeUp(TreeWalk):
         require_remote_folder(self.destination_root, self.around, is_made=self.copy.create_parents)
 
     def copy_all(self, batch: Batch) -> None:
-        if self.root.was_made:
+        if self.root.was_made and self._sets_permissions:
             batch.run(Errand("look", self.destination_root, functools.partial(_note_bits, self.root)))
         super().copy_all(batch)
 
@@ -153,10 +161,10 @@ class TreeUp(TreeWalk):
         return list(self.around.remote.names_in(self.destination_path(path)))
 
     def make_folder(self, folder: Folder) -> None:
-        wanted = WantedAttributes(PRIVATE_FOLDER_PERMISSIONS, None)
+        wanted = WantedAttributes(PRIVATE_FOLDER_PERMISSIONS, None) if self._sets_permissions else NOTHING_WANTED
 
         def done(errand: Errand, error: StepError | None) -> None:
-            if error is None and folder.parent is not None:
+            if error is None and folder.parent is not None and self._sets_permissions:
                 self._inherit(folder, folder.parent)
             self._see_made(folder, error)
 
@@ -240,7 +248,8 @@ class TreeUp(TreeWalk):
             if errand.warning:
                 self.tally.warn(errand.warning)
 
-        temporary = self.names.path_beside(place)
+        # Whatever is at its place when a link cannot be made is removed: it must be nobody else's.
+        temporary = self.names.path_of(place)
         if self.journal is not None:
             self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old", is_link=True)
         is_new = destination is None
@@ -320,7 +329,7 @@ class TreeUp(TreeWalk):
 
     def make_new_link(self, path: str, target: str, done: OnDone) -> None:
         place = self.destination_path(path)
-        temporary = self.names.path_beside(place)
+        temporary = self.names.path_of(place)
         self.batch.run(
             Errand("make link", place, lambda errand, error: done(error), target=target, temporary=temporary)
         )

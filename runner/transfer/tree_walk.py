@@ -15,14 +15,14 @@ from runner.remote_files import Batch, FileStatus, WantedAttributes
 from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.context import Surroundings
-from runner.transfer.decision import decide, only_hash_tells
+from runner.transfer.decision import asks_for_permissions, decide, only_hash_tells
 from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter
 from runner.transfer.journal import Done, Journal
 from runner.transfer.leftovers import may_be_left_over
 from runner.transfer.requirements import foretell_folder
 from runner.transfer.resume import RESUME_FROM_BYTES
-from runner.transfer.temporary import OwnName, TemporaryNames, read_name
+from runner.transfer.temporary import OwnName, TemporaryNames
 from runner.transfer.tree_changes import TreeChanges
 from runner.transfer.tree_comparison import Comparison
 from runner.transfer.tree_names import (
@@ -109,8 +109,9 @@ class TreeWalk(ABC):
 
     is_upload: bool
     where: str
-    new_file_permissions: int
-    new_folder_permissions: int
+    # For what is new where the step asks for no permissions; None leaves that to the server.
+    new_file_permissions: int | None
+    new_folder_permissions: int | None
 
     def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
         self.copy = copy
@@ -125,7 +126,7 @@ class TreeWalk(ABC):
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
         self._above_source, self._above_destination = with_slash(self.source_root), with_slash(self.destination_root)
-        self.names = TemporaryNames(around.owner)
+        self.names = TemporaryNames.for_copy(copy, around.owner)
         self.extras: list[tuple[str, bool]] = []
         # What a play has left whose process is gone.
         self.stale: set[str] = set()
@@ -156,7 +157,7 @@ class TreeWalk(ABC):
         # Folders whose modes and times are not ours to change.
         self.protected: frozenset[str] = frozenset()
         # Whether everybody may write to everything that the source has shown so far.
-        self._is_source_open = "permissions" in copy.preserve and copy.permissions is None
+        self._is_source_open = asks_for_permissions(copy) and copy.permissions is None
         self._has_seen_modes = False
         # Folders whose names the destination may take for others of the tree.
         self.colliding: set[str] = set()
@@ -761,7 +762,7 @@ class TreeWalk(ABC):
         path = folder.child(name)
         if not is_proper_name(name):
             return
-        own = read_name(name) if name not in source else None
+        own = self.names.read(name) if name not in source else None
         if own is not None:
             self._find_leftover(folder, name, own, status)
         elif self.copy.delete and name not in source and not self.is_protected(path, is_folder=status.is_directory):
@@ -769,8 +770,9 @@ class TreeWalk(ABC):
             self.extras.append((path, status.is_directory))
 
     def is_protected(self, path: str, *, is_folder: bool) -> bool:
-        """Whether what the source lacks stays all the same: it is excluded, or what an earlier play has kept."""
-        is_kept = self.copy.backup and is_backup(path.rpartition("/")[2])
+        """Whether what the source lacks stays all the same: it is excluded, kept by an earlier play, or being written."""
+        name = path.rpartition("/")[2]
+        is_kept = (self.copy.backup and is_backup(name)) or (self.names.may_be_one(name) and not is_folder)
         return is_kept or self.filter.excludes(path, is_folder=is_folder)
 
     def _find_leftover(self, folder: Folder, name: str, own: OwnName, status: FileStatus) -> None:

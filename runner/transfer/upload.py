@@ -16,7 +16,7 @@ from runner.plan import CopyFile
 from runner.remote_files import FileStatus, Made, RemoteFiles, WantedAttributes
 from runner.results import CopyResult
 from runner.transfer.backup import free_remote_path
-from runner.transfer.batch import NEW_REMOTE_FILE_PERMISSIONS, Common, Outcome, Pending, Upload, Uploads, running_batch
+from runner.transfer.batch import Common, Outcome, Pending, Upload, Uploads, running_batch
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.copy_results import (
     as_first_decided,
@@ -36,6 +36,7 @@ from runner.transfer.requirements import (
     require_backup,
     require_remote_folder,
     require_settable_permissions,
+    require_temporary_directory,
 )
 from runner.transfer.resume import RESUME_FROM_BYTES, Claim, RemoteClaims, partial_of_upload
 from runner.transfer.temporary import TemporaryNames
@@ -70,7 +71,6 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             source.status,
             destination,
             where=f"on {around.peer}",
-            new_file_permissions=NEW_REMOTE_FILE_PERMISSIONS,
             has_same_hash=sha256 is not None,
         )
         if not is_known:
@@ -78,6 +78,7 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         is_copied = decision.action in ("create", "replace")
         if is_copied:
             require_backup(copy, around)
+            require_temporary_directory(copy, around)
         if is_copied and destination is None and around.is_check:
             require_remote_folder(copy.destination, around, is_made=copy.create_parents)
         tell_change(copy, decision, source.status, destination, around)
@@ -157,13 +158,14 @@ class _Sending:
         self.warnings = decision.warnings
         if copy.atomic and not is_beside:
             self.warnings += ("written in place, not atomically: the server offers no way to rename a file",)
-        self._common = Common(copy, around, self._outcomes.append, NEW_REMOTE_FILE_PERMISSIONS)
+        names = TemporaryNames.for_copy(copy, around.owner)
+        self._common = Common(copy, around, self._outcomes.append, None, names)
 
     def send_beside(self) -> Outcome:
         """Write under a temporary name, verify, and rename over what is there."""
         copy, around = self._copy, self._around
         partial = partial_of_upload(copy, self._source, around.owner) if around.remote.can_resume else None
-        temporary = TemporaryNames(around.owner).path_beside(copy.destination)
+        temporary = self._common.names.path_beside(copy.destination)
         claims = RemoteClaims(around.remote, around.peer, around.cancellation.check)
         with claims.claim(partial, self._source, temporary) as claim:
             try:

@@ -28,6 +28,16 @@ def mode(**options: str) -> str:
     return f"{{mode_name: copy_file_from_engine, source_file_name: a, destination_file_name: b{more}}}"
 
 
+def download(**options: str) -> str:
+    """A download's mode with more options, each as YAML text."""
+    return mode(**options).replace("copy_file_from_engine", "copy_file_to_engine")
+
+
+def mirror(**options: str) -> str:
+    """The mode of a directory's upload with more options, each as YAML text."""
+    return mode(**options).replace("_file_", "_directory_").replace("directory_name: b", "directory_name: /srv/site")
+
+
 def play(head: str, steps: str = STEP) -> str:
     """The mapping form: `head`, then the steps."""
     return f"{head}steps:\n{steps}"

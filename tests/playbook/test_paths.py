@@ -258,6 +258,8 @@ OPERATIONS = {
     "destination_directory_name: x}",
     "destination_directory_name": "{mode_name: copy_directory_from_engine, source_directory_name: x, "
     "destination_directory_name: @}",
+    "temporary_directory": "{mode_name: copy_file_from_engine, source_file_name: x, destination_file_name: x, "
+    "temporary_directory: @}",
 }
 LOGINS = {
     "ssh_key_file": "{authentication_method: ssh_key_file, username: u, ssh_key_file: @}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.playbook.conftest import Loader, tell
-from tests.playbook.examples import FINGERPRINT, HOST_KEY, STEP, mode, play, step
+from tests.playbook.examples import FINGERPRINT, HOST_KEY, STEP, download, mirror, mode, play, step
 
 # In `step()`, line 1 is the host, 2 the authentication, 3 the host key, 4 the mode, 5 whatever is added.
 MISTAKES = [
@@ -110,6 +110,78 @@ MISTAKES = [
         step(mode=mode(modify_window="0", compare="always")),
         "4:106 'modify_window' means nothing with 'compare: always'",
         "",
+    ),
+    (
+        step(mode=mode(permissions="servers")),
+        "4:104 'permissions' must be three octal digits such as \"0640\", or server, not 'servers'",
+        "",
+    ),
+    (
+        step(mode=download(permissions="server")),
+        "4:102 'permissions: server' means nothing here",
+        "It is for uploads: leave 'permissions' out.",
+    ),
+    (
+        step(mode="{mode_name: create_directory, path: a, permissions: server}"),
+        "4:61 'permissions: server' means nothing here",
+        "leave 'permissions' out",
+    ),
+    (
+        step(connector_type="SCP", mode=mode(permissions="server")),
+        "4:104 'permissions: server' cannot be kept over SCP: the protocol sends a mode with every file",
+        "Use SFTP.",
+    ),
+    (step(mode=mode(temporary_name="'up/{name}'")), "4:107 'temporary_name' must be a name, without '/'", "directory"),
+    (step(mode=mode(temporary_name="upload.tmp")), "4:107 'temporary_name' must hold {name} once", "'{name}.filepart'"),
+    (step(mode=mode(temporary_name="'{name}-{name}'")), "4:107 'temporary_name' must hold {name} once", "own name"),
+    (
+        step(mode=mode(temporary_name="'{name}.{day}'")),
+        "4:107 'temporary_name' must hold {name} once, and no other",
+        "",
+    ),
+    (step(mode=mode(temporary_name="'{name}'")), "4:107 'temporary_name' is the file's final name", "Add something"),
+    (step(mode=mode(temporary_name="'{name}." + 64 * "x" + "'")), "4:107 'temporary_name' adds more than 64", "255"),
+    (step(mode=mode(temporary_name='"{name}\\0"')), "4:107 'temporary_name' contains a character", ""),
+    (step(mode=mode(temporary_directory="~/up")), "4:112 '~' is not expanded in a remote path", "login directory"),
+    (
+        step(mode=mode(temporary_name="'{name}.part'", atomic="false")),
+        "4:107 'temporary_name' means nothing with 'atomic: false'",
+        "Remove one of them.",
+    ),
+    (
+        step(mode=mode(atomic="false", temporary_directory="/up")),
+        "4:127 'temporary_directory' means nothing with 'atomic: false'",
+        "Remove one of them.",
+    ),
+    (
+        step(connector_type="SCP", mode=mode(temporary_name="'{name}.part'")),
+        "4:107 'temporary_name' cannot be kept over SCP",
+        "Use SFTP.",
+    ),
+    (
+        step(connector_type="SCP", mode=mode(temporary_directory="/up")),
+        "4:112 'temporary_directory' cannot be kept over SCP",
+        "Use SFTP.",
+    ),
+    (
+        step(mode=download(temporary_name="'{name}.part'")),
+        "4:89 'temporary_name' means nothing in a download",
+        "how an upload is written",
+    ),
+    (
+        step(mode=mode(temporary_name="'{name}'", temporary_directory=".")),
+        "4:138 'temporary_directory' is the destination's own, and 'temporary_name: {name}' gives a file its final name",
+        "Name another directory",
+    ),
+    (
+        step(mode=mirror(temporary_directory="/srv/site/.up/", delete="true")),
+        "4:135 'temporary_directory' is in the destination, and 'delete: true' would remove it",
+        "beside the destination",
+    ),
+    (
+        step(mode=mirror(temporary_directory="/srv/site/in/it", temporary_name="'{name}'")),
+        "4:135 'temporary_directory' is the destination's own",
+        "such as '{name}.filepart'",
     ),
     (step(mode=mode(channels="0")), "4:101 'channels' must be at least 1, not 0", ""),
     (step(mode=mode(channels="9")), "4:101 'channels' must be at most 8, not 9", ""),

@@ -23,7 +23,6 @@ from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, CopyFile
 from runner.problems import Location
 from runner.remote_files import RemoteFiles
 from runner.transfer.batch import (
-    NEW_REMOTE_FILE_PERMISSIONS,
     Common,
     Downloads,
     OnOutcome,
@@ -66,7 +65,7 @@ def files_of(server: Server, folder: Path, cancellation: Cancellation | None = N
 
 def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
     """Upload all `files` as `options` say, as a tree does."""
-    uploads = Uploads(Common(options, around, on_outcome, NEW_REMOTE_FILE_PERMISSIONS), around.remote)
+    uploads = Uploads(Common(options, around, on_outcome, None), around.remote)
     with running_batch(around) as batch:
         for file in files:
             uploads.begin(file, batch)

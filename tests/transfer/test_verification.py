@@ -21,7 +21,7 @@ from tests.transfer.test_tree import both_ways
 # Most of it is sent in several requests.
 CONTENT = os.urandom(300_000)
 KEPT = b"kept"
-AT = 1_500_000_001
+AT = 1_500_000_041
 
 
 def serve(folder: Path, remote: Path, more: int) -> AsyncsshServer:
