@@ -216,6 +216,11 @@ class Personality(Script):
         return [ask.name for ask in self.asked]
 
 
+def extensions_without(*names: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """The usual extensions but for these."""
+    return tuple(pair for pair in EXTENSIONS if pair[0] not in names)
+
+
 def refuse(ask: Ask, code: int, text: bytes = b"Refused") -> list[bytes]:
     """A status other than OK, nothing done."""
     return [status(ask.request.id, code, text)]

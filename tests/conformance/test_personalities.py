@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.conformance import personalities as servers
 from tests.conformance.oracle import Ending, Promise, judge
+from tests.conformance.personalities import attributes, names, storage
 from tests.conformance.plays import (
     DESTINATION,
     NAME,
@@ -71,20 +71,20 @@ def play_far_away(stage: Stage, personality: Personality, mode: dict[str, Any], 
 def test_a_large_file_in_an_object_store(stage: Stage, copy: Copy) -> None:
     write(stage.source("up") / NAME, content_of("large", LARGE_BYTES))
 
-    require_right(play_far_away(stage, servers.ObjectStore(), *copy(stage, "up")))
+    require_right(play_far_away(stage, storage.ObjectStore(), *copy(stage, "up")))
 
 
 @file_and_tree
 def test_a_small_file_in_an_object_store_that_tells_what_is_closed(stage: Stage, copy: Copy) -> None:
     lay_out(stage)
 
-    require_right(stage.play(servers.ObjectStore(counts_open=False), *copy(stage, "up")))
+    require_right(stage.play(storage.ObjectStore(counts_open=False), *copy(stage, "up")))
 
 
 # --- 2: one handle, one channel ---
 
 
-@pytest.mark.parametrize("personality", [servers.OneHandle, servers.OneChannel])
+@pytest.mark.parametrize("personality", [storage.OneHandle, storage.OneChannel])
 def test_a_large_file_where_one_handle_or_channel_is_allowed(
     stage: Stage, personality: Callable[[], Personality]
 ) -> None:
@@ -93,7 +93,7 @@ def test_a_large_file_where_one_handle_or_channel_is_allowed(
     require_right(play_far_away(stage, personality(), *copy_file(stage, "up")))
 
 
-@pytest.mark.parametrize("personality", [servers.DropsForSecondHandle, servers.DropsForSecondChannel])
+@pytest.mark.parametrize("personality", [storage.DropsForSecondHandle, storage.DropsForSecondChannel])
 def test_a_large_file_where_a_second_handle_or_channel_ends_the_connection(
     stage: Stage, personality: Callable[[], Personality]
 ) -> None:
@@ -121,7 +121,7 @@ def in_existing_tree(stage: Stage) -> None:
 @file_and_tree
 def test_existing_files_are_respected_where_mkdir_says_ok(stage: Stage, copy: Copy, if_exists: str) -> None:
     in_existing_tree(stage)
-    ending = stage.play(servers.MkdirSaysYes(), *copy(stage, "up", if_exists=if_exists))
+    ending = stage.play(names.MkdirSaysYes(), *copy(stage, "up", if_exists=if_exists))
 
     require_none(judge(ending))
     assert ending.after.remote[f"{DESTINATION}/{NAME}"].content == OLD
@@ -132,12 +132,12 @@ def test_existing_files_are_respected_where_mkdir_says_ok(stage: Stage, copy: Co
 def test_replaced_files_are_kept_where_mkdir_says_ok(stage: Stage, copy: Copy) -> None:
     in_existing_tree(stage)
 
-    require_right(stage.play(servers.MkdirSaysYes(), *copy(stage, "up", backup=True)))
+    require_right(stage.play(names.MkdirSaysYes(), *copy(stage, "up", backup=True)))
 
 
 def test_what_the_source_lacks_is_removed_where_mkdir_says_ok(stage: Stage) -> None:
     in_existing_tree(stage)
-    ending = stage.play(servers.MkdirSaysYes(), *copy_tree(stage, "up", delete=True))
+    ending = stage.play(names.MkdirSaysYes(), *copy_tree(stage, "up", delete=True))
 
     require_right(ending)
     assert ending.result["removed"] == 1
@@ -146,8 +146,8 @@ def test_what_the_source_lacks_is_removed_where_mkdir_says_ok(stage: Stage) -> N
 def test_a_check_tells_what_would_change_where_mkdir_says_ok(stage: Stage) -> None:
     in_existing_tree(stage)
     mode, promise = copy_tree(stage, "up", delete=True)
-    told = stage.play(servers.MkdirSaysYes(), mode, promise_of_check(promise), "--check")
-    done = stage.play(servers.MkdirSaysYes(), mode, promise, "--diff")
+    told = stage.play(names.MkdirSaysYes(), mode, promise_of_check(promise), "--check")
+    done = stage.play(names.MkdirSaysYes(), mode, promise, "--diff")
 
     require_none(judge(told))
     require_right(done)
@@ -167,7 +167,7 @@ def promise_of_check(promise: Promise) -> Promise:
 def test_a_backup_where_a_hard_link_is_only_said_to_be_made(stage: Stage, copy: Copy) -> None:
     lay_out(stage)
 
-    require_right(stage.play(servers.HardlinkSaysYes(), *copy(stage, "up", backup=True)))
+    require_right(stage.play(names.HardlinkSaysYes(), *copy(stage, "up", backup=True)))
 
 
 # --- 5: mailboxes ---
@@ -179,7 +179,7 @@ def test_a_file_that_is_handed_out_once(stage: Stage, copy: Copy, at_last_byte: 
     lay_out(stage, "down", old=None)
     mode, promise = copy(stage, "down")
     promise = Promise("local", promise.wanted, may_vanish=frozenset([f"{SOURCE}/{NAME}"]))
-    ending = stage.play(servers.Mailbox(at_last_byte=at_last_byte), mode, promise)
+    ending = stage.play(storage.Mailbox(at_last_byte=at_last_byte), mode, promise)
 
     require_right(ending)
     assert ending.after.local[f"{DESTINATION}/{NAME}"].content == NEW
@@ -190,7 +190,7 @@ def test_a_file_that_is_handed_out_once(stage: Stage, copy: Copy, at_last_byte: 
 # --- 6: RENAME follows links ---
 
 
-@pytest.mark.parametrize("personality", [servers.RenameFollowsLinks, servers.RenameFollowsLinksPlainly])
+@pytest.mark.parametrize("personality", [names.RenameFollowsLinks, names.RenameFollowsLinksPlainly])
 @pytest.mark.parametrize("has_old", [False, True], ids=["new", "old"])
 def test_links_are_sent_where_rename_follows_them(
     stage: Stage, personality: Callable[[], Personality], has_old: bool
@@ -207,7 +207,7 @@ def test_links_are_sent_where_rename_follows_them(
     assert ending.is_good or has_old, ending.outcome.output
 
 
-@pytest.mark.parametrize("personality", [servers.RenameFollowsLinks, servers.RenameFollowsLinksPlainly])
+@pytest.mark.parametrize("personality", [names.RenameFollowsLinks, names.RenameFollowsLinksPlainly])
 @file_and_tree
 def test_a_copy_onto_a_link_where_rename_follows_it(
     stage: Stage, copy: Copy, personality: Callable[[], Personality]
@@ -224,7 +224,7 @@ def test_a_copy_onto_a_link_where_rename_follows_it(
 # --- 7: the order of SYMLINK's arguments ---
 
 
-@pytest.mark.parametrize("personality", [servers.SwappedSymlink, servers.AnnouncedSymlinkOrder])
+@pytest.mark.parametrize("personality", [names.SwappedSymlink, names.AnnouncedSymlinkOrder])
 @pytest.mark.parametrize("has_old", [False, True], ids=["new", "old"])
 def test_links_where_the_arguments_are_swapped(
     stage: Stage, personality: Callable[[], Personality], has_old: bool
@@ -242,7 +242,7 @@ def test_links_where_the_arguments_are_swapped(
 def test_links_where_targets_are_made_absolute(stage: Stage) -> None:
     lay_out(stage, old=None)
     (stage.source("up") / "link").symlink_to(NAME)
-    ending = stage.play(servers.AbsoluteTargets(), *copy_tree(stage, "up"))
+    ending = stage.play(names.AbsoluteTargets(), *copy_tree(stage, "up"))
 
     require_refusal(ending, "link")
     assert f"{DESTINATION}/link" not in ending.after.remote
@@ -254,14 +254,14 @@ def test_links_where_targets_are_made_absolute(stage: Stage) -> None:
 def test_many_small_files_to_a_server_that_writes_in_workers(stage: Stage) -> None:
     lay_out(stage, count=400)
 
-    require_right(stage.play(servers.Workers(), *copy_tree(stage, "up"), limit_seconds=PATIENT_SECONDS, **PATIENT))
+    require_right(stage.play(storage.Workers(), *copy_tree(stage, "up"), limit_seconds=PATIENT_SECONDS, **PATIENT))
 
 
 @pytest.mark.parametrize("size", [0, 20_000, RESUMABLE_BYTES])
 def test_a_file_to_a_server_that_writes_in_workers(stage: Stage, size: int) -> None:
     write(stage.source("up") / NAME, content_of("any", size))
 
-    require_right(stage.play(servers.Workers(), *copy_file(stage, "up"), limit_seconds=PATIENT_SECONDS, **PATIENT))
+    require_right(stage.play(storage.Workers(), *copy_file(stage, "up"), limit_seconds=PATIENT_SECONDS, **PATIENT))
 
 
 # --- 9: discarded because something was refused ---
@@ -271,11 +271,11 @@ def test_a_file_to_a_server_that_writes_in_workers(stage: Stage, size: int) -> N
 @pytest.mark.parametrize("options", [{"preserve": []}, {"preserve": [], "permissions": "server"}], ids=["", "server"])
 def test_no_attribute_is_sent_that_was_not_asked_for(stage: Stage, copy: Copy, options: dict[str, Any]) -> None:
     lay_out(stage, old=None)
-    server = servers.DiscardOnRefusal()
+    server = attributes.DiscardOnRefusal()
     ending = stage.play(server, *copy(stage, "up", **options))
 
     require_right(ending)
-    assert not [ask for ask in server.asked if ask.kind in servers.SETTING]
+    assert not [ask for ask in server.asked if ask.kind in attributes.SETTING]
     if "permissions" in options:
         assert not [ask for ask in server.asked if ask.is_writing and "mode" in ask.wanted]
 
@@ -284,14 +284,14 @@ def test_no_attribute_is_sent_that_was_not_asked_for(stage: Stage, copy: Copy, o
 def test_what_is_discarded_for_a_refusal_is_not_reported_as_copied(stage: Stage, copy: Copy) -> None:
     lay_out(stage)
 
-    require_none(judge(stage.play(servers.DiscardOnRefusal(), *copy(stage, "up"))))
+    require_none(judge(stage.play(attributes.DiscardOnRefusal(), *copy(stage, "up"))))
 
 
 # --- 10: attributes refused or ignored ---
 
-one_kind = pytest.mark.parametrize("kind", servers.SETTING, ids=lambda kind: kind.name)
+one_kind = pytest.mark.parametrize("kind", attributes.SETTING, ids=lambda kind: kind.name)
 refused_or_ignored = pytest.mark.parametrize(
-    "personality", [servers.RefusesAttributes, servers.IgnoresAttributes], ids=["refused", "ignored"]
+    "personality", [attributes.RefusesAttributes, attributes.IgnoresAttributes], ids=["refused", "ignored"]
 )
 
 
@@ -300,7 +300,7 @@ refused_or_ignored = pytest.mark.parametrize(
 @file_and_tree
 @pytest.mark.parametrize("options", [{}, {"permissions": "0640"}], ids=["preserve", "permissions"])
 def test_the_other_request_sets_attributes(
-    stage: Stage, copy: Copy, personality: type[servers.RefusesAttributes], kind: Kind, options: dict[str, Any]
+    stage: Stage, copy: Copy, personality: type[attributes.RefusesAttributes], kind: Kind, options: dict[str, Any]
 ) -> None:
     """Exactly right, without a warning; a directory cannot be set by a handle, and then a warning names the mode."""
     lay_out(stage)
@@ -316,20 +316,20 @@ def test_the_other_request_sets_attributes(
 @refused_or_ignored
 @file_and_tree
 def test_permissions_that_cannot_be_set_fail_when_asked_for(
-    stage: Stage, copy: Copy, personality: type[servers.RefusesAttributes]
+    stage: Stage, copy: Copy, personality: type[attributes.RefusesAttributes]
 ) -> None:
     lay_out(stage)
 
-    require_refusal(stage.play(personality(*servers.SETTING), *copy(stage, "up", permissions="0640")), "0640")
+    require_refusal(stage.play(personality(*attributes.SETTING), *copy(stage, "up", permissions="0640")), "0640")
 
 
 @refused_or_ignored
 @file_and_tree
 def test_permissions_that_cannot_be_kept_are_those_of_the_server_or_are_named(
-    stage: Stage, copy: Copy, personality: type[servers.RefusesAttributes]
+    stage: Stage, copy: Copy, personality: type[attributes.RefusesAttributes]
 ) -> None:
     lay_out(stage, old=None, count=3)
-    ending = stage.play(personality(*servers.SETTING), *copy(stage, "up"))
+    ending = stage.play(personality(*attributes.SETTING), *copy(stage, "up"))
 
     require_right(ending)
     mode = ending.after.remote[f"{DESTINATION}/{NAME}"].mode
@@ -342,10 +342,10 @@ def test_permissions_that_cannot_be_kept_are_those_of_the_server_or_are_named(
 # --- 11: times ---
 
 TIMES: dict[str, Callable[[], Personality]] = {
-    "ignored": lambda: servers.OwnTimes(servers.ignored),
-    "rounded": lambda: servers.OwnTimes(servers.rounded),
-    "an hour off": lambda: servers.OwnTimes(servers.an_hour_off),
-    "ignored by name": lambda: servers.IgnoresAttributes(*servers.SETTING),
+    "ignored": lambda: attributes.OwnTimes(attributes.ignored),
+    "rounded": lambda: attributes.OwnTimes(attributes.rounded),
+    "an hour off": lambda: attributes.OwnTimes(attributes.an_hour_off),
+    "ignored by name": lambda: attributes.IgnoresAttributes(*attributes.SETTING),
 }
 
 
@@ -366,7 +366,7 @@ def test_one_warning_for_times_that_do_not_stay(stage: Stage, copy: Copy, how: s
 def test_times_that_a_server_sets_at_close_are_set_again_or_told(stage: Stage, copy: Copy) -> None:
     lay_out(stage)
 
-    require_right(stage.play(servers.TimesAtClose(), *copy(stage, "up")))
+    require_right(stage.play(attributes.TimesAtClose(), *copy(stage, "up")))
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_a_tree_of_300_where_few_files_may_be_open(
     stage: Stage, direction: Direction, allowed: int, dies: bool
 ) -> None:
     lay_out(stage, direction, count=300)
-    server = servers.FewHandles(allowed, dies=dies)
+    server = storage.FewHandles(allowed, dies=dies)
 
     require_right(
         stage.play(server, *copy_tree(stage, direction), limit_seconds=PATIENT_SECONDS, **PATIENT),
@@ -409,17 +409,17 @@ def test_a_tree_of_300_where_few_files_may_be_open(
 # --- 13: missing paths, refused looks, drop boxes ---
 
 
-@pytest.mark.parametrize("code", [FAILURE, servers.UNKNOWN_CODE])
+@pytest.mark.parametrize("code", [FAILURE, attributes.UNKNOWN_CODE])
 @file_and_tree
 def test_the_first_upload_where_missing_has_another_name(stage: Stage, copy: Copy, code: int) -> None:
     lay_out(stage, old=None, count=3)
 
-    require_right(stage.play(servers.OtherWordsForMissing(code), *copy(stage, "up")))
+    require_right(stage.play(attributes.OtherWordsForMissing(code), *copy(stage, "up")))
 
 
 @pytest.mark.parametrize(
     "kinds",
-    [(Kind.STAT,), (Kind.LSTAT,), (Kind.FSTAT,), (Kind.STAT, Kind.LSTAT), servers.LOOKING],
+    [(Kind.STAT,), (Kind.LSTAT,), (Kind.FSTAT,), (Kind.STAT, Kind.LSTAT), attributes.LOOKING],
     ids=lambda kinds: "+".join(kind.name for kind in kinds),
 )
 @pytest.mark.parametrize("code", [PERMISSION_DENIED, FAILURE, OP_UNSUPPORTED])
@@ -432,7 +432,7 @@ def test_a_copy_where_looking_is_refused(
     lay_out(stage, direction, count=3)
     options = {"compare": "always", "verify": "size"}
 
-    require_right(stage.play(servers.RefusesRequests(*kinds, code=code), *copy(stage, direction, **options)))
+    require_right(stage.play(attributes.RefusesRequests(*kinds, code=code), *copy(stage, direction, **options)))
 
 
 @pytest.mark.parametrize("has_old", [False, True], ids=["new", "old"])
@@ -442,7 +442,7 @@ def test_a_copy_into_a_drop_box(stage: Stage, copy: Copy, has_old: bool, code: i
     lay_out(stage, old=OLD if has_old else None, count=3)
     stage.destination("up").mkdir(exist_ok=True)
     options = {"compare": "always", "verify": "size"}
-    ending = stage.play(servers.DropBox(code), *copy(stage, "up", **options))
+    ending = stage.play(attributes.DropBox(code), *copy(stage, "up", **options))
 
     require_right(ending)
     assert ending.result["warnings"], ending.outcome.output
@@ -453,7 +453,7 @@ def test_a_copy_into_a_drop_box(stage: Stage, copy: Copy, has_old: bool, code: i
 def test_a_drop_box_with_the_usual_options_is_refused_with_a_hint(stage: Stage, copy: Copy, code: int) -> None:
     lay_out(stage, old=None, count=3)
     stage.destination("up").mkdir(exist_ok=True)
-    ending = stage.play(servers.DropBox(code), *copy(stage, "up"))
+    ending = stage.play(attributes.DropBox(code), *copy(stage, "up"))
 
     require_none(judge(ending))
     assert ending.is_good or "verify: size" in ending.said, ending.outcome.output
@@ -468,7 +468,7 @@ def test_a_drop_box_with_the_usual_options_is_refused_with_a_hint(stage: Stage, 
 def test_posix_rename_is_advertised_and_refused(stage: Stage, copy: Copy, code: int, has_old: bool) -> None:
     """The next best way; the result says that it was not one step."""
     lay_out(stage, old=OLD if has_old else None)
-    ending = stage.play(servers.RefusesPosixRename(code), *copy(stage, "up"))
+    ending = stage.play(names.RefusesPosixRename(code), *copy(stage, "up"))
 
     require_right(ending)
     assert ending.result["atomic"] is not has_old
@@ -479,15 +479,15 @@ def test_posix_rename_is_advertised_and_refused(stage: Stage, copy: Copy, code: 
 def test_renaming_is_refused(stage: Stage, copy: Copy, has_old: bool) -> None:
     lay_out(stage, old=OLD if has_old else None)
 
-    require_refusal(stage.play(servers.RefusesRename(), *copy(stage, "up")), "atomic: false")
-    require_right(stage.play(servers.RefusesRename(), *copy(stage, "up", atomic=False)))
+    require_refusal(stage.play(names.RefusesRename(), *copy(stage, "up")), "atomic: false")
+    require_right(stage.play(names.RefusesRename(), *copy(stage, "up", atomic=False)))
 
 
 @file_and_tree
 def test_what_stepped_aside_cannot_be_removed(stage: Stage, copy: Copy) -> None:
     """The new file is in place: a warning names what stays beside it."""
     lay_out(stage)
-    ending = stage.play(servers.RefusesRemove(), *copy(stage, "up"))
+    ending = stage.play(names.RefusesRemove(), *copy(stage, "up"))
 
     require_right(ending)
     assert ending.result["warnings"]
@@ -497,11 +497,11 @@ def test_what_stepped_aside_cannot_be_removed(stage: Stage, copy: Copy) -> None:
 
 
 @pytest.mark.parametrize("code", [PERMISSION_DENIED, FAILURE, OP_UNSUPPORTED])
-@pytest.mark.parametrize("rule", [servers.NO_DOT_FILES, servers.ONLY_CSV], ids=["no dot files", "only csv"])
+@pytest.mark.parametrize("rule", [names.NO_DOT_FILES, names.ONLY_CSV], ids=["no dot files", "only csv"])
 @file_and_tree
 def test_a_name_that_is_not_allowed_has_options_that_help(stage: Stage, copy: Copy, rule: str, code: int) -> None:
     lay_out(stage)
-    ending = stage.play(servers.NameRules(rule, code), *copy(stage, "up"))
+    ending = stage.play(names.NameRules(rule, code), *copy(stage, "up"))
 
     require_none(judge(ending))
     assert ending.is_good or all(
@@ -512,7 +512,7 @@ def test_a_name_that_is_not_allowed_has_options_that_help(stage: Stage, copy: Co
 @file_and_tree
 def test_a_temporary_name_of_ones_own(stage: Stage, copy: Copy) -> None:
     lay_out(stage)
-    server = servers.NameRules(servers.ONLY_FILEPART)
+    server = names.NameRules(names.ONLY_FILEPART)
 
     require_right(stage.play(server, *copy(stage, "up", temporary_name="{name}.filepart")))
 
@@ -523,7 +523,7 @@ def test_a_temporary_directory(stage: Stage, copy: Copy) -> None:
     staging = stage.remote / "staging"
     staging.mkdir()
 
-    require_right(stage.play(servers.OnlyInStaging(staging), *copy(stage, "up", temporary_directory=str(staging))))
+    require_right(stage.play(names.OnlyInStaging(staging), *copy(stage, "up", temporary_directory=str(staging))))
 
 
 @file_and_tree
@@ -532,7 +532,7 @@ def test_a_file_that_is_taken_under_its_temporary_name(stage: Stage, copy: Copy)
     lay_out(stage, old=None)
     inbox = stage.folder / "inbox"
     inbox.mkdir()
-    ending = stage.play(servers.TakesAtClose(inbox), *copy(stage, "up"))
+    ending = stage.play(names.TakesAtClose(inbox), *copy(stage, "up"))
 
     (taken,) = os.listdir(inbox)
     require_refusal(ending, taken, "taken", "atomic: false")
@@ -543,7 +543,7 @@ def test_a_file_that_is_taken_under_its_own_name(stage: Stage) -> None:
     inbox = stage.folder / "inbox"
     inbox.mkdir()
     mode, _ = copy_file(stage, "up", atomic=False)
-    ending = stage.play(servers.TakesAtClose(inbox), mode, Promise("remote", {}, is_copy=False))
+    ending = stage.play(names.TakesAtClose(inbox), mode, Promise("remote", {}, is_copy=False))
 
     assert ending.outcome.exit_code == 0, ending.outcome.output
     assert (inbox / NAME).read_bytes() == NEW
@@ -558,16 +558,16 @@ def test_a_file_that_is_taken_under_its_own_name(stage: Stage) -> None:
 def test_only_common_flags_are_needed(stage: Stage, copy: Copy, direction: Direction, atomic: bool) -> None:
     lay_out(stage, direction)
 
-    require_right(stage.play(servers.CommonFlags(), *copy(stage, direction, atomic=atomic)))
+    require_right(stage.play(names.CommonFlags(), *copy(stage, direction, atomic=atomic)))
 
 
 # --- 18: partial files that cannot be continued ---
 
 PARTIALS: dict[str, Callable[[], Personality]] = {
-    "no append": servers.NoAppend,
-    "object store": servers.ObjectStore,
-    "no look": servers.NoLookAtPartials,
-    "common flags": servers.CommonFlags,
+    "no append": storage.NoAppend,
+    "object store": storage.ObjectStore,
+    "no look": storage.NoLookAtPartials,
+    "common flags": names.CommonFlags,
 }
 
 
@@ -578,7 +578,7 @@ def test_a_partial_file_that_cannot_be_continued(stage: Stage, copy: Copy, how: 
     write(stage.source("up") / NAME, content_of("resumed", RESUMABLE_BYTES))
     write(stage.destination("up") / NAME, OLD, seconds=OLD_SECONDS)
     mode, promise = copy(stage, "up")
-    cut = stage.play(servers.CutsAfter(24), mode, promise, limit_seconds=PATIENT_SECONDS, **PATIENT)
+    cut = stage.play(storage.CutsAfter(24), mode, promise, limit_seconds=PATIENT_SECONDS, **PATIENT)
     require_refusal(cut)
     assert [path for path in cut.after.remote if path.endswith(".part")]
 
