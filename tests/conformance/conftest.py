@@ -44,9 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is known to be wrong must be wrong still: a scenario that passes is taken off the list."""
     for item in items:
         if item.path.name == "test_personalities.py":
-            reason = known_faults.SCENARIOS.get(item.name)
-            if reason is not None:
-                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+            known = known_faults.find_scenario(item.name)
+            if known is not None:
+                item.add_marker(pytest.mark.xfail(reason=known.kind, strict=True))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -256,8 +256,8 @@ def _judge_stray(ending: Ending, path: str, now: Entry) -> Iterator[Violation]:
 def _judge_loss(ending: Ending, path: str, old: Entry | None, new: Entry | None) -> Iterator[Violation]:
     """What is gone is kept under another name, which was told."""
     _, after = _destination(ending)
-    if old is None:
-        # What was to be made is not there, and was not before.
+    if old is None or _OWN.fullmatch(os.path.basename(path)):
+        # What was to be made is not there and was not before, or what an earlier play has left was used or cleared away.
         return
     kept = [other for other, entry in after.items() if entry.is_same(old) and ending.names(other)]
     if ending.is_good or not kept:
@@ -329,9 +329,7 @@ def _judge_removed(ending: Ending) -> Iterator[Violation]:
 def _judge_proof(ending: Ending) -> Iterator[Violation]:
     before, after = _destination(ending)
     verified = ending.result.get("verified")
-    has_content = any(
-        after[path].content != (before[path].content if path in before else None) for path in _changed_files(ending)
-    )
+    has_content = any(not _is(after.get(path), before.get(path)) for path in _changed_files(ending))
     if has_content and verified is None and ending.promise.verify in ("auto", "checksum"):
         yield Violation("verified", "null although something was copied")
     if has_content and ending.promise.verify == "checksum" and verified not in ("sha256", "readback"):
