@@ -82,10 +82,69 @@ SCENARIOS: tuple[Known, ...] = (
     Known("row 18: what cannot be continued fails", r"test_a_partial_file.*\[.*-(no append|common flags)\]"),
 )  # fmt: skip
 
-# The patterns of a trial and its violation, as `TRIAL VIOLATION: …`.
-OUT_OF_REACH: tuple[Known, ...] = ()
 
-TRIALS: tuple[Known, ...] = ()
+def _trials(kind: str, violation: str, *, request: str = ".*", oddity: str = ".*", case: str = ".*") -> Known:
+    """A kind of fault, by patterns of the parts of a trial's name and the kind of the violation."""
+    name = r"\|".join(f"(?:{part})" for part in (case, "[a-z]+", request, "[a-z]+", oddity))
+    return Known(kind, f"{name} (?:{violation}): .*")
+
+
+# What no client could see, unless it reads everything back (`verify: checksum`).
+_WORD = "mode|time|false-ok|lost|backup|removed|files_changed"
+_STRAYS = "stray|stray-backup|stray-after-cut"
+OUT_OF_REACH: tuple[Known, ...] = (
+    _trials("a WRITE that says OK and does nothing leaves zeros of the right size", "false-ok",
+            request="WRITE", oddity="ignored", case="(?!.*checksum).*"),
+    _trials("of what is told to be missing nobody can know that it is there", _WORD, request="L?STAT", oddity="refused-2"),
+    _trials("of what is told to be as it was nobody can know that it is not", _WORD, request="L?STAT", oddity="old-object"),
+    _trials("a listing that ends early is a shorter listing", f"listing|{_WORD}", request="READDIR", oddity="refused-1"),
+    _trials("a source's size and time are what the server tells", "mode|time|listing",
+            request="F?STAT|LSTAT|READDIR", oddity="size.*|time-(0|max)"),
+    _trials("a link's target is what the server tells", "false-ok|time",
+            request="READLINK", oddity="slash-end|empty-path|two-names"),
+)  # fmt: skip
+
+_ENDS = (
+    r"cut-.*|drop-.*|silent|twice|other-id|wrong-type|short-body|status-ok|handle-.*|data-.*|no-names|count-off|name.*"
+)
+_NO_TYPE = "attrs-(none|only-size|no-mode)|mode-no-type"
+
+# The most dangerous first.
+TRIALS: tuple[Known, ...] = (
+    # Lost, or said to be well.
+    _trials("a directory without type bits is taken for a file, and steps aside", "stray|lost|removed|false-ok|torn",
+            request="L?STAT|FSTAT|READDIR", oddity=_NO_TYPE, case=".*tree.*|remove.*"),
+    _trials("OPENDIR and READDIR answered with the status OK pass for an empty directory",
+            f"listing|stray|{_WORD}", request="OPENDIR|READDIR", oddity="status-ok"),
+    _trials("OPEN of a tree's file answered with the status OK passes for a copied file",
+            f"verified|{_WORD}", request="OPEN", oddity="status-ok", case=".*tree.*"),
+    _trials("backup: true without hard links: a look that is refused passes for 'nothing there'", "backup",
+            request="LSTAT", oddity="refused-.*", case=".*(backup|no-hardlink)"),
+    _trials("in two steps: the old file has stepped aside when the line breaks, and its name is not told", f"lost|{_STRAYS}",
+            request="[^|]*", oddity=f"{_ENDS}|refused-.*|done-refused", case=".*(bare|no-hardlink|retried).*"),
+    _trials("a rename, removal or link that says OK and does nothing is believed", f"{_STRAYS}|{_WORD}",
+            request="posix-rename|RENAME|REMOVE|RMDIR|MKDIR|SYMLINK|hardlink", oddity="ignored"),
+    _trials("what is there and told to be missing when it is removed counts as removed", "false-ok|removed|stray",
+            request="REMOVE|RMDIR", oddity="refused-2"),
+    _trials("row 10: FSETSTAT and SETSTAT are believed", "mode|time", request="F?SETSTAT", oddity="ignored"),
+    _trials("row 10: permissions that a directory does not get are a warning", "mode",
+            request="F?SETSTAT", oddity="refused-.*|done-refused"),
+    _trials("permissions were asked for, and are taken to be right where the server does not tell them", "mode",
+            request="F?STAT|LSTAT|READDIR", oddity=_NO_TYPE),
+    _trials("row 13: a download that no size is told of is not verified", "verified", request="FSTAT", oddity="attrs-.*"),
+    _trials("a listing calls everything without type bits a file", "listing", request="READDIR|L?STAT", oddity=_NO_TYPE),
+    # Left behind without a word.
+    _trials("an upload of a tree that is cut off does not name its temporary files", "stray-after-cut|stray",
+            case="up-tree.*", oddity=_ENDS),
+    _trials("a tree that fails does not name the backups that it made", "stray-backup", case=".*tree.*backup"),
+    _trials("a backup whose copy is cut off is not named", "stray-backup|stray", case=".*file.*backup", oddity=_ENDS),
+    _trials("what stepped aside and cannot be removed is not named", "stray", request="REMOVE", case="up-.*"),
+    _trials("an OPEN that is refused and was done leaves an empty file", "stray", request="OPEN", oddity="done-refused"),
+    # Attributes in silence, hints.
+    _trials("row 13: the source's time is lost in silence", "time",
+            request="F?STAT|LSTAT|READDIR", oddity="attrs-.*|refused-.*"),
+    _trials("a refusal with OP_UNSUPPORTED has no hint", "no-hint", oddity="refused-8"),
+)  # fmt: skip
 
 
 def find_scenario(test_name: str) -> Known | None:

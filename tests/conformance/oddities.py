@@ -46,20 +46,21 @@ Answer = Callable[["OddServer", Ask, Execute], Iterable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """One odd answer. `is_slow`: the play has to wait until it gives up."""
+    """One odd answer. `is_slow`: the play has to wait until it gives up; `is_for_small`: a large file would take hours."""
 
     name: str
     fits: Callable[[str], bool]
     answer: Answer
     is_slow: bool = False
+    is_for_small: bool = False
 
 
 class OddServer(Personality):
-    """Answers oddly to some requests of one name: to those with a number in `numbers`, or to all."""
+    """Answers oddly to some requests of one name: to those with a number in `places`, or to all."""
 
-    def __init__(self, name: str = "", oddity: Oddity | None = None, numbers: frozenset[int] | None = None) -> None:
+    def __init__(self, name: str = "", oddity: Oddity | None = None, places: frozenset[int] | None = None) -> None:
         super().__init__()
-        self.name, self.oddity, self.numbers = name, oddity, numbers
+        self.name, self.oddity, self.places = name, oddity, places
         self.before: dict[bytes, os.stat_result] = {}
         self.held: list[tuple[float, bytes]] = []
         self.next_handle: bytes | None = None
@@ -86,7 +87,7 @@ class OddServer(Personality):
         if self.oddity is None or ask.name != self.name:
             return [execute()]
         self.count += 1
-        if self.numbers is not None and self.count not in self.numbers:
+        if self.places is not None and self.count not in self.places:
             return [execute()]
         return self.oddity.answer(self, ask, execute)
 
@@ -449,7 +450,7 @@ ODDITIES: tuple[Oddity, ...] = (
     Oddity("greeting-silent", _is_greeting, _silent, is_slow=True),
     Oddity("greeting-cut", _is_greeting, _cut(is_done=False, is_whole=False)),
     Oddity("limits-0", _is_limits, _limits(0, 0, 0, 0)),
-    Oddity("limits-1", _is_limits, _limits(1, 1, 1, 1)),
+    Oddity("limits-1", _is_limits, _limits(1, 1, 1, 1), is_for_small=True),
     Oddity("limits-huge", _is_limits, _limits(*[2**64 - 1] * 4)),
     Oddity("limits-short", _is_limits, _limits(34000, 32768)),
 )  # fmt: skip

@@ -22,6 +22,7 @@ from tests.conftest import Outcome
 FileKind = Literal["file", "directory", "link", "other"]
 
 _PARTIAL = re.compile(r"\..+\.runner-[0-9a-f]{8}-[0-9a-f]{16}.*\.part", re.DOTALL)
+_BACKUP = re.compile(r".+\.\d{4}-\d\d-\d\dT\d{6}Z(\.\d+)?~", re.DOTALL)
 _OWN = re.compile(r"\..+\.runner-[0-9a-f]{8}.*\.(tmp|part)(\..*)?", re.DOTALL)
 _SCHEMA = json.loads((Path(__file__).parents[2] / "schema" / "report.schema.json").read_text(encoding="utf-8"))
 _REPORT_SCHEMA = jsonschema.Draft202012Validator(_SCHEMA)
@@ -250,7 +251,8 @@ def _judge_stray(ending: Ending, path: str, now: Entry) -> Iterator[Violation]:
     if is_cut_off and _PARTIAL.fullmatch(os.path.basename(path)):
         return
     is_own = _OWN.fullmatch(os.path.basename(path)) is not None
-    yield Violation("stray-after-cut" if is_cut_off and is_own else "stray", f"{path!r}, {_tell(now)}, is not named")
+    kind = "stray-after-cut" if is_cut_off and is_own else "stray-backup" if _BACKUP.fullmatch(path) else "stray"
+    yield Violation(kind, f"{path!r}, {_tell(now)}, is not named")
 
 
 def _judge_loss(ending: Ending, path: str, old: Entry | None, new: Entry | None) -> Iterator[Violation]:

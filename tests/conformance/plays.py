@@ -22,7 +22,9 @@ SOURCE, DESTINATION = "out", "in"
 NAME = "report.csv"
 
 STALL_SECONDS = 2
+CONNECT_SECONDS = 10
 STEP_SECONDS = 30
+_PATIENCE = {"connect_timeout": CONNECT_SECONDS, "stall_timeout": STALL_SECONDS, "timeout": STEP_SECONDS}
 # A stall, and as long again for cleaning up.
 LIMIT_SECONDS = 2 * STALL_SECONDS + BUSY_SECONDS
 PATIENT_SECONDS = 60 + BUSY_SECONDS
@@ -85,13 +87,15 @@ class Stage:
         self.server.root = self.remote
         self.server.personality = personality
         whole = {
-            **step(self.server, mode, stall_timeout=STALL_SECONDS, timeout=STEP_SECONDS),
+            **step(self.server, mode, **_PATIENCE),
             **(place or {}),
             **inputs,
         }
         started = time.monotonic()
         outcome = self.runner.play([whole], *arguments)
         seconds = time.monotonic() - started
+        if personality.fault is not None:
+            raise AssertionError("the scripted server itself has failed") from personality.fault
         return Ending(promise, before, self.look(), outcome, seconds, limit_seconds)
 
 

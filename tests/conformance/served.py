@@ -176,6 +176,8 @@ class Personality(Script):
         self.session_count = 0
         self.live_sessions = 0
         self.is_dropping = False
+        # What went wrong in this server itself.
+        self.fault: Exception | None = None
 
     def make_files(self, root: Path) -> Files:
         self.root = root
@@ -269,6 +271,9 @@ class ConformanceSession(RawSession):
         personality.live_sessions += 1
         try:
             await super()._serve_sftp(channel)
+        except Exception as error:
+            personality.fault = error
+            raise
         finally:
             personality.live_sessions -= 1
             if personality.is_dropping:

@@ -128,7 +128,7 @@ WRONG: dict[str, tuple[str, Ending]] = {
     "a temporary file stays after a cut": ("stray-after-cut", ending(refusal(4), {PATH: WAS, TEMPORARY: SENT})),
     "a partial file stays after a refusal": ("stray", ending(refusal(), {PATH: WAS, PARTIAL: WAS})),
     "a link in the login directory": ("stray", ending(success(), {PATH: SENT, "target": Entry("link", b"in/link")})),
-    "a secret backup": ("stray", ending(success(), {PATH: SENT, BACKUP: WAS})),
+    "a secret backup": ("stray-backup", ending(success(), {PATH: SENT, BACKUP: WAS})),
     "no backup": ("backup", ending(success(), {PATH: SENT}, promise={"backup": True})),
     "a backup that is told and not there": (
         "backup",

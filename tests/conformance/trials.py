@@ -24,10 +24,10 @@ Dialect = Literal["openssh", "other"]
 DIALECTS: tuple[Dialect, ...] = ("openssh", "other")
 POSITIONS = ("first", "middle", "last", "every")
 ROOMY_BYTES = 256 * 1024
-# Of the trials that wait until the play gives up, so many in a sample.
-FEW_SLOW = 1
+# Of the samples, so many have one trial that waits until the play gives up.
+SLOW_SHARE = 0.15
 
-DEFAULT_TRIALS = 12
+DEFAULT_TRIALS = 10
 MATRIX_ONLY = os.environ.get("MATRIX_ONLY", "")
 MATRIX_TRIALS = os.environ.get("MATRIX_TRIALS", str(DEFAULT_TRIALS))
 MATRIX_SEED = os.environ.get("MATRIX_SEED", "0")
@@ -54,7 +54,7 @@ class Trial:
     case: Case
     oddity: Oddity
     # None for all of them.
-    numbers: frozenset[int] | None
+    places: frozenset[int] | None
 
 
 class RoomyOddServer(OddServer):
@@ -67,7 +67,7 @@ class RoomyOddServer(OddServer):
 def make_server(case: Case, trial: Trial | None = None) -> OddServer:
     """The server of a trial; an honest one without."""
     make = RoomyOddServer if case.is_roomy else OddServer
-    server = make(trial.name.request, trial.oddity, trial.numbers) if trial else make()
+    server = make(trial.name.request, trial.oddity, trial.places) if trial else make()
     server.extensions = tuple(pair for pair in EXTENSIONS if pair[0] not in case.hidden)
     return server
 
@@ -87,7 +87,7 @@ def list_trials(case: Case, dialect: Dialect, requests: Mapping[str, int]) -> li
         Trial(TrialName(case.name, dialect, request, position, oddity.name), case, oddity, numbers)
         for request, count in sorted(requests.items())
         for oddity in ODDITIES
-        if oddity.fits(request)
+        if oddity.fits(request) and not (case.is_roomy and oddity.is_for_small)
         for position, numbers in _positions(count)
     ]
 
@@ -113,7 +113,8 @@ def choose(trials: list[Trial]) -> list[Trial]:
     # What is drawn does not depend on which other trials there are.
     keys = {trial.name: random.Random(f"{MATRIX_SEED} {trial.name}").random() for trial in trials}
     drawn = sorted(trials, key=lambda trial: keys[trial.name])
-    slow = [trial for trial in drawn if trial.oddity.is_slow][: FEW_SLOW if count >= DEFAULT_TRIALS else 0]
+    has_slow = random.Random(f"{MATRIX_SEED} {first.case.name} {first.name.dialect}").random() < SLOW_SHARE
+    slow = [trial for trial in drawn if trial.oddity.is_slow][:has_slow]
     return [*slow, *(trial for trial in drawn if not trial.oddity.is_slow)][:count]
 
 
