@@ -222,7 +222,8 @@ class Told:
     pairs: tuple[tuple[bytes, bytes], ...] = ()
 
     def encode(self) -> bytes:
-        parts, flags = [], 0
+        parts: list[bytes] = []
+        flags = 0
         if self.size is not None:
             flags, parts = flags | 1, [*parts, struct.pack(">Q", self.size)]
         if self.owner is not None:
@@ -454,5 +455,3 @@ ODDITIES: tuple[Oddity, ...] = (
     Oddity("limits-huge", _is_limits, _limits(*[2**64 - 1] * 4)),
     Oddity("limits-short", _is_limits, _limits(34000, 32768)),
 )  # fmt: skip
-
-BY_NAME = {oddity.name: oddity for oddity in ODDITIES}

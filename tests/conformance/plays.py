@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -206,13 +205,6 @@ def require_refusal(ending: Ending, *words: str) -> None:
     assert ending.outcome.exit_code != 0, ending.outcome.output
     for word in words:
         assert word in ending.said, (word, ending.outcome.output)
-
-
-@contextmanager
-def judged_always(ending: Ending) -> Iterator[Ending]:
-    """Judge first, whatever a test asks beyond that."""
-    require_none(judge(ending))
-    yield ending
 
 
 def destination_of(ending: Ending) -> Snapshot:

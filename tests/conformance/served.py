@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -97,12 +97,10 @@ def take_apart(request: Request, root: Path, paths: dict[bytes, bytes]) -> Ask:
         return Ask(request, kind, name)
     if kind in _BY_HANDLE:
         handle = fields.string()
-        about = {"path": paths.get(handle, b""), "handle": handle}
-        if kind == Kind.READ:
-            return Ask(request, kind, **about, offset=fields.uint64(), count=fields.uint32())
-        if kind == Kind.WRITE:
-            return Ask(request, kind, **about, offset=fields.uint64(), count=fields.uint32())
-        return Ask(request, kind, **about, wanted=fields.attributes() if kind == Kind.FSETSTAT else {})
+        about = Ask(request, kind, path=paths.get(handle, b""), handle=handle)
+        if kind in (Kind.READ, Kind.WRITE):
+            return replace(about, offset=fields.uint64(), count=fields.uint32())
+        return replace(about, wanted=fields.attributes()) if kind == Kind.FSETSTAT else about
     if kind == Kind.SYMLINK:
         target = fields.string()
         return Ask(request, kind, path=path(), second_path=target)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tests.conformance.cases import CASES_BY_NAME, Case
-from tests.conformance.oddities import BY_NAME, ODDITIES, Oddity, OddServer
+from tests.conformance.cases import Case
+from tests.conformance.oddities import ODDITIES, Oddity, OddServer
 from tests.conformance.oracle import Ending, Violation, judge
-from tests.conformance.plays import PATIENT_SECONDS, Stage, require_none
+from tests.conformance.plays import LIMIT_SECONDS, PATIENT_SECONDS, Stage, require_none
 from tests.conformance.served import EXTENSIONS
 from tests.servers.raw_sftp import Request, limits
 
@@ -118,14 +118,6 @@ def choose(trials: list[Trial]) -> list[Trial]:
     return [*slow, *(trial for trial in drawn if not trial.oddity.is_slow)][:count]
 
 
-def find_trial(name: str, requests: Mapping[str, int]) -> Trial:
-    """The trial of a name."""
-    parts = TrialName(*name.split("|"))
-    case = CASES_BY_NAME[parts.case]
-    numbers = dict(_positions(requests[parts.request]))[parts.position]
-    return Trial(parts, case, BY_NAME[parts.oddity], numbers)
-
-
 def run(stage: Stage, trial: Trial) -> tuple[Ending, list[Violation]]:
     """Play the trial: its ending, and what is wrong with it."""
     ending = _play(stage, trial.case, make_server(trial.case, trial))
@@ -136,5 +128,5 @@ def _play(stage: Stage, case: Case, server: OddServer) -> Ending:
     stage.clear()
     mode, promise = case.lay_out(stage)
     server.remember(stage.remote)
-    limit = {"limit_seconds": PATIENT_SECONDS} if "retries" in case.inputs else {}
-    return stage.play(server, mode, promise, **case.inputs, **limit)
+    limit_seconds = PATIENT_SECONDS if "retries" in case.inputs else LIMIT_SECONDS
+    return stage.play(server, mode, promise, limit_seconds=limit_seconds, **case.inputs)
