@@ -431,7 +431,7 @@ ODDITIES: tuple[Oddity, ...] = (
     Oddity("nul-path", _naming, _listed(lambda name, long, told: [(name + b"\0x", long, told)])),
     # Data.
     Oddity("data-half", _reading, _data(lambda data: data[: (len(data) + 1) // 2])),
-    Oddity("data-byte", _reading, _data(lambda data: data[:1])),
+    Oddity("data-few", _reading, _data(lambda data: data[:50])),
     Oddity("data-empty", _reading, _data(lambda data: b"")),
     Oddity("data-more", _reading, _data(lambda data: data + b"0123456789")),
     # Handles.
@@ -451,7 +451,7 @@ ODDITIES: tuple[Oddity, ...] = (
     Oddity("greeting-silent", _is_greeting, _silent, is_slow=True),
     Oddity("greeting-cut", _is_greeting, _cut(is_done=False, is_whole=False)),
     Oddity("limits-0", _is_limits, _limits(0, 0, 0, 0)),
-    Oddity("limits-1", _is_limits, _limits(1, 1, 1, 1), is_for_small=True),
+    Oddity("limits-small", _is_limits, _limits(64, 64, 64, 1), is_for_small=True),
     Oddity("limits-huge", _is_limits, _limits(*[2**64 - 1] * 4)),
     Oddity("limits-short", _is_limits, _limits(34000, 32768)),
 )  # fmt: skip
