@@ -324,7 +324,7 @@ def test_permissions_that_cannot_be_set_fail_when_asked_for(
 ) -> None:
     lay_out(stage)
 
-    require_refusal(stage.play(personality(*attributes.SETTING), *copy(stage, "up", permissions="0640")), "0640")
+    require_refusal(stage.play(personality(*attributes.SETTING), *copy(stage, "up", permissions="0640")), "permissions")
 
 
 @refused_or_ignored
