@@ -9,7 +9,7 @@
         ...
 
 It packs and unpacks on its own, so that it shares no mistake with the product. Version 3, as in
-draft-ietf-secsh-filexfer-02, and OpenSSH's extensions posix-rename, fsync and limits.
+draft-ietf-secsh-filexfer-02, and OpenSSH's extensions posix-rename, hardlink, fsync, statvfs and limits.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Kind(IntEnum):
     REALPATH = 16
     STAT = 17
     RENAME = 18
+    READLINK = 19
+    SYMLINK = 20
     STATUS = 101
     HANDLE = 102
     DATA = 103
@@ -96,6 +98,10 @@ class Hangup(Exception):
 class Script:
     """What goes out. This one is honest; subclasses override what they lie about."""
 
+    def make_files(self, root: Path) -> Files:
+        """What carries the requests of one session out."""
+        return Files(root)
+
     def version(self) -> Iterable[bytes]:
         """The answer to INIT."""
         return [version(3, *HONEST_EXTENSIONS)]
@@ -131,7 +137,7 @@ class RawSession(FileSession):
     async def _serve_sftp(self, channel: Channel) -> None:
         reader = cast("asyncssh.SSHReader[bytes]", asyncssh.SSHReader(self, channel))
         writer = cast("asyncssh.SSHWriter[bytes]", asyncssh.SSHWriter(self, channel))
-        files = Files(self._root)
+        files = self._script.make_files(self._root)
         requests: asyncio.Queue[Request | None] = asyncio.Queue()
         receiving = asyncio.create_task(_receive(reader, requests))
         try:
@@ -245,7 +251,12 @@ class Files:
                 os.rename(old, new)
             case Kind.REALPATH:
                 name = os.path.realpath(self._path(fields))
-                return packet(Kind.NAME, request.id, struct.pack(">I", 1), string(name), string(name), bytes(4))
+                return _one_name(request, name)
+            case Kind.READLINK:
+                return _one_name(request, os.readlink(self._path(fields)))
+            case Kind.SYMLINK:
+                # OpenSSH's order: the draft has the link's own path first, and nobody follows it.
+                os.symlink(fields.string(), self._path(fields))
             case Kind.OPENDIR | Kind.READDIR:
                 return self._list(request, fields)
             case Kind.EXTENDED:
@@ -272,6 +283,10 @@ class Files:
         match fields.string():
             case b"posix-rename@openssh.com":
                 os.replace(self._path(fields), self._path(fields))
+            case b"hardlink@openssh.com":
+                os.link(self._path(fields), self._path(fields), follow_symlinks=False)
+            case b"statvfs@openssh.com":
+                return packet(Kind.EXTENDED_REPLY, request.id, _space(os.statvfs(self._path(fields))))
             case b"fsync@openssh.com":
                 os.fsync(self._open[fields.string()])
             case b"limits@openssh.com":
@@ -351,6 +366,15 @@ def attributes(found: os.stat_result) -> bytes:
     """Everything but the extended ones. Times wrap around, as OpenSSH's do."""
     times = (int(found.st_atime) & 0xFFFFFFFF, int(found.st_mtime) & 0xFFFFFFFF)
     return struct.pack(">IQIIIII", 15, found.st_size, found.st_uid, found.st_gid, found.st_mode, *times)
+
+
+def _one_name(request: Request, name: bytes) -> bytes:
+    return packet(Kind.NAME, request.id, struct.pack(">I", 1), string(name), string(name), bytes(4))
+
+
+def _space(found: os.statvfs_result) -> bytes:
+    blocks = (found.f_bsize, found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail)
+    return struct.pack(">11Q", *blocks, found.f_files, found.f_ffree, found.f_favail, 0, 0, found.f_namemax)
 
 
 def _os_flags(flags: int) -> int:

@@ -1,0 +1,216 @@
+"""The plays whose every request is answered oddly: each mode, both directions, with the options that send other requests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.conformance.oracle import Entry, Promise, look
+from tests.conformance.plays import (
+    DESTINATION,
+    NAME,
+    OLD_SECONDS,
+    SOURCE,
+    Direction,
+    Stage,
+    content_of,
+    copy_file,
+    copy_tree,
+    write,
+)
+from tests.conformance.served import FSYNC, HARDLINK, POSIX_RENAME
+
+MIB = 1024 * 1024
+FILE_BYTES = 20_000
+LARGE_BYTES = 9 * MIB
+Asked = tuple[dict[str, Any], Promise]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One play: `lay_out` makes both sides and says what is asked for.
+
+    `hidden` are extensions that the server lacks; `weight` is how many trials it takes the place of.
+    """
+
+    name: str
+    lay_out: Callable[[Stage], Asked]
+    inputs: dict[str, Any] = field(default_factory=dict)
+    hidden: frozenset[bytes] = frozenset()
+    weight: int = 1
+    is_roomy: bool = False
+
+
+def _file(
+    direction: Direction, *, old: str = "other", size: int = FILE_BYTES, **options: Any
+) -> Callable[[Stage], Asked]:
+    """One file over an older one: `none`, `other`, `same`, or `resized` for one of the same size."""
+
+    def lay_out(stage: Stage) -> Asked:
+        content = content_of("new", size)
+        write(stage.source(direction) / NAME, content)
+        olds = {"other": content_of("old", 5000), "resized": content_of("old", size), "same": content}
+        if old in olds:
+            seconds = {"same": {}}.get(old, {"seconds": OLD_SECONDS})
+            write(stage.destination(direction) / NAME, olds[old], **seconds)
+        else:
+            stage.destination(direction).mkdir()
+        return copy_file(stage, direction, **options)
+
+    return lay_out
+
+
+def _deep_file(direction: Direction, **options: Any) -> Callable[[Stage], Asked]:
+    """One file into directories that are not there."""
+
+    def lay_out(stage: Stage) -> Asked:
+        name = f"one/two/{NAME}"
+        write(stage.source(direction) / name, content_of("new", FILE_BYTES))
+        mode, promise = copy_file(stage, direction, name=name, **options)
+        made = {path: Entry("directory") for path in (f"{DESTINATION}/one", f"{DESTINATION}/one/two")}
+        return mode, dataclasses.replace(promise, wanted={**made, **promise.wanted})
+
+    return lay_out
+
+
+def _tree(direction: Direction, *, has_old: bool = True, **options: Any) -> Callable[[Stage], Asked]:
+    """A tree with directories, an empty one too, and a link, over an older one with other files and some of its own."""
+
+    def lay_out(stage: Stage) -> Asked:
+        source, destination = stage.source(direction), stage.destination(direction)
+        write(source / NAME, content_of("new", FILE_BYTES))
+        for number in range(4):
+            write(source / f"sub/{number}.csv", content_of(f"file {number}", 3000 * number), mode=0o640)
+        write(source / "sub/below/last.csv", content_of("last", 100))
+        (source / "empty").mkdir()
+        (source / "link").symlink_to(NAME)
+        if has_old:
+            write(destination / NAME, content_of("old", 5000), seconds=OLD_SECONDS)
+            write(destination / "sub/0.csv", content_of("old 0", 300), seconds=OLD_SECONDS)
+            write(destination / "sub/1.csv", content_of("file 1", 3000), mode=0o640)
+            write(destination / "sub/extra.csv", content_of("extra", 300), seconds=OLD_SECONDS)
+            (destination / "old").mkdir()
+            (destination / "link").symlink_to("sub/0.csv")
+        return copy_tree(stage, direction, **options)
+
+    return lay_out
+
+
+def _on_server(make: Callable[[Stage], dict[str, Any]], **promised: Any) -> Callable[[Stage], Asked]:
+    """A mode that copies nothing, over a small tree in `out/`; `promised` says what becomes of it."""
+
+    def lay_out(stage: Stage) -> Asked:
+        folder = stage.remote / SOURCE
+        write(folder / NAME, content_of("one", 3000))
+        for number in range(4):
+            write(folder / f"sub/{number}.csv", content_of(f"file {number}", 100))
+        (folder / "sub/link").symlink_to("../report.csv")
+        (folder / "sub/below").mkdir()
+        before = look(stage.remote)
+        wanted = promised.get("wanted", lambda found: {})(before)
+        listed = promised.get("listed", lambda found: None)(before)
+        return make(stage), Promise("remote", wanted, is_copy=False, listed=listed)
+
+    return lay_out
+
+
+def _gone(*paths: str) -> Callable[[dict[str, Entry]], dict[str, Entry | None]]:
+    """These paths and what is below them."""
+    return lambda found: {
+        each: None for each in found if any(each == path or each.startswith(f"{path}/") for path in paths)
+    }
+
+
+def _below(folder: str, *, is_deep: bool) -> Callable[[dict[str, Entry]], tuple[str, ...]]:
+    return lambda found: tuple(
+        path
+        for path in found
+        if path.startswith(f"{folder}/") and (is_deep or "/" not in path.removeprefix(f"{folder}/"))
+    )
+
+
+def _rename(overwrite: bool) -> Callable[[Stage], Asked]:
+    source, destination = f"{SOURCE}/{NAME}", f"{SOURCE}/sub/0.csv" if overwrite else f"{SOURCE}/sub/new.csv"
+    return _on_server(
+        lambda stage: {
+            "mode_name": "rename",
+            "source_path": str(stage.remote / source),
+            "destination_path": str(stage.remote / destination),
+            "overwrite": overwrite,
+        },
+        wanted=lambda found: {source: None, destination: found[source]},
+    )
+
+
+def _about(mode_name: str, path: str, **options: Any) -> Callable[[Stage], dict[str, Any]]:
+    return lambda stage: {"mode_name": mode_name, "path": str(stage.remote / path), **options}
+
+
+_BARE = frozenset([POSIX_RENAME, HARDLINK, FSYNC])
+_NO_HARDLINK = frozenset([HARDLINK])
+_DIRECTIONS: tuple[Direction, ...] = ("up", "down")
+
+
+def _copies(direction: Direction) -> list[Case]:
+    """What both directions have."""
+    return [
+        Case(f"{direction}-file", _file(direction)),
+        Case(f"{direction}-file-new", _file(direction, old="none")),
+        Case(f"{direction}-file-same", _file(direction, old="same", permissions="0640")),
+        Case(f"{direction}-file-parents", _deep_file(direction)),
+        Case(f"{direction}-file-backup", _file(direction, backup=True)),
+        Case(f"{direction}-file-skip", _file(direction, if_exists="skip")),
+        Case(f"{direction}-file-checksum", _file(direction, old="resized", compare="checksum", verify="checksum")),
+        Case(f"{direction}-file-permissions", _file(direction, permissions="0640", preserve=[])),
+        Case(f"{direction}-file-durable", _file(direction, durable=True)),
+        Case(f"{direction}-file-in-place", _file(direction, atomic=False)),
+        Case(f"{direction}-file-retried", _file(direction), inputs={"retries": 1, "delay": 0}),
+        Case(f"{direction}-file-large", _file(direction, size=LARGE_BYTES), weight=4, is_roomy=True),
+        Case(f"{direction}-tree", _tree(direction)),
+        Case(f"{direction}-tree-new", _tree(direction, has_old=False)),
+        Case(f"{direction}-tree-always", _tree(direction, compare="always", links="follow", permissions="0640")),
+        Case(f"{direction}-tree-backup", _tree(direction, backup=True, delete=True)),
+        Case(f"{direction}-tree-skip", _tree(direction, if_exists="skip")),
+        Case(f"{direction}-tree-checksum", _tree(direction, compare="checksum", verify="checksum")),
+        Case(f"{direction}-tree-durable", _tree(direction, durable=True)),
+        Case(f"{direction}-tree-in-place", _tree(direction, atomic=False)),
+        Case(f"{direction}-tree-retried", _tree(direction, delete=True), inputs={"retries": 1, "delay": 0}),
+    ]
+
+
+CASES: tuple[Case, ...] = (
+    *(case for direction in _DIRECTIONS for case in _copies(direction)),
+    Case("up-file-bare", _file("up"), hidden=_BARE),
+    Case("up-file-bare-backup", _file("up", backup=True), hidden=_BARE),
+    Case("up-file-no-hardlink", _file("up", backup=True), hidden=_NO_HARDLINK),
+    Case("up-tree-bare", _tree("up", delete=True), hidden=_BARE),
+    Case("up-tree-bare-backup", _tree("up", backup=True), hidden=_BARE),
+    Case("list", _on_server(_about("list", SOURCE), listed=_below(SOURCE, is_deep=False))),
+    Case(
+        "list-recursive",
+        _on_server(_about("list", SOURCE, recursive=True), listed=_below(SOURCE, is_deep=True)),
+    ),
+    Case("stats", _on_server(_about("stats", f"{SOURCE}/{NAME}"))),
+    Case("stats-link", _on_server(_about("stats", f"{SOURCE}/sub/link"))),
+    Case("remove", _on_server(_about("remove", f"{SOURCE}/{NAME}"), wanted=_gone(f"{SOURCE}/{NAME}"))),
+    Case(
+        "remove-recursive",
+        _on_server(_about("remove", f"{SOURCE}/sub", recursive=True), wanted=_gone(f"{SOURCE}/sub")),
+    ),
+    Case("rename", _rename(overwrite=False)),
+    Case("rename-over", _rename(overwrite=True)),
+    Case(
+        "create-directory",
+        _on_server(
+            _about("create_directory", f"{SOURCE}/one/two/three", permissions="0750"),
+            wanted=lambda found: {
+                f"{SOURCE}/one": Entry("directory"),
+                f"{SOURCE}/one/two": Entry("directory"),
+                f"{SOURCE}/one/two/three": Entry("directory", mode=0o750),
+            },
+        ),
+    ),
+)
+CASES_BY_NAME = {case.name: case for case in CASES}
