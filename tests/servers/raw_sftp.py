@@ -56,6 +56,8 @@ class Kind(IntEnum):
     REALPATH = 16
     STAT = 17
     RENAME = 18
+    READLINK = 19
+    SYMLINK = 20
     STATUS = 101
     HANDLE = 102
     DATA = 103

@@ -1,0 +1,25 @@
+"""The table is true: what a server has it has, and what it lacks it lacks still."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.zoo.capabilities import PROBES, Capability, Place
+from tests.zoo.conftest import Inhabitant
+from tests.zoo.raw_client import RawClient
+
+
+@pytest.mark.parametrize("capability", list(Capability), ids=lambda capability: capability.name.lower())
+def test_a_capability_is_as_the_table_says(inhabitant: Inhabitant, capability: Capability) -> None:
+    name = f"probe {next(inhabitant.numbers)}"
+    disk = inhabitant.running.disk / name
+    disk.mkdir()
+    with RawClient(inhabitant.running.server) as client:
+        has_it = PROBES[capability](client, Place(disk, f"{inhabitant.running.name}/{name}".encode()))
+
+    for path in inhabitant.running.login.iterdir():
+        path.unlink()  # a link that was asked for in the wrong order
+    if inhabitant.product.has(capability):
+        assert has_it, f"the table says that {inhabitant.product.title} has {capability.title}"
+    else:
+        assert not has_it, f"the table says that {inhabitant.product.title} lacks {capability.title}, and it has it"
