@@ -57,6 +57,7 @@ def _serve(port: int, host_key: str, user_key: str, login_folder: str, username:
     from twisted.cred.portal import Portal
     from twisted.internet import reactor
     from twisted.python.components import registerAdapter
+    from twisted.python.filepath import FilePath
 
     class Avatar(ConchUser):
         """The current user. The interface is Twisted's, its names included."""
@@ -69,18 +70,17 @@ def _serve(port: int, host_key: str, user_key: str, login_folder: str, username:
         def getUserGroupId(self) -> tuple[int, int]:  # noqa: N802
             return os.getuid(), os.getgid()
 
-        def getHomeDir(self) -> str:  # noqa: N802
-            return login_folder
+        def getHomeDir(self) -> Any:  # noqa: N802
+            return FilePath(login_folder)
 
         def logout(self) -> None:
             pass
 
         def _runAsUser(self, function: Any, *arguments: Any, **keywords: Any) -> Any:  # noqa: N802
-            calls = [(function, arguments, keywords)] if callable(function) else function
-            result = None
-            for call, *rest in calls:
-                result = call(*(rest[0] if rest else ()), **(rest[1] if len(rest) > 1 else {}))
-            return result
+            """One call, or a list of (function, arguments), of which the last one's result counts."""
+            if callable(function):
+                return function(*arguments, **keywords)
+            return [call[0](*(call[1] if len(call) > 1 else ())) for call in function][-1]
 
     class Realm:
         def requestAvatar(self, avatar_id: bytes, mind: object, *interfaces: object) -> tuple[Any, Any, Any]:  # noqa: N802

@@ -13,15 +13,22 @@ _MODULES = Path(__file__).resolve().parents[2] / "build" / "zoo" / "node"
 
 
 class NodeServer(ProgramServer):
-    """`node server.js` for the current user, whose sessions start in `login_folder`."""
+    """`node server.js` for the current user, whose sessions start in `login_folder`.
 
-    def __init__(self, folder: Path, *, login_folder: Path) -> None:
+    Without `any_flags` it knows only the combinations of OPEN's flags that `ssh2` has a name for.
+    """
+
+    def __init__(self, folder: Path, *, login_folder: Path, any_flags: bool = False) -> None:
         super().__init__(folder)
         self.login_folder = login_folder
+        self.any_flags = any_flags
 
     def _make_command(self) -> list[str]:
         keys = [str(self.host_keys[0].path), f"{self.user_key_path}.pub"]
         return ["node", str(_SCRIPT), str(_MODULES), str(self.port), *keys, str(self.login_folder), self.username]
+
+    def _make_environment(self) -> dict[str, str]:
+        return {**super()._make_environment(), "ANY_FLAGS": "1" if self.any_flags else ""}
 
 
 def has_node_ssh2() -> bool:

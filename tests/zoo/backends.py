@@ -106,6 +106,14 @@ def _asyncssh(folder: Path, login: Path) -> Endpoint:
     return AsyncsshServer(folder, root=login)
 
 
+def _node(folder: Path, login: Path) -> Endpoint:
+    return NodeServer(folder, login_folder=login)
+
+
+def _node_with_any_flags(folder: Path, login: Path) -> Endpoint:
+    return NodeServer(folder, login_folder=login, any_flags=True)
+
+
 def _unless(is_there: Callable[[], object], reason: str) -> Callable[[], str]:
     return lambda: "" if is_there() else reason
 
@@ -128,6 +136,7 @@ def _find_no_dropbear() -> str:
 
 
 _WITH_RCLONE = _unless(lambda: shutil.which("rclone"), "rclone is not installed")
+_WITH_NODE = _unless(has_node_ssh2, "node's ssh2 is not installed")
 
 BACKENDS = (
     Backend("openssh", "openssh", functools.partial(_start_here, _openssh), _WITH_SSHD),
@@ -146,11 +155,8 @@ BACKENDS = (
         "conch", "conch", functools.partial(_start_here, lambda folder, login: ConchServer(folder, login_folder=login)),
         _unless(has_conch, "twisted[conch] is not installed"),
     ),
-    Backend(
-        "node-ssh2", "node-ssh2",
-        functools.partial(_start_here, lambda folder, login: NodeServer(folder, login_folder=login)),
-        _unless(has_node_ssh2, "node's ssh2 is not installed"),
-    ),
+    Backend("node-ssh2", "node-ssh2", functools.partial(_start_here, _node), _WITH_NODE),
+    Backend("node-any-flags", "node-ssh2", functools.partial(_start_here, _node_with_any_flags), _WITH_NODE),
     Backend(
         "paramiko", "paramiko",
         functools.partial(_start_here, lambda folder, login: ParamikoServer(folder, login_folder=login)), lambda: "",

@@ -26,8 +26,10 @@ class Capability(Enum):
     )
     LINKS = "making links", "a symbolic link is made with the very target that it has in the source"
     SEES_LINKS = "seeing links", "a symbolic link can be told from what it leads to"
+    FOLLOWS_LINKS = "following links", "a file is read where a link leads to it"
     READS_LINKS = "reading links", "the target of a link is told as it is written"
     PERMISSIONS = "permissions", "a file keeps those that it is given"
+    TELLS_PERMISSIONS = "telling permissions", "a file's permissions are told as they are on the server's disk"
     DIRECTORY_PERMISSIONS = "permissions of directories", "a directory keeps those that it is given"
     TIMES = "times", "a file keeps the modification time that it is given"
     DIRECTORY_TIMES = "times of directories", "a directory keeps the modification time that it is given"
@@ -39,6 +41,8 @@ class Capability(Enum):
     SYNC = "syncing", "a file is synced to disk on request, for `durable: true` (`fsync@openssh.com`)"
     FREE_SPACE = "free space", "it can be asked for, which explains why a write was refused (`statvfs@openssh.com`)"
     SHELL = "a shell", "the server works out hashes itself, and speaks SCP"
+    CONTROL_NAMES = "any character in names", "a name may have a line feed in it, or any other control character"
+    UNICODE_NAMES = "names in any script", "a name need not be ASCII"
     BYTE_NAMES = "names in bytes", "a name need not be UTF-8"
 
     def __init__(self, title: str, meaning: str) -> None:
@@ -90,6 +94,15 @@ def _sees_links(client: RawClient, place: Place) -> bool:
     return reply.is_good and stat.S_ISLNK(reply.attributes().get("mode", 0))
 
 
+def _follows_links(client: RawClient, place: Place) -> bool:
+    (place.disk / "file").write_bytes(_DATA)
+    (place.disk / "link").symlink_to("file")
+    reply = client.request(Kind.STAT, string(place.path("link")))
+    return (
+        reply.is_good and reply.attributes().get("size") == len(_DATA) and client.open(place.path("link"), READ).is_good
+    )
+
+
 def _reads_links(client: RawClient, place: Place) -> bool:
     (place.disk / "link").symlink_to("file")
     reply = client.request(Kind.READLINK, string(place.path("link")))
@@ -106,6 +119,13 @@ def _keeps_permissions(client: RawClient, place: Place) -> bool:
     return stat.S_IMODE((place.disk / "file").stat().st_mode) == _MODE
 
 
+def _tells_permissions(client: RawClient, place: Place) -> bool:
+    (place.disk / "file").write_bytes(_DATA)
+    (place.disk / "file").chmod(_MODE)
+    reply = client.request(Kind.LSTAT, string(place.path("file")))
+    return stat.S_IMODE(reply.attributes().get("mode", 0)) == _MODE
+
+
 def _keeps_times(client: RawClient, place: Place) -> bool:
     path = place.path("file")
     client.write_file(path, _DATA)
@@ -117,7 +137,7 @@ def _keeps_times(client: RawClient, place: Place) -> bool:
 
 
 def _set_by_handle(client: RawClient, path: bytes, attributes: bytes) -> None:
-    handle = handle_of(client.open(path, WRITE))
+    handle = handle_of(client.open(path, READ | WRITE))
     client.request(Kind.FSETSTAT, string(handle), attributes)
     client.close_handle(handle)
 
@@ -136,7 +156,7 @@ def _keeps_directory_times(client: RawClient, place: Place) -> bool:
 
 def _appends(client: RawClient, place: Place) -> bool:
     client.write_file(place.path("file"), _DATA)
-    reply = client.open(place.path("file"), WRITE | CREATE)
+    reply = client.open(place.path("file"), READ | WRITE)
     if not reply.is_good:
         return False
     handle = handle_of(reply)
@@ -147,7 +167,7 @@ def _appends(client: RawClient, place: Place) -> bool:
 
 def _takes_several_handles(client: RawClient, place: Place) -> bool:
     first = handle_of(client.open(place.path("file"), WRITE | CREATE | TRUNCATE))
-    reply = client.open(place.path("file"), WRITE)
+    reply = client.open(place.path("file"), READ | WRITE)
     if not reply.is_good:
         return False
     second = handle_of(reply)
@@ -174,14 +194,26 @@ def _has_shell(client: RawClient, place: Place) -> bool:
     return client.can_run("test -d /")
 
 
+def _takes_control_names(client: RawClient, place: Place) -> bool:
+    return _takes_name(client, place, b"a\nb\tc")
+
+
+def _takes_unicode_names(client: RawClient, place: Place) -> bool:
+    return _takes_name(client, place, "日本ü".encode())
+
+
 def _takes_byte_names(client: RawClient, place: Place) -> bool:
-    path = place.name + b"/b\xfd"
+    return _takes_name(client, place, b"b\xfd")
+
+
+def _takes_name(client: RawClient, place: Place, name: bytes) -> bool:
+    path = place.name + b"/" + name
     reply = client.open(path, WRITE | CREATE | TRUNCATE)
     if not reply.is_good:
         return False
     client.close_handle(handle_of(reply))
-    is_listed = b"b\xfd" in client.list_names(place.name)
-    return is_listed and client.open(path, READ).is_good and b"b\xfd" in os.listdir(os.fsencode(place.disk))
+    is_listed = name in client.list_names(place.name)
+    return is_listed and client.open(path, READ).is_good and name in os.listdir(os.fsencode(place.disk))
 
 
 def _read_names(place: Place) -> set[str]:
@@ -193,8 +225,10 @@ PROBES: dict[Capability, Probe] = {
     Capability.HARD_LINKS: _makes_hard_links,
     Capability.LINKS: _makes_links,
     Capability.SEES_LINKS: _sees_links,
+    Capability.FOLLOWS_LINKS: _follows_links,
     Capability.READS_LINKS: _reads_links,
     Capability.PERMISSIONS: _keeps_permissions,
+    Capability.TELLS_PERMISSIONS: _tells_permissions,
     Capability.DIRECTORY_PERMISSIONS: _keeps_directory_permissions,
     Capability.TIMES: _keeps_times,
     Capability.DIRECTORY_TIMES: _keeps_directory_times,
@@ -203,5 +237,7 @@ PROBES: dict[Capability, Probe] = {
     Capability.SYNC: _syncs,
     Capability.FREE_SPACE: _tells_free_space,
     Capability.SHELL: _has_shell,
+    Capability.CONTROL_NAMES: _takes_control_names,
+    Capability.UNICODE_NAMES: _takes_unicode_names,
     Capability.BYTE_NAMES: _takes_byte_names,
 }

@@ -6,18 +6,24 @@ both directions. The conformance suite expects by it, and docs/servers.md is mad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from tests.zoo.capabilities import Capability
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """A capability that a server lacks: what it does instead, and what to set in the playbook (if anything)."""
+    """A capability that a server lacks: what it does instead, and what to set in the playbook (if anything).
+
+    `upload_options` are that advice as options of a copy to the server: the suite plays with them.
+    """
 
     capability: Capability
     does: str
     advice: str = ""
+    upload_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,12 @@ class Product:
     lacks: tuple[Lack, ...] = ()
 
     def has(self, capability: Capability) -> bool:
+        """Whether it has what the suite then demands."""
         return all(lack.capability is not capability for lack in self.lacks)
+
+    def make_upload_options(self) -> dict[str, Any]:
+        """What its page says to set."""
+        return {name: value for lack in self.lacks for name, value in lack.upload_options.items()}
 
 
 _NO_SHELL = Lack(
@@ -60,14 +71,18 @@ _RCLONE_LACKS = (
     Lack(
         Capability.SEES_LINKS, "links of its disk are left out of listings, unless it was started with `--copy-links`"
     ),
+    Lack(Capability.FOLLOWS_LINKS, "what a link leads to is missing", "the name of the file itself"),
     Lack(Capability.READS_LINKS, "there are none to read"),
     Lack(
         Capability.PERMISSIONS,
         "they are acknowledged and not kept: every file has those that the server gives it",
         "`preserve: [times]`, and no `permissions`",
+        {"preserve": ["times"]},
     ),
+    Lack(Capability.TELLS_PERMISSIONS, "every file is said to have the same", "`permissions` for downloads"),
     Lack(Capability.DIRECTORY_PERMISSIONS, "they are acknowledged and not kept", "`preserve: [times]`"),
     Lack(Capability.DIRECTORY_TIMES, "they are acknowledged and not kept"),
+    Lack(Capability.CONTROL_NAMES, "other characters take their places on its disk", "`exclude` them, or rename them"),
     Lack(Capability.APPEND, "an interrupted copy begins afresh", "`resume: false`"),
     _NO_SYNC,
     Lack(
@@ -113,7 +128,24 @@ PRODUCTS = (
         "conch",
         "Twisted Conch",
         "Its `SFTPServerForUnixConchUser`.",
-        (_NO_SHELL, _NO_REPLACE, _NO_HARD_LINKS, _NO_SYNC, _NO_FREE_SPACE),
+        (
+            _NO_SHELL,
+            _NO_REPLACE,
+            _NO_HARD_LINKS,
+            _NO_SYNC,
+            _NO_FREE_SPACE,
+            Lack(
+                Capability.LINKS,
+                "a target becomes absolute: such a link is not made",
+                "`links: follow`, `links: skip`, or `exclude`",
+            ),
+            Lack(
+                Capability.UNICODE_NAMES,
+                "a file with such a name fails, in both directions",
+                "`exclude` it, or rename it",
+            ),
+            _NO_BYTE_NAMES,
+        ),
     ),
     Product(
         "node-ssh2",

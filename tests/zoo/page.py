@@ -16,14 +16,10 @@ _INTRODUCTION = """\
 What other products than OpenSSH's server can do, and what to set in a playbook for them. Written by `make servers-page`
 from a table that `make test-zoo` holds to the servers themselves: it starts each of them on loopback, tries each
 capability by single requests, and then plays files and directories in both directions against it. What a server has and
-is said to lack fails there as well as the other way round.
+is said to lack fails there, and so does the other way round.
 
 | a server of the zoo | has |
 |---|---|"""
-
-_AFTER_OVERVIEW = """
-What a server lacks does not cost any content: the bytes of a copy are the source's, or the step fails. Where it costs
-permissions, times or the step from old to new in one go, the result says so in a warning, or in `atomic`."""
 
 
 def make_page() -> str:
@@ -36,7 +32,6 @@ def _lines() -> Iterator[str]:
     for product in PRODUCTS:
         link = f"[{product.title}](#{_anchor(product.title)})"
         yield f"| {link} | {_summary(product)} |"
-    yield _AFTER_OVERVIEW
     yield "\n## What is tried\n"
     yield from _bullets(f"**{capability.title}**: {capability.meaning}" for capability in Capability)
     for product in PRODUCTS:

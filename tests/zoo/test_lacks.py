@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.zoo.capabilities import PROBES, Capability, Place
@@ -9,13 +11,20 @@ from tests.zoo.conftest import Inhabitant
 from tests.zoo.raw_client import RawClient
 
 
+@pytest.fixture(scope="session")
+def client(inhabitant: Inhabitant) -> Iterator[RawClient]:
+    """One session for all that is tried on a server."""
+    with RawClient(inhabitant.running.server) as client:
+        yield client
+
+
 @pytest.mark.parametrize("capability", list(Capability), ids=lambda capability: capability.name.lower())
-def test_a_capability_is_as_the_table_says(inhabitant: Inhabitant, capability: Capability) -> None:
+def test_a_capability_is_as_the_table_says(inhabitant: Inhabitant, client: RawClient, capability: Capability) -> None:
     name = f"probe {next(inhabitant.numbers)}"
     disk = inhabitant.running.disk / name
     disk.mkdir()
-    with RawClient(inhabitant.running.server) as client:
-        has_it = PROBES[capability](client, Place(disk, f"{inhabitant.running.name}/{name}".encode()))
+
+    has_it = PROBES[capability](client, Place(disk, f"{inhabitant.running.name}/{name}".encode()))
 
     for path in inhabitant.running.login.iterdir():
         path.unlink()  # a link that was asked for in the wrong order

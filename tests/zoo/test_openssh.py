@@ -175,7 +175,7 @@ def test_a_umask_is_not_in_the_way_of_permissions(runner: Runner) -> None:
 
 ODD_LINES: dict[str, tuple[str, ...]] = {
     "one session": ("Subsystem sftp internal-sftp -d {login}", "MaxSessions 1"),
-    "forced": ("ForceCommand internal-sftp -d {login}",),
+    "forced": ("Subsystem sftp /nowhere", "ForceCommand internal-sftp -d {login}"),
     "no terminal": ("Subsystem sftp internal-sftp -d {login}", "PermitTTY no"),
     "banner": ("Subsystem sftp internal-sftp -d {login}", "Banner /etc/passwd"),
     "rekeys": ("Subsystem sftp internal-sftp -d {login}", "RekeyLimit 1M"),

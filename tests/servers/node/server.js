@@ -2,7 +2,8 @@
 //
 // What such servers have in common, and this one shows each time, where others show it under load:
 // - WRITEs are carried out by workers and answered late; FSTAT and FSETSTAT are answered at once; only CLOSE waits.
-// - the flags of OPEN go through ssh2's flagsToString, which knows the combinations that fopen(3) has.
+// - the flags of OPEN go through ssh2's flagsToString, which knows the combinations that fopen(3) has; with ANY_FLAGS=1 in
+//   the environment they are taken one by one.
 // - RENAME refuses a destination that exists, as version 3 says, and there are no extensions.
 
 "use strict";
@@ -15,6 +16,16 @@ const { STATUS_CODE, flagsToString } = utils.sftp;
 
 const WORKER_MILLISECONDS = 3;
 const OPEN_FILES = 128;
+
+const anyFlags = process.env.ANY_FLAGS === "1";
+
+function toMode(flags) {
+  if (!anyFlags) return flagsToString(flags);
+  const { constants } = fs;
+  const access = [constants.O_RDONLY, constants.O_RDONLY, constants.O_WRONLY, constants.O_RDWR][flags & 3];
+  return access | (flags & 4 && constants.O_APPEND) | (flags & 8 && constants.O_CREAT) | (flags & 16 && constants.O_TRUNC)
+    | (flags & 32 && constants.O_EXCL);
+}
 
 const known = utils.parseKey(fs.readFileSync(userKeyPath));
 
@@ -63,7 +74,7 @@ function serve(sftp) {
   };
 
   sftp.on("OPEN", (id, name, flags, attributes) => answer(id, async () => {
-    const mode = flagsToString(flags);
+    const mode = toMode(flags);
     if (mode === null) throw new Error("unknown combination of flags");
     if (opened.size >= OPEN_FILES) throw new Error("too many open files");
     return hold({ file: await fs.promises.open(real(name), mode, attributes.mode ?? 0o666), name: real(name), work: [] });
