@@ -69,7 +69,8 @@ _RCLONE_LACKS = (
     ),
     _NO_LINKS,
     Lack(
-        Capability.SEES_LINKS, "links of its disk are left out of listings, unless it was started with `--copy-links`"
+        Capability.SEES_LINKS,
+        "links of its disk are left out of listings, unless it runs as `rclone serve sftp --copy-links`",
     ),
     Lack(Capability.FOLLOWS_LINKS, "what a link leads to is missing", "the name of the file itself"),
     Lack(Capability.READS_LINKS, "there are none to read"),
@@ -116,13 +117,19 @@ PRODUCTS = (
     Product(
         "rclone",
         "rclone serve sftp",
-        "Go's pkg/sftp on rclone's files, with `--vfs-cache-mode off`: a file is written from its beginning to its end.",
+        "Go's pkg/sftp on rclone's files. By default, `rclone serve sftp --vfs-cache-mode off`, it writes a file from its "
+        "beginning to its end.",
         (
             *_RCLONE_LACKS,
             Lack(Capability.SEVERAL_HANDLES, "a write that does not follow the one before it is refused"),
         ),
     ),
-    Product("rclone-cached", "rclone serve sftp with a cache", "With `--vfs-cache-mode full`.", _RCLONE_LACKS),
+    Product(
+        "rclone-cached",
+        "rclone serve sftp with a cache",
+        "The same as `rclone serve sftp --vfs-cache-mode full`.",
+        _RCLONE_LACKS,
+    ),
     Product("gesftpserver", "gesftpserver", "Green End's SFTP server, as `Subsystem sftp` of sshd."),
     Product(
         "conch",
