@@ -125,7 +125,7 @@ def denier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_a_request_is_denied(runner: Runner, denier: Denier, play: Play) -> None:
     scene = Scene(runner, denier.running, find_product("openssh"), next(denier.numbers))
 
-    outcome = scene.play(MAKERS[play](scene), connect_timeout=10)
+    outcome = scene.play(MAKERS[play](scene))
 
     assert_right_or_refused(scene, outcome, play, denier.request_name in NEEDED[play])
     assert os.listdir(scene.running.login) == []
