@@ -60,6 +60,11 @@ _NO_HARD_LINKS = Lack(
 _NO_SYNC = Lack(Capability.SYNC, '`durable: true` copies with a warning, and the report says `"durable": false`')
 _NO_FREE_SPACE = Lack(Capability.FREE_SPACE, "what a full disk refuses is only called a failure")
 _NO_BYTE_NAMES = Lack(Capability.BYTE_NAMES, "a file with such a name fails", "`exclude` it, or rename it")
+_OTHER_BYTE_NAMES = Lack(
+    Capability.BYTE_NAMES,
+    "another character takes the place of such a byte, without a word: two names may become one",
+    "`exclude` them, or rename them",
+)
 _NO_LINKS = Lack(Capability.LINKS, "a link cannot be sent", "`links: follow`, `links: skip`, or `exclude`")
 
 _RCLONE_LACKS = (
@@ -158,7 +163,7 @@ PRODUCTS = (
         "node-ssh2",
         "node ssh2",
         "A server of one's own on `ssh2`, whose files are asynchronous.",
-        (_NO_SHELL, _NO_REPLACE, _NO_HARD_LINKS, _NO_SYNC, _NO_FREE_SPACE, _NO_BYTE_NAMES),
+        (_NO_SHELL, _NO_REPLACE, _NO_HARD_LINKS, _NO_SYNC, _NO_FREE_SPACE, _OTHER_BYTE_NAMES),
     ),
     Product(
         "paramiko",
