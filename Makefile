@@ -1,12 +1,13 @@
 # Two commands for newcomers: `make demo` and `make test`. Everything happens in .venv/, nothing outside this folder,
-# except that `make test` may install openssh-server, dropbear and a few shells through the system's package manager.
+# except that `make test` may install openssh-server, dropbear and a few shells through the system's package manager, and
+# `make test-zoo` other servers.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help demo test test-versions check format build bench clean
+.PHONY: help demo test test-zoo servers-page test-versions check format build bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -17,6 +18,15 @@ demo: $(VENV)/.demo  ## play a real playbook, both directions, against an SSH se
 test: $(VENV)/.test  ## set everything up and run all tests
 	@.ci/ensure-servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# One worker for each server, so that each is started once.
+test-zoo: $(VENV)/.test $(VENV)/.zoo  ## run the checks on a dozen other SFTP servers, which it installs
+	@.ci/ensure-servers
+	@.ci/ensure-zoo $(BIN)/python
+	$(BIN)/python -m pytest -m zoo -n $(WORKERS) --dist loadgroup tests/zoo $(PYTEST_ARGS)
+
+servers-page: $(VENV)/.test  ## write docs/servers.md from the zoo's table
+	$(BIN)/python -m tests.zoo.page
 
 test-versions:  ## run the tests on every Python from 3.11 on, with the lowest and the newest dependencies
 	@.ci/ensure-servers

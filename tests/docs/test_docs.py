@@ -39,6 +39,7 @@ from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text
 from runner.sftp import batch_listing
 from runner.transfer import tree_names, tree_walk
+from tests.zoo.page import make_page
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -459,6 +460,14 @@ def test_hosts_are_examples_and_no_path_is_of_one_machine(page: Path) -> None:
         assert host.endswith(".example"), f"{page.name}: {host}"
     found = re.search(r"/(root|home|tmp|work|Users)/\w+", text)
     assert not found, f"{page.name}: {found[0] if found else ''}"
+
+
+# --- the servers -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_servers_is_the_table_s() -> None:
+    """`make servers-page` writes it, and `make test-zoo` holds the table to the servers."""
+    assert docs("servers.md").read_text(encoding="utf-8") == make_page()
 
 
 # --- the threat model ------------------------------------------------------------------------------------------------
