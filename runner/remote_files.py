@@ -5,7 +5,7 @@ The values that each of many small files needs several of are named tuples: they
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -54,14 +54,15 @@ class Source(NamedTuple):
 class Written(NamedTuple):
     """A file written whole, every byte acknowledged.
 
-    `size_bytes` is what the server says is there now, None if it does not tell. `refused_attributes` says in words
-    which wanted attributes it did not take, empty if it took all. `is_synced` says whether it is on the server's disk, and
-    not only in its memory; None if nobody has asked for that. `found` is what the server says the file is like, where it
-    does, and `needs_hash` says that its word for the size is not enough.
+    `size_bytes` is what the server says is there now, None if it does not tell. `refused_permissions` says in words why it
+    did not take them, empty if it took them; `are_times_refused` that it did not take the times. `is_synced` says whether
+    it is on the server's disk, and not only in its memory; None if nobody has asked for that. `found` is what the server
+    says the file is like, where it does, and `needs_hash` says that its word for the size is not enough.
     """
 
     size_bytes: int | None
-    refused_attributes: str = ""
+    refused_permissions: str = ""
+    are_times_refused: bool = False
     is_synced: bool | None = None
     found: FileStatus | None = None
     needs_hash: bool = False
@@ -170,8 +171,8 @@ class Sending(Protocol):
         """Raise a `StepError` unless what was written may be published, or held to be proven further."""
         ...
 
-    def prove_attributes(self, refused: str) -> None:
-        """Raise a `StepError` unless it may be published although these attributes, in words, were refused."""
+    def prove_attributes(self, refused_permissions: str, *, are_times_refused: bool) -> None:
+        """Raise a `StepError` unless it may be published although permissions (in words why), or times, were refused."""
         ...
 
     def hold(self) -> None:
@@ -393,6 +394,11 @@ class RemoteFiles(Protocol):
         ...
 
     @property
+    def keeps_what_is_there(self) -> bool:
+        """Whether a file that is opened again is known to keep its bytes. Object stores may begin a new object."""
+        ...
+
+    @property
     def can_hash(self) -> bool:
         """Whether `sha256` costs no transfer: the server has a shell with a utility for it."""
         ...
@@ -401,7 +407,7 @@ class RemoteFiles(Protocol):
         """What is at `path`, links followed or not; None if nothing is. Raises `StatusRefused` if the server keeps it."""
         ...
 
-    def names_in(self, folder: str) -> Iterator[str]:
+    def names_in(self, folder: str) -> Generator[str, None, None]:
         """The names in a folder, without `.` and `..`, in the server's order."""
         ...
 

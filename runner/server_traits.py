@@ -41,8 +41,8 @@ class ServerTraits:
         self.is_sequential = is_openssh
         # Whether several handles of one path are one file: then what each writes is there.
         self.shares_files = is_openssh
-        # Whether a rename takes a symbolic link itself, and not what it leads to.
-        self.renames_links = is_openssh
+        # Whether a rename takes a symbolic link itself, and not what it leads to. None: not known before it was tried.
+        self.renames_links: bool | None = True if is_openssh else None
         # In which order SYMLINK's two paths are taken. None: not known before it was tried.
         self.link_order: LinkOrder | None = "target first" if is_openssh else None
         for name in ("is_sequential", "shares_files", "renames_links", "link_order"):
@@ -55,7 +55,9 @@ class ServerTraits:
         # Through which request permissions and times can be set, as far as has been seen.
         self.sets_permissions_by: SetBy = "handle"
         self.sets_times_by: SetBy = "handle"
-        # Whether STAT is answered for what is there, seen by one answer; None: not tried yet.
+        # Whether the times that it sets are those that it was asked for.
+        self.keeps_times = True
+        # Whether STAT tells of a file that was just written, under its temporary name; None: not tried yet.
         self.tells_status: bool | None = None
         # How many files may be open at once, None: the server tells, or it is not known to be few.
         self.max_open_files: int | None = None
@@ -70,9 +72,13 @@ class ServerTraits:
         )
         if self.is_sequential and (told < _ENOUGH_OPENSSH_EXTENSIONS or foreign):
             why = f"it tells {foreign[0]!r}" if foreign else f"it tells {told} of OpenSSH's extensions"
-            for name in ("is_sequential", "shares_files", "renames_links"):
-                self.saw(name, False, why)
-            self.saw("link_order", None, why)
+            for name, value in (
+                ("is_sequential", False),
+                ("shares_files", False),
+                ("renames_links", None),
+                ("link_order", None),
+            ):
+                self.saw(name, value, why)
 
     def saw(self, name: str, value: object, why: str) -> None:
         """Something has shown that a trait is otherwise."""

@@ -80,7 +80,7 @@ class ScpBatch:
         is_synced = self._files.sync(path) if upload.is_durable else None
         upload.close()
         found = self._look(path)
-        upload.prove(Written(found.size_bytes if found else None, "", is_synced, found))
+        upload.prove(Written(found.size_bytes if found else None, is_synced=is_synced, found=found))
 
     def _publish(self, upload: Sending) -> None:
         self._stages[upload] = "publishing"

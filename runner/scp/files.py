@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 from runner.errors import (
@@ -109,6 +109,10 @@ class ScpFiles:
         return False
 
     @property
+    def keeps_what_is_there(self) -> bool:
+        return False
+
+    @property
     def can_hash(self) -> bool:
         return self._shell.exists
 
@@ -176,7 +180,7 @@ class ScpFiles:
     def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
         raise ServerLacksFeature("SCP cannot resolve links", hint="Use connector_type: SFTP.")
 
-    def names_in(self, folder: str) -> Iterator[str]:
+    def names_in(self, folder: str) -> Generator[str, None, None]:
         raise ServerLacksFeature("SCP cannot list a folder", hint="Use connector_type: SFTP.")
 
     def read(self, path: str, take: TakeBytes, progress: Progress) -> tuple[int, FileStatus]:

@@ -26,6 +26,7 @@ class Download(BatchFile):
     __slots__ = (
         "_after",
         "_asked",
+        "_asked_bytes",
         "_before",
         "_end_at",
         "_has_asked_for_end",
@@ -52,6 +53,8 @@ class Download(BatchFile):
         self._end_at: int | None = None
         self._has_asked_for_end = not self._must_ask_for_end
         self._is_gone = False
+        # Asked for and not answered, or not by data.
+        self._asked_bytes = 0
 
     @property
     def path(self) -> str:
@@ -66,6 +69,7 @@ class Download(BatchFile):
         self.ask(Type.OPEN, encode_path(self.job.source) + _READ_FILE, self._take_handle)
         yield
         if not self._handle:
+            self.miss("a handle")
             if self._engine.retreat(self):
                 yield from self.begin_again()
             return
@@ -100,6 +104,9 @@ class Download(BatchFile):
             yield
             if self._awaited:
                 yield
+        # What was answered with the status OK in the place of data.
+        self._engine.bytes_in_flight -= self._asked_bytes
+        self._asked_bytes = 0
 
     def _publish_at_once(self) -> None:
         try:
@@ -136,9 +143,9 @@ class Download(BatchFile):
     def _has_more(self) -> bool:
         if self._take is None or self._rests:
             return True
-        if self._size_bytes is None:
-            return self._end_at is None
-        return self._asked < self._size_bytes or not self._has_asked_for_end
+        if self._end_at is not None:
+            return False
+        return self._size_bytes is None or self._asked < self._size_bytes or not self._has_asked_for_end
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot read", kind, body)
@@ -160,9 +167,9 @@ class Download(BatchFile):
         read_bytes = self.session.read_bytes
         if self._rests:
             offset, count = self._rests.pop()
+        elif self._end_at is not None:
+            return False
         elif self._size_bytes is None:
-            if self._end_at is not None:
-                return False
             offset, count = self._asked, read_bytes
             self._asked += count
         elif self._asked < self._size_bytes:
@@ -175,12 +182,14 @@ class Download(BatchFile):
         else:
             return False
         self._engine.bytes_in_flight += count
+        self._asked_bytes += count
         take = functools.partial(self._take_data, offset, count)
         self.ask(Type.READ, self._handle + _READ_START(offset, count), take)
         return self._has_more
 
     def _take_data(self, offset: int, count: int, kind: int, body: memoryview) -> None:
         self._engine.bytes_in_flight -= count
+        self._asked_bytes -= count
         if kind != Type.DATA:
             self._take_end(offset, kind, body)
             return

@@ -6,7 +6,7 @@ from runner.remote_files import Errand, Published
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_file import BatchFile, Engine, Stages
 from runner.sftp.batch_publish import Publication, publish, remove_temporary
-from runner.sftp.batch_symlinks import ask_for_link, make_link_directly, replace_by_link
+from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, replace_by_link
 from runner.sftp.packets import (
     Attributes,
     MalformedPacket,
@@ -29,18 +29,21 @@ _DOING = {
     "look": "cannot look at",
     "look closely": "cannot look at",
 }
+# What a request is answered with, where the status OK would be no answer.
+_ANSWERED = {"read link": "a name", "resolve": "a name", "look": "attributes", "look closely": "attributes"}
 
 
 class SingleRequest(BatchFile):
     """One request. Every method runs under the batch's lock."""
 
-    __slots__ = ("job",)
+    __slots__ = ("_has_answer", "job")
 
     job: Errand
     is_urgent = True
 
     def __init__(self, engine: Engine, job: Errand) -> None:
         super().__init__(engine, job)
+        self._has_answer = False
 
     @property
     def path(self) -> str:
@@ -59,17 +62,24 @@ class SingleRequest(BatchFile):
         else:
             self.ask(*self._make_request(), self._take_answer)
             yield
+            if self.job.what in _ANSWERED and not self._has_answer:
+                self.miss(_ANSWERED[self.job.what])
 
     def _make_link(self) -> Stages[None]:
         job, traits = self.job, self.session.traits
+        if not (yield from learn_links(self, job.temporary)):
+            return
         if not traits.renames_links:
             if job.is_new:
-                yield from make_link_directly(self, job.target, job.path, job.temporary)
+                yield from make_link_directly(self, job.target, job.path)
             else:
                 job.warning = yield from replace_by_link(self, job)
             return
-        ask_for_link(self, job.target, job.temporary, self._take_answer)
-        yield
+        if traits.is_sequential:
+            ask_for_link(self, job.target, job.temporary, self._take_answer)
+            yield
+        else:
+            yield from make_link_directly(self, job.target, job.temporary)
         if not self.has_failed:
             yield from publish(self, self._describe())
         if self.has_failed:
@@ -105,6 +115,7 @@ class SingleRequest(BatchFile):
                 raise AssertionError("this takes several requests")
 
     def _take_answer(self, kind: int, body: memoryview) -> None:
+        self._has_answer = True
         if kind == Type.NAME:
             names = Reader(body).take_names()
             if self.job.what not in ("read link", "resolve") or len(names) != 1:

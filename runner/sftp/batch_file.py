@@ -263,6 +263,11 @@ class BatchFile:
         if refusal is not None:
             self.fail(refusal, doing)
 
+    def miss(self, what: str) -> None:
+        """OK was answered where something else is due: fails the file, unless it has failed already."""
+        if self.error is None:
+            self.fail(self.session.malformed_field(MalformedPacket(f"the status OK where {what} is due")))
+
     def take_handle(self, doing: str, kind: int, body: memoryview) -> None:
         """A handle, kept as it is put into requests; a refusal fails the file."""
         if kind != Type.HANDLE:

@@ -38,12 +38,15 @@ class FolderListing(BatchFile):
         self.ask(Type.OPENDIR, encode_path(self.job.path), self._take_handle)
         yield
         if not self._handle:
+            self.miss("a handle")
             if self._engine.retreat(self):
                 yield from self.begin_again()
             return
         for _ in range(READDIRS_IN_FLIGHT):
             self.ask(Type.READDIR, self._handle, self._take_names)
         yield
+        if not self._is_at_end:
+            self.miss("a list of names")
         self.ask(Type.CLOSE, self._handle, ignore)
         yield
         self._handle = b""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from runner.errors import FileRefused, StepError
 from runner.remote_files import Note, Published
-from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
-from runner.sftp.batch_symlinks import ask_for_link, make_link_directly, read_link
+from runner.sftp.batch_file import Answer, BatchFile, Stages, look
+from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, read_link
 from runner.sftp.packets import HARDLINK, POSIX_RENAME, StatusCode, Type, encode_path, encode_string
 from runner.sftp.refusals import describe_refusal, rename_refused, taken_away
 from runner.sftp.session import Refusal, SftpSession
@@ -48,10 +48,16 @@ def can_replace(session: SftpSession) -> bool:
 
 def publish(file: BatchFile, publication: Publication) -> Stages[None]:
     """Rename; `file.error` tells whether that went well. After a failure the destination is as it was, or is named."""
-    may_follow = not publication.is_new and not file.session.traits.renames_links
-    if may_follow and (yield from look(file, publication.destination)).is_link:
-        yield from _replace_link(file, publication)
-        return
+    traits = file.session.traits
+    if not publication.is_new and not traits.renames_links:
+        # Not by LSTAT: ProFTPD's tells of what a link leads to.
+        target = yield from read_link(file, publication.destination)
+        if target is not None:
+            if not (yield from learn_links(file, publication.aside)):
+                return
+            if not traits.renames_links:
+                yield from _replace_link(file, publication, target)
+                return
     if publication.backup is not None:
         yield from _publish_keeping(file, publication)
     elif can_replace(file.session):
@@ -194,18 +200,15 @@ def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
             publication.note(Published(False, None, aside, (warning,)))
 
 
-def _replace_link(file: BatchFile, publication: Publication) -> Stages[None]:
+def _replace_link(file: BatchFile, publication: Publication, target: str) -> Stages[None]:
     """Put a file into the place of a symbolic link, on a server whose renames may follow links: remove it first.
 
     ProFTPD (1.3.8) renames what a link leads to, on either side of RENAME.
     """
     destination, backup = publication.destination, publication.backup
-    target = yield from read_link(file, destination)
     publication.note(Published(False, backup))
-    if target is not None and backup is not None:
-        yield from make_link_directly(file, target, backup, publication.aside)
-        if file.has_failed:
-            return
+    if backup is not None and not (yield from make_link_directly(file, target, backup)):
+        return
     removal = Answer(file)
     file.ask(Type.REMOVE, encode_path(destination), removal.take)
     yield
@@ -216,9 +219,11 @@ def _replace_link(file: BatchFile, publication: Publication) -> Stages[None]:
     yield
     if refused.refusal is not None:
         yield from _fail(file, publication, refused.refusal)
-        if target is not None:
-            ask_for_link(file, target, destination, ignore)
-            yield
+        restored = Answer(file)
+        ask_for_link(file, target, destination, restored.take)
+        yield
+        if restored.refusal is not None:
+            _add(file, f"The link that was there is removed: it led to {target!r}")
 
 
 def _fail(file: BatchFile, publication: Publication, refusal: Refusal) -> Stages[None]:

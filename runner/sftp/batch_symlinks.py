@@ -30,52 +30,63 @@ def read_link(file: BatchFile, path: str) -> Stages[str | None]:
     return answer.name
 
 
-def learn_order(file: BatchFile, temporary: str) -> Stages[None]:
-    """Find out in which order the server takes a link's two paths, with a temporary name that is free, and another one."""
+def learn_links(file: BatchFile, temporary: str) -> Stages[bool]:
+    """Find out in which order the server takes a link's two paths, and whether it renames links themselves.
+
+    `temporary` is a free name of ours. The link that is tried leads nowhere: no file can be moved by mistake. Returns
+    whether that went well; `file.error` says why not.
+    """
     traits = file.session.traits
-    if traits.link_order is not None:
-        return
-    first, second = _another_name(temporary), temporary
+    if traits.link_order is not None and traits.renames_links is not None:
+        return True
+    first, second, third = _another_name(temporary, 1), temporary, _another_name(temporary, 2)
     asked = Answer(file)
-    file.ask(Type.SYMLINK, encode_path(first) + encode_path(second), asked.take)
+    if traits.link_order is None:
+        file.ask(Type.SYMLINK, encode_path(first) + encode_path(second), asked.take)
+    else:
+        ask_for_link(file, first, second, asked.take)
     yield
     if asked.refusal is not None:
         file.fail(asked.refusal, "cannot create the link")
-        return
-    if (yield from look(file, second)).mode is not None:
-        made, order, words = second, "target first", "as OpenSSH does"
-    else:
-        made, order, words = first, "link first", "as the draft of the protocol does"
-    file.ask(Type.REMOVE, encode_path(made), ignore)
-    yield
+        return False
+    is_at_second = (yield from read_link(file, second)) is not None
+    made = second if is_at_second else first
     if traits.link_order is None:
-        traits.saw("link_order", order, f"a link that was tried out: it takes its paths {words}")
+        order, words = (
+            ("target first", "as OpenSSH does") if is_at_second else ("link first", "as the protocol's draft does")
+        )
+        traits.saw("link_order", order, f"a link was tried out: it takes the two paths {words}")
+    file.ask(Type.RENAME, encode_path(made) + encode_path(third), ignore)
+    yield
+    is_renamed = (yield from read_link(file, third)) is not None
+    if traits.renames_links is None:
+        traits.saw("renames_links", is_renamed, "a link was tried out, and renamed")
+    file.ask(Type.REMOVE, encode_path(third if is_renamed else made), ignore)
+    yield
+    return True
 
 
-def _another_name(temporary: str) -> str:
+def _another_name(temporary: str, number: int) -> str:
     """Another name of the same kind, which a later play knows for ours as well."""
     stem, dot, ending = temporary.rpartition(".")
-    return f"{stem}{'' if '-' in stem.rpartition('.')[2] else '-'}fffff1{dot}{ending}"
+    return f"{stem}{'' if '-' in stem.rpartition('.')[2] else '-'}fffff{number}{dot}{ending}"
 
 
-def make_link_directly(file: BatchFile, target: str, path: str, temporary: str) -> Stages[None]:
+def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
     """Make a link at a path that nothing has, and see that it leads where it shall. Leaves nothing if it does not.
 
-    `temporary` is a free name for trying out what the server does.
+    Returns whether it is there; `file.error` says why not.
     """
-    yield from learn_order(file, temporary)
-    if file.has_failed:
-        return
     asked = Answer(file)
     ask_for_link(file, target, path, asked.take)
     yield
     found = yield from read_link(file, path)
     if found == target:
         # Also where it was refused: a lost session may have made it a moment ago.
-        return
+        return True
     if asked.refusal is not None:
         file.fail(asked.refusal, "cannot create the link")
-        return
+        return False
     file.ask(Type.REMOVE, encode_path(path), ignore)
     yield
     says = "does not tell where it leads" if found is None else f"made it lead to {found!r}"
@@ -85,6 +96,7 @@ def make_link_directly(file: BatchFile, target: str, path: str, temporary: str) 
             hint="It was removed again. 'links: skip' leaves links out, 'links: follow' copies what they lead to.",
         )
     )
+    return False
 
 
 def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
@@ -92,12 +104,12 @@ def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
 
     Returns a warning, or nothing. After a failure what was there is there again, or the error names it.
     """
-    found = yield from look(file, job.path)
-    if found.mode is None:
-        yield from make_link_directly(file, job.target, job.path, job.temporary)
+    old = yield from read_link(file, job.path)
+    if old is not None:
+        yield from _replace_link(file, job, old)
         return ""
-    if found.is_link:
-        yield from _replace_link(file, job)
+    if (yield from look(file, job.path)).is_missing:
+        yield from make_link_directly(file, job.target, job.path)
         return ""
     kept = job.backup or f"{job.temporary}.old"
     moved = Answer(file)
@@ -106,8 +118,7 @@ def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
     if moved.refusal is not None:
         file.fail(moved.refusal, "cannot replace by a link")
         return ""
-    yield from make_link_directly(file, job.target, job.path, job.temporary)
-    if file.has_failed:
+    if not (yield from make_link_directly(file, job.target, job.path)):
         restored = Answer(file)
         file.ask(Type.RENAME, encode_path(kept) + encode_path(job.path), restored.take)
         yield
@@ -122,15 +133,20 @@ def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
     return f"the server refused to remove the old file, which is {kept!r} now" if removal.refusal is not None else ""
 
 
-def _replace_link(file: BatchFile, job: Errand) -> Stages[None]:
-    old = yield from read_link(file, job.path)
+def _replace_link(file: BatchFile, job: Errand, old: str) -> Stages[None]:
+    """Put a link into the place of one that leads to `old`: what cannot be made elsewhere first replaces nothing."""
+    if not (yield from make_link_directly(file, job.target, job.temporary)):
+        return
     removal = Answer(file)
     file.ask(Type.REMOVE, encode_path(job.path), removal.take)
     yield
     if removal.refusal is not None:
         file.fail(removal.refusal, "cannot replace the link")
-        return
-    yield from make_link_directly(file, job.target, job.path, job.temporary)
-    if file.has_failed and old is not None:
-        ask_for_link(file, old, job.path, ignore)
+    elif not (yield from make_link_directly(file, job.target, job.path)):
+        restored = Answer(file)
+        ask_for_link(file, old, job.path, restored.take)
         yield
+        if restored.refusal is not None and isinstance(file.error, StepError):
+            file.error.add(f"The link that was there is removed: it led to {old!r}")
+    file.ask(Type.REMOVE, encode_path(job.temporary), ignore)
+    yield

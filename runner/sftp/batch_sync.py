@@ -35,7 +35,9 @@ class FolderSync(BatchFile):
             return
         self.ask(Type.OPEN, encode_path(self.path) + _READ_FOLDER, self._take_handle)
         yield
-        if self._handle:
+        if not self._handle:
+            self.miss("a handle")
+        else:
             self.ask(Type.EXTENDED, FSYNC_START + self._handle, self._refuse)
             self.ask(Type.CLOSE, self._handle, ignore)
             yield

@@ -48,6 +48,7 @@ _OLD_FILE = struct.pack(">I", OpenFlag.READ | OpenFlag.WRITE)
 _PRIVATE = Attributes(mode=PRIVATE_MODE).encode()
 _NO_ATTRIBUTES = Attributes().encode()
 _WRITE_START = struct.Struct(">QI").pack
+_SAID_AND_NOT_DONE = "it says that they are set, and they are not"
 FSYNC_START = encode_string(FSYNC.encode())
 
 
@@ -55,6 +56,7 @@ class Upload(BatchFile):
     """One upload. Every method runs under the batch's lock."""
 
     __slots__ = (
+        "_are_times_refused",
         "_cursor",
         "_found",
         "_has_begun_again",
@@ -95,6 +97,7 @@ class Upload(BatchFile):
         self._offset = 0
         self._found: FileStatus | None = None
         self._refused = ""
+        self._are_times_refused = False
         self._is_synced: bool | None = None
 
     @property
@@ -150,6 +153,7 @@ class Upload(BatchFile):
 
     def _give_way(self) -> Stages[None]:
         """There is no handle: a failure, or too many files are open."""
+        self.miss("a handle")
         self._close_source()
         if self._engine.retreat(self):
             self._begin_anew()
@@ -515,40 +519,44 @@ class Upload(BatchFile):
 
     def _look_again(self) -> Stages[None]:
         """Set by path what the handle did not do for, and look: some servers look at names and not at handles."""
-        traits = self.session.traits
-        tried = [name for name in self._find_lacking() if self._set_by(name) != "nothing"]
+        tried = [name for name in self._find_lacking() if self._may_set(name)]
         refused: dict[str, str] = {}
         if tried:
             self._ask_to_set_one_by_one(tried, refused)
             yield
-        if traits.tells_status is not False:
+        if self.session.traits.tells_status is not False:
             self.ask(Type.STAT, self._written_path, self._looked_at_path)
             yield
         reason, self._refused = self._refused, ""
         lacking = [name for name, is_set in self._compare().items() if self._is_lacking(name, refused, is_set=is_set)]
-        self._learn_setting(tried, lacking, is_certain=bool(reason) or not traits.is_sequential)
-        # Times that were accepted and are others are warned of where it is known what that leads to.
-        told = [
-            name for name in lacking if name in (*refused, "permissions") or reason or self._set_by(name) == "nothing"
-        ]
-        if told:
-            known = traits.reasons.get(f"sets_{told[0]}_by", "") if not tried else ""
-            said = reason or "; ".join(refused.values()) or known or "it says that they are set, and they are not"
-            self._refused = f"{' and '.join(told)} ({said})"
+        self._learn_setting(tried, lacking, refused, is_certain=bool(reason) or not self.session.traits.is_sequential)
+        self._are_times_refused = "times" in lacking and ("times" in refused or self._set_by("times") == "nothing")
+        if "permissions" in lacking:
+            known = self.session.traits.reasons.get("sets_permissions_by", "")
+            self._refused = f"permissions ({reason or refused.get('permissions') or known or _SAID_AND_NOT_DONE})"
 
     def _is_lacking(self, name: str, refused: dict[str, str], *, is_set: bool | None) -> bool:
         if is_set is not None:
             return not is_set
         return name in refused or self._set_by(name) == "nothing"
 
+    def _may_set(self, name: str) -> bool:
+        return self._set_by(name) != "nothing" and (name != "times" or self.session.traits.keeps_times)
+
     def _set_by(self, name: str) -> str:
         traits = self.session.traits
         return traits.sets_permissions_by if name == "permissions" else traits.sets_times_by
 
-    def _learn_setting(self, tried: list[str], lacking: list[str], *, is_certain: bool) -> None:
-        for name in tried:
+    def _learn_setting(
+        self, tried: list[str], lacking: list[str], refused: dict[str, str], *, is_certain: bool
+    ) -> None:
+        for name in tried if is_certain else []:
+            if name == "times" and name in lacking and name not in refused:
+                # They are set, and rounded, or moved: what the first request did will do.
+                self.session.traits.saw("keeps_times", False, "it set other times than it was asked for")
+                continue
             by = "nothing" if name in lacking else "path"
-            if is_certain and self._set_by(name) != by:
+            if self._set_by(name) != by:
                 done = "neither FSETSTAT nor SETSTAT" if by == "nothing" else "SETSTAT, and not FSETSTAT,"
                 self.session.traits.saw(f"sets_{name}_by", by, f"{done} set a file's {name}")
 
@@ -593,9 +601,9 @@ class Upload(BatchFile):
         self._ask_to_set_one_by_one(names, refused)
         if names:
             yield
-        text = f"{' and '.join(refused)} ({next(iter(refused.values()))})" if refused else ""
+        text = f"permissions ({refused['permissions']})" if "permissions" in refused else ""
         try:
-            self.job.prove_attributes(text)
+            self.job.prove_attributes(text, are_times_refused="times" in refused)
         except StepError as error:
             self.fail(error)
 
@@ -606,8 +614,9 @@ class Upload(BatchFile):
         if not self.has_failed:
             size_bytes = self._found.size_bytes if self._found is not None else None
             needs_hash = bool(self._lanes) and not self.session.traits.shares_files
+            refused, times = self._refused, self._are_times_refused
             try:
-                self.job.prove(Written(size_bytes, self._refused, self._is_synced, self._found, needs_hash))
+                self.job.prove(Written(size_bytes, refused, times, self._is_synced, self._found, needs_hash))
             except StepError as error:
                 self.fail(error)
             self.is_written = True

@@ -110,6 +110,10 @@ class SftpFiles:
         return True
 
     @property
+    def keeps_what_is_there(self) -> bool:
+        return self._session.traits.shares_files
+
+    @property
     def can_hash(self) -> bool:
         return self._shell.exists
 
@@ -120,7 +124,7 @@ class SftpFiles:
 
     def _status(self, path: str, look: Reply, *, is_followed: bool = True) -> FileStatus | None:
         try:
-            found = to_status(self._take(look, Type.ATTRS, Reader.take_attributes))
+            return to_status(self._take(look, Type.ATTRS, Reader.take_attributes))
         except Refusal as refusal:
             if refusal.code == StatusCode.NO_SUCH_FILE:
                 return None
@@ -129,9 +133,6 @@ class SftpFiles:
             if refusal.code in (StatusCode.PERMISSION_DENIED, StatusCode.OP_UNSUPPORTED):
                 raise StatusRefused(refusal.text) from refusal
             raise explain_refusal(refusal, "cannot look at", path, self._session) from refusal
-        if self._session.traits.tells_status is None:
-            self._session.traits.tells_status = True
-        return found
 
     def _find_out(self, path: str, refusal: Refusal, *, is_followed: bool) -> FileStatus | None:
         """What is at a path that the server refused to look at. Some say FAILURE of what is not there (Twisted Conch)."""

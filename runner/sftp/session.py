@@ -136,6 +136,8 @@ class SftpSession:
         self.is_untouched = False
         self._answer_is_due: Deadline | None = None
         self._is_negotiated = False
+        # How long the packet of a status OK is: one of this length was looked at.
+        self._usual_status_length = -1
         self._extensions: dict[str, bytes] = {}
         self._piece_bytes = piece_bytes
         self._limits_reply: Reply | None = None
@@ -159,10 +161,15 @@ class SftpSession:
         Any other's answer is waited for. Raises what `negotiate` raises.
         """
         self._answer_is_due = deadline
-        self.channel.send(struct.pack(">IBI", 5, Type.INIT, VERSION))
-        if self.traits.is_sequential:
-            self._ask_for_limits()
-            return
+        try:
+            self.channel.send(struct.pack(">IBI", 5, Type.INIT, VERSION))
+            if self.traits.is_sequential:
+                self._ask_for_limits()
+                return
+        except ConnectionLost:
+            # The program may have ended already: what it has said is told below.
+            if self.channel.is_cut_off:
+                raise
         self.negotiate()
         if LIMITS in self.extensions:
             self._ask_for_limits()
@@ -400,7 +407,7 @@ class SftpSession:
                 break
             start, body_start = end, start + _BODY_AT
             # Nearly all replies to a batch of small files are this status.
-            if kind == _STATUS and code == _OK and length >= _SHORTEST_STATUS_BYTES - 4:
+            if kind == _STATUS and code == _OK and length == self._usual_status_length:
                 taker = waiting.get(request_id)
                 if type(taker) is tuple:
                     del waiting[request_id]
@@ -444,7 +451,11 @@ class SftpSession:
             return True
         if isinstance(taker, tuple):
             countdown, take = taker
-            if kind != _STATUS or body[:4] != _OK_BYTES:
+            if kind == _STATUS and body[:4] == _OK_BYTES:
+                self._check_status(Reader(body))
+                # One that is whole; those that follow are as long.
+                self._usual_status_length = 5 + len(body)
+            else:
                 try:
                     take(kind, body)
                 except MalformedPacket as error:

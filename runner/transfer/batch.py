@@ -49,6 +49,7 @@ from runner.transfer.verification import (
     GONE_WHEN_HASHED,
     GONE_WHEN_READ,
     NOT_SYNCED_HERE,
+    TIMES_UNTOLD,
     prove_attributes,
     prove_kept,
     prove_received,
@@ -314,7 +315,7 @@ class Upload:
             common.options, source.status, file.destination, common.new_file_permissions
         )
         self._warnings[:] = (*warnings, NAME_TAKEN) if self._is_renamed else warnings
-        self._wanted = None if self.sets_attributes_late else wanted
+        self._wanted = wanted
         return Source(source.fd, source.opened_as.st_size, self._hasher, offset), wanted
 
     def close(self) -> None:
@@ -331,14 +332,20 @@ class Upload:
         options, peer = self._common.options, self._common.peer
         self._is_synced = written.is_synced
         self._verified = prove_sent(options, self.destination, self.size_bytes, written, peer, self._warnings)
-        if self._wanted is not None:
-            warning = warn_of_times(options, self._wanted, written.found)
-            self._warnings += () if warning is None or written.refused_attributes else (warning,)
+        self._warn_of_times(written.found, are_refused=written.are_times_refused)
         # What went over several handles of a server that may keep one object for each.
         self.is_held = self.is_held or written.needs_hash
 
-    def prove_attributes(self, refused: str) -> None:
-        prove_attributes(self._common.options, self.destination, refused, self._common.peer, self._warnings)
+    def prove_attributes(self, refused_permissions: str, *, are_times_refused: bool) -> None:
+        options, peer = self._common.options, self._common.peer
+        prove_attributes(options, self.destination, refused_permissions, peer, self._warnings)
+        self._warn_of_times(None, are_refused=are_times_refused)
+
+    def _warn_of_times(self, found: FileStatus | None, *, are_refused: bool) -> None:
+        is_late = self.sets_attributes_late and found is not None
+        if self._wanted is not None and not is_late:
+            warning = warn_of_times(self._common.options, self._wanted, found, are_refused=are_refused)
+            self._warnings += () if warning is None else (warning,)
 
     def hold(self) -> None:
         self.keep(self)
@@ -391,7 +398,8 @@ class Upload:
     def _describe_done(self) -> Done:
         outcome = self.describe(None)
         output = self._describe_output(outcome) if self._describe_output is not None else None
-        return Done(self._verified, self.published.backup, tuple(outcome.warnings), output)
+        published = self.published
+        return Done(self._verified, published.backup, tuple(outcome.warnings), output, published.in_one_step)
 
     def describe(self, error: StepError | None) -> Outcome:
         """What has become of it."""
@@ -502,6 +510,7 @@ class Download:
     def prove(self, read: ReadFile) -> None:
         # What is here already is the beginning of the source that was looked at, and of no other.
         before = self._file.source if self.offset or read.before is None else read.before
+        self._learn_source(read.before)
         kept_bytes = os.fstat(self._target.fd).st_size if self._target is not None else 0
         self._verified = prove_received(
             self._common.options, self.source, read._replace(before=before), kept_bytes, self._common.peer
@@ -513,6 +522,18 @@ class Download:
         if self._expected is not None and self._target is not None:
             kept = hash_file(self._target.fd, self._common.check)
             self._verified, self._sha256 = prove_kept(self.source, kept, self._expected, self._common.peer), kept
+
+    def _learn_source(self, found: FileStatus | None) -> None:
+        """Where nobody may look at names, the open file may tell what the copy shall carry."""
+        source = self._file.source
+        if found is not None and None in (source.permissions, source.modified_at_seconds):
+            known = source._replace(
+                permissions=found.permissions if source.permissions is None else source.permissions,
+                modified_at_seconds=source.modified_at_seconds or found.modified_at_seconds,
+            )
+            self._file = self._file._replace(source=known)
+        if "times" in self._common.options.preserve and self._file.source.modified_at_seconds is None:
+            self._warnings.append(TIMES_UNTOLD)
 
     def hold(self) -> None:
         if self._keep is not None:
@@ -558,7 +579,11 @@ class Download:
         if self._common.options.atomic and not self._published.in_one_step:
             self._warnings.append("replaced in two steps: the file system here gives no file two names")
         if journal is not None:
-            journal.published[path] = Done(self._verified, self._published.backup, tuple(self._warnings))
+            published = self._published
+            warnings = tuple(self._warnings)
+            journal.published[path] = Done(
+                self._verified, published.backup, warnings, in_one_step=published.in_one_step
+            )
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common

@@ -26,6 +26,7 @@ class Done(NamedTuple):
     backup: str | None = None
     warnings: tuple[str, ...] = ()
     output: Output | None = None
+    in_one_step: bool = True
 
 
 class Unanswered(NamedTuple):

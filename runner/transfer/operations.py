@@ -6,6 +6,7 @@ from runner.errors import (
     DestinationExists,
     DestinationIsDirectory,
     FileRefused,
+    PermissionRefused,
     SourceMissing,
     StepError,
     VerificationFailed,
@@ -198,7 +199,7 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
     if not around.is_check:
         if around.journal is not None:
             around.journal.attributes_set.add(path)
-        around.remote.set_attributes(path, WantedAttributes(wanted, None))
+        _set_mode(path, wanted, around)
     return FolderCreation(message=f"permissions {becomes} {wanted:04o}", path=mode.path, is_change=True)
 
 
@@ -241,7 +242,22 @@ def _complete_mode(path: str, permissions: int, around: Surroundings) -> None:
         found = None
     wanted = asked_for_mode(permissions, found.special_bits if found else 0)
     if found is None or mode_of(found) != wanted:
-        around.remote.set_attributes(path, WantedAttributes(wanted, None))
+        _set_mode(path, wanted, around)
+
+
+def _set_mode(path: str, wanted: int, around: Surroundings) -> None:
+    """Set a folder's mode, and see that it is set: some servers say OK and set none. Raises `PermissionRefused`."""
+    around.remote.set_attributes(path, WantedAttributes(wanted, None))
+    try:
+        found = around.remote.status(path)
+    except StatusRefused:
+        return
+    mode = mode_of(found) if found is not None else None
+    if mode is not None and mode != wanted:
+        raise PermissionRefused(
+            f"{around.peer} said that it has set the permissions {wanted:04o} of {path!r}, and keeps {mode:04o}",
+            hint="Remove 'permissions' from the mode if the server's own choice will do.",
+        )
 
 
 def _tell_created(folders: tuple[str, ...], around: Surroundings) -> None:

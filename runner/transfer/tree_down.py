@@ -10,12 +10,12 @@ import functools
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 
-from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError
+from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError, UnreachableError
 from runner.plan import CopyDirectory
-from runner.remote_files import SPECIAL_BITS, Batch, Errand, FileStatus, Published, WantedAttributes
+from runner.remote_files import SPECIAL_BITS, Batch, Errand, FileStatus, Published, StatusRefused, WantedAttributes
 from runner.transfer.backup import give_back, keep_old
 from runner.transfer.batch import Common, Downloads, Pending
 from runner.transfer.context import Surroundings
@@ -26,7 +26,7 @@ from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import permissions_by_umask, sync_file, sync_folder, to_status
 from runner.transfer.local_folders import LocalFolder, LocalFolders, open_folder
 from runner.transfer.protected_places import find_local_places, find_protected_paths, require_emptiable
-from runner.transfer.remote_status import look
+from runner.transfer.remote_status import status_refused
 from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder
 from runner.transfer.tree_links import check_target, find_way_out, leads_out, show_target
 from runner.transfer.tree_names import Entries, fold
@@ -67,7 +67,7 @@ class TreeDown(TreeWalk):
             self._root = None
 
     def open_root(self) -> None:
-        source = look(self.around.remote, self.source_root, self.around.peer, hint=HINT_WITHOUT_STATUS)
+        source = self._look_at_source()
         if source is None:
             raise SourceMissing(
                 f"the source folder {self.source_root!r} does not exist on {self.around.peer}",
@@ -103,6 +103,21 @@ class TreeDown(TreeWalk):
         self.claim(destination)
         # The root itself may be a link: the user has named it.
         self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
+
+    def _look_at_source(self) -> FileStatus | None:
+        """What the source is. Where nobody may look at names, a folder shows by being listed."""
+        remote, path = self.around.remote, self.source_root
+        try:
+            return remote.status(path)
+        except StatusRefused as refusal:
+            try:
+                with closing(remote.names_in(path)) as names:
+                    next(names, None)
+            except UnreachableError:
+                raise
+            except StepError:
+                raise status_refused(refusal, path, self.around.peer, hint=HINT_WITHOUT_STATUS) from refusal
+        return FileStatus(True, False, None, None, None)
 
     def _look_at_root(self) -> FileStatus | None:
         self.around.memory.links.require_none_on(self.destination_root)

@@ -57,6 +57,7 @@ def _note(walk: TreeWalk, folder: Folder, source: FileStatus, result: CopyResult
     tally.files_changed += result.files_changed
     tally.note_verified(result.verified)
     tally.note_synced(result.durable)
+    tally.are_in_one_step &= result.atomic is not False
     tally.keep(result.backup)
     if is_unsure and result.skipped:
         tally.left_alone += 1

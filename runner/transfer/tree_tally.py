@@ -34,6 +34,8 @@ class Tally:
     removed: int = 0
     verified: Verified | None = None
     is_synced: bool | None = None
+    # Whether everything that was replaced was replaced in one step.
+    are_in_one_step: bool = True
     # Temporary files of earlier plays.
     cleared: int = 0
     backups_total: int = 0
@@ -88,7 +90,7 @@ class Tally:
             message=self.describe(),
             files_total=self.files,
             verified=self.verified,
-            atomic=self.copy.atomic if self.files_changed else None,
+            atomic=self.copy.atomic and self.are_in_one_step if self.files_changed else None,
             asks_durable=self.copy.durable,
             durable=self.is_synced,
             folders_changed=self.folders_changed,

@@ -581,6 +581,7 @@ class TreeWalk(ABC):
                 self.tally.files_changed += 1
                 self.tally.bytes_changed += source.size_bytes or 0
                 self.tally.note_verified(published.verified)
+                self.tally.are_in_one_step &= published.in_one_step
             else:
                 # The source has changed since: what is there was put there by this step.
                 self._begin_copy(folder, path, source, destination)
@@ -729,6 +730,7 @@ class TreeWalk(ABC):
         self.tally.files_changed += 1
         self.tally.note_verified(outcome.verified)
         self.tally.note_synced(outcome.is_synced)
+        self.tally.are_in_one_step &= outcome.published.in_one_step
         self.tally.keep(outcome.backup)
         for warning in outcome.warnings:
             self.tally.warn(warning)

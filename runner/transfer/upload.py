@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from runner.cancellation import CleanUpAbandoned
@@ -102,16 +102,16 @@ def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, 
         # Nearly always they are there: looking first would cost a round trip for each file.
         try:
             return _send(copy, decision, source, None, around, made)
-        except FileError:
-            if not remote.create_parents(copy.destination, made):
+        except FileError as error:
+            if not error.has_created_nothing or not remote.create_parents(copy.destination, made):
                 raise
     else:
         remote.create_parents(copy.destination, made)
     try:
         return _send(copy, decision, source, None, around, made)
-    except FileError:
+    except FileError as error:
         # Another play that had made the folder, and failed, may have removed it before anything was in it.
-        if not remote.create_parents(copy.destination, made):
+        if not error.has_created_nothing or not remote.create_parents(copy.destination, made):
             raise
     return _send(copy, decision, source, None, around, made)
 
@@ -176,6 +176,8 @@ class _Sending:
                 # A server that does not let a file be written on must not make the copy impossible.
                 if not claim.offset:
                     raise
+            with suppress(FileError, ServerLacksFeature):
+                around.remote.remove(claim.path)
             return self.send(Claim(temporary, is_kept=False))
 
     def _is_left_open(self, error: StepError) -> bool:
@@ -192,7 +194,8 @@ class _Sending:
         upload = Upload(file, self._common, source=source, claim=claim, describe_output=self.describe)
         if claim is None:
             upload.temporary = None
-        if claim is not None and claim.hasher is not None and not around.remote.can_hash and copy.verify != "checksum":
+        is_certain = around.remote.keeps_what_is_there and copy.verify != "checksum"
+        if claim is not None and claim.hasher is not None and not around.remote.can_hash and is_certain:
             # To read it back would cost more than it saves; the beginning was proven, and the rest is acknowledged.
             upload.is_held = upload.sets_attributes_late = False
         offset = claim.offset if claim is not None else 0

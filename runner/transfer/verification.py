@@ -19,6 +19,7 @@ GONE_WHEN_READ = (
     "only copy"
 )
 GONE_WHEN_HASHED = "not verified by checksum: the source is gone, and its checksum cannot be asked for any more"
+TIMES_UNTOLD = "the copy has the time of the copying: the server does not tell the source's"
 NOT_SYNCED_HERE = "not synced to disk before it was published: the file system here does not do that"
 NOTHING_VERIFIED = (
     "nothing is verified: with 'verify: none' the server's word that every byte was taken or sent is enough"
@@ -43,7 +44,7 @@ def prove_sent(
     Raises what `prove_attributes` does, and `VerificationFailed` if the size is another, or if the server does not tell
     it, and the step does not allow that.
     """
-    prove_attributes(copy, destination, written.refused_attributes, peer, warnings)
+    prove_attributes(copy, destination, written.refused_permissions, peer, warnings)
     if written.is_synced is False:
         warnings.append(NOT_SYNCED)
     if copy.verify == "none":
@@ -73,9 +74,7 @@ def prove_attributes(copy: CopyFile, destination: str, refused: str, peer: str, 
             hint="Remove 'permissions' from the mode if the server's own choice will do.",
         )
     if refused:
-        again = "times" in refused and copy.compare == "size_mtime"
-        way_out = ", so that every play copies again: 'compare: size' or 'compare: checksum' does not look at times"
-        warnings.append(f"the server refused to preserve {refused}{way_out if again else ''}")
+        warnings.append(f"the server refused to preserve {refused}")
 
 
 def prove_same_hash(found: str, expected: str, peer: str) -> None:
@@ -105,7 +104,10 @@ def prove_received(copy: CopyFile, source: str, read: ReadFile, kept_bytes: int,
     source_before = read.before or UNTOLD
     expected, received = source_before.size_bytes, read.received_bytes
     if kept_bytes != received:
-        raise VerificationFailed(f"{received:,} bytes of {source!r} came, but {kept_bytes:,} are on the disk")
+        raise VerificationFailed(
+            f"{received:,} bytes of {source!r} came, but {kept_bytes:,} are on the disk",
+            hint="The server sent a part twice, or left one out, or the disk here lost some. Play again.",
+        )
     if copy.verify == "none":
         return None
     before = (source_before.size_bytes, source_before.modified_at_seconds)
@@ -124,23 +126,30 @@ def prove_received(copy: CopyFile, source: str, read: ReadFile, kept_bytes: int,
     return None if expected is None else "size"
 
 
-def warn_of_times(copy: CopyFile, wanted: WantedAttributes, found: FileStatus | None) -> str | None:
-    """What to warn of if a server has set other modification times than it was asked for, without refusing to; or None.
+def warn_of_times(
+    copy: CopyFile, wanted: WantedAttributes, found: FileStatus | None, *, are_refused: bool = False
+) -> str | None:
+    """What to warn of if a server has not set the modification times that it was asked for; or None.
 
-    `found` is the status of a copy after the last request about it, None if the server tells none. The text names no
-    file: those of many files are one warning, as long as the server is wrong in the same way.
+    `found` is the status of a copy after the last request about it, None if the server tells none; `are_refused` that it
+    said so itself. The text names no file: those of many files are one warning, as long as the server is wrong in the same
+    way.
     """
     asked, kept = wanted.modified_at_seconds, found.modified_at_seconds if found is not None else None
-    if asked is None or kept is None or is_same_time(copy, asked, kept):
+    if asked is None or (kept is not None and is_same_time(copy, asked, kept)) or (kept is None and not are_refused):
         return None
-    what, window = _explain_times(asked, kept)
+    window = None
+    if are_refused or kept is None:
+        what = "the server refused to preserve times"
+    else:
+        what, window = _explain_times(asked, kept)
     if not looks_at_times(copy):
         return f"{what}; 'preserve: [permissions]' does not ask for them"
-    others = "'compare: size' or 'compare: checksum' does not look at them"
     if copy.compare == "always":
         return what
+    others = "'compare: size' or 'compare: checksum' does not look at them"
     if window is None:
-        return f"{what}, so that every play copies again: {others}"
+        return f"{what}, so that every play copies again: {others}, 'modify_window' takes near ones for equal"
     return f"{what}, so that every play copies again: 'modify_window: {window}' takes them for equal, {others}"
 
 

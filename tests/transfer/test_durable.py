@@ -136,8 +136,8 @@ def test_of_several_channels_one_syncs_when_all_writes_are_acknowledged(
     names = [name for name, _ in script.events]
     temporary = next(path for name, path in script.events if name == "RENAME")
     of_temporary = [name for name, path in script.events if path == temporary]
-    # A handle of each channel, and one request to sync.
-    assert of_temporary.count("CLOSE") == batch_upload.MAX_CHANNELS
+    # A handle of each channel, one to read it back, and one request to sync.
+    assert of_temporary.count("CLOSE") == batch_upload.MAX_CHANNELS + 1
     assert of_temporary.count("FSYNC") == 1
     last_write = max(index for index, name in enumerate(names) if name == "WRITE")
     assert last_write < names.index("FSYNC") < names.index("RENAME")

@@ -311,12 +311,15 @@ class Trial:
         return plain
 
 
+_OF_RESUMPTION = ("resumed_at_bytes", "bytes_transferred", "verified", "sha256")
+
+
 def _without_resumption(found: Any) -> Any:
-    """Where a large file was gone on with depends on where it broke off."""
+    """Where a large file was gone on with depends on where it broke off, and that it is read back then on how much."""
     if isinstance(found, str):
         return re.sub(r", resumed at byte [\d,]+", "", found)
     if isinstance(found, dict) and found.get("size_bytes") == LARGE_BYTES:
-        return {key: value for key, value in found.items() if key not in ("resumed_at_bytes", "bytes_transferred")}
+        return {key: value for key, value in found.items() if key not in _OF_RESUMPTION}
     return found
 
 
