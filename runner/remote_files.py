@@ -266,6 +266,13 @@ ErrandKind = Literal[
 ]
 
 
+def probe_names(temporary: str) -> tuple[str, str]:
+    """Names of the same kind as a link's temporary one, under which it may be tried out what a server does with links."""
+    stem, dot, ending = temporary.rpartition(".")
+    joint = "" if "-" in stem.rpartition(".")[2] else "-"
+    return f"{stem}{joint}fffff1{dot}{ending}", f"{stem}{joint}fffff2{dot}{ending}"
+
+
 @dataclass(slots=True)
 class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.

@@ -8,7 +8,7 @@ with names of our own which order it is, a link is made directly under its name,
 from __future__ import annotations
 
 from runner.errors import FileRefused, StepError
-from runner.remote_files import Errand
+from runner.remote_files import Errand, probe_names
 from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
 from runner.sftp.packets import Type, encode_path
 from runner.sftp.session import TakeAnswer
@@ -39,7 +39,7 @@ def learn_links(file: BatchFile, temporary: str) -> Stages[bool]:
     traits = file.session.traits
     if traits.link_order is not None and traits.renames_links is not None:
         return True
-    first, second, third = _another_name(temporary, 1), temporary, _another_name(temporary, 2)
+    second, (first, third) = temporary, probe_names(temporary)
     asked = Answer(file)
     if traits.link_order is None:
         file.ask(Type.SYMLINK, encode_path(first) + encode_path(second), asked.take)
@@ -49,7 +49,14 @@ def learn_links(file: BatchFile, temporary: str) -> Stages[bool]:
     if asked.refusal is not None:
         file.fail(asked.refusal, "cannot create the link")
         return False
-    is_at_second = (yield from read_link(file, second)) is not None
+    is_at_second = yield from _is_link(file, second)
+    if not is_at_second and not (yield from _is_link(file, first)):
+        file.ask(Type.REMOVE, encode_path(second), ignore)
+        file.ask(Type.REMOVE, encode_path(first), ignore)
+        yield
+        hint = "'links: skip' leaves links out, 'links: follow' copies what they lead to."
+        file.fail(FileRefused(f"{file.session.peer} does not tell what becomes of a link that it has made", hint=hint))
+        return False
     made = second if is_at_second else first
     if traits.link_order is None:
         order, words = (
@@ -58,7 +65,7 @@ def learn_links(file: BatchFile, temporary: str) -> Stages[bool]:
         traits.saw("link_order", order, f"a link was tried out: it takes the two paths {words}")
     file.ask(Type.RENAME, encode_path(made) + encode_path(third), ignore)
     yield
-    is_renamed = (yield from read_link(file, third)) is not None
+    is_renamed = yield from _is_link(file, third)
     if traits.renames_links is None:
         traits.saw("renames_links", is_renamed, "a link was tried out, and renamed")
     file.ask(Type.REMOVE, encode_path(third if is_renamed else made), ignore)
@@ -66,10 +73,10 @@ def learn_links(file: BatchFile, temporary: str) -> Stages[bool]:
     return True
 
 
-def _another_name(temporary: str, number: int) -> str:
-    """Another name of the same kind, which a later play knows for ours as well."""
-    stem, dot, ending = temporary.rpartition(".")
-    return f"{stem}{'' if '-' in stem.rpartition('.')[2] else '-'}fffff{number}{dot}{ending}"
+def _is_link(file: BatchFile, path: str) -> Stages[bool]:
+    if (yield from read_link(file, path)) is not None:
+        return True
+    return (yield from look(file, path)).is_link
 
 
 def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
@@ -87,6 +94,9 @@ def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
     if asked.refusal is not None:
         file.fail(asked.refusal, "cannot create the link")
         return False
+    if found is None and (yield from look(file, path)).is_link:
+        # Where it leads is not told. That it was made as it was asked for is the best that can be known.
+        return True
     file.ask(Type.REMOVE, encode_path(path), ignore)
     yield
     says = "does not tell where it leads" if found is None else f"made it lead to {found!r}"

@@ -240,8 +240,14 @@ class SftpSession:
         reply = Reply()
         if kind not in _READING:
             self.is_untouched = False
-        with self._send_lock, self._giving_up_on_failure():
-            self._send(encode_packet(kind, self.expect_later(reply), *parts))
+        try:
+            with self._send_lock, self._giving_up_on_failure():
+                self._send(encode_packet(kind, self.expect_later(reply), *parts))
+        except ConnectionLost:
+            if not self._is_negotiated and not self.channel.is_cut_off:
+                # The program has ended before its first answer: what it has said is told.
+                self.negotiate()
+            raise
         return reply
 
     def expect_data(self) -> None:

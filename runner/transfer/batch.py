@@ -250,7 +250,8 @@ class Upload:
         options = common.options
         self._file = file
         self._common = common
-        self._given = self._source = source
+        self._given = source
+        self._source: LocalSource | None = None
         self._claim = claim
         self._describe_output = describe_output
         self._verified: Verified | None = None
@@ -419,7 +420,8 @@ class Upload:
     @property
     def size_bytes(self) -> int:
         """How many bytes the source had when it was opened."""
-        return self._source.opened_as.st_size if self._source else 0
+        source = self._source or self._given
+        return source.opened_as.st_size if source else 0
 
 
 def _ignore(upload: Upload) -> None:

@@ -16,7 +16,15 @@ from runner.errors import (
     StepError,
 )
 from runner.plan import CopyDirectory
-from runner.remote_files import NOTHING_WANTED, Batch, Errand, FileStatus, StatusRefused, WantedAttributes
+from runner.remote_files import (
+    NOTHING_WANTED,
+    Batch,
+    Errand,
+    FileStatus,
+    StatusRefused,
+    WantedAttributes,
+    probe_names,
+)
 from runner.transfer.batch import Common, Pending, Uploads
 from runner.transfer.context import Surroundings
 from runner.transfer.decision import asks_for_permissions
@@ -238,6 +246,7 @@ class TreeUp(TreeWalk):
         def made(errand: Errand, error: StepError | None) -> None:
             if self.journal is not None:
                 del self.journal.unanswered[place]
+                self.journal.leftovers.difference_update(probe_names(temporary))
             if error is not None:
                 self.tally.fail(path, error)
                 return
@@ -252,6 +261,7 @@ class TreeUp(TreeWalk):
         temporary = self.names.path_of(place)
         if self.journal is not None:
             self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old", is_link=True)
+            self.journal.leftovers.update(probe_names(temporary))
         is_new = destination is None
         self.batch.run(
             Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)

@@ -183,7 +183,7 @@ def test_reading_back_is_limited_too(runner: Runner, asyncssh_server: AsyncsshSe
 
 
 def test_all_channels_share_it(runner: Runner, asyncssh_server: AsyncsshServer, remote: Path) -> None:
-    mode = make_mode(runner, remote, True, 17 * MIB)
+    mode = {**make_mode(runner, remote, True, 17 * MIB), "channels": 6}
     with LatencyProxy(asyncssh_server.host, asyncssh_server.port, round_trip_seconds=0.03) as proxy:
         limited = {**step(asyncssh_server, mode, bandwidth_limit="8M"), "host": proxy.host, "port": proxy.port}
         outcome = runner.play([limited])

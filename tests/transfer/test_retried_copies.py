@@ -375,6 +375,9 @@ def test_a_lost_reply_changes_nothing(
         cut = Cuts(number)
         server.sftp_factory = cut.serve(hides=scenario.hides)
         outcome, disturbed = trial.play(scenario)
+        if number > len(cut.requests):
+            # What is tried out is tried by one of several files, or by all, as it happens.
+            continue
         what = f"request {number} of {len(cuts.requests)}: {cut.requests[number - 1]}"
         # A reply that nobody waits for may be lost without a trace.
         assert outcome.step["attempts"] == 2 or "read" in what, what
