@@ -49,6 +49,8 @@ class ServerTraits:
             self.reasons[name] = why
         # Dropbear (2022.83) closes a channel that has just been opened when the program of another one ends.
         self.is_hasty = "dropbear" in banner
+        # ProFTPD (1.3.8) tells where a link leads as a whole path, however it is written.
+        self.reads_links_as_written = "mod_sftp" not in banner
         # Whether posix-rename and hard links do what they say, where they are announced.
         self.replaces = True
         self.gives_second_names = True

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from runner.errors import StepError
 from runner.sftp.lanes import WriteSpace
-from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path, encoded_handle
+from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path, encode_string, encoded_handle
 from runner.sftp.session import Refusal, SftpSession, TakeAnswer
 
 T = TypeVar("T")
@@ -279,9 +279,9 @@ class BatchFile:
 
 
 class Answer:
-    """What one request is answered with: a refusal, what a file is, or a name; nothing of that for OK."""
+    """What one request is answered with: a refusal, what a file is, a name or a handle; nothing of that for OK."""
 
-    __slots__ = ("_file", "mode", "name", "refusal")
+    __slots__ = ("_file", "handle", "mode", "name", "refusal")
 
     def __init__(self, file: BatchFile) -> None:
         self._file = file
@@ -289,11 +289,15 @@ class Answer:
         # With the kind of file; a server that tells none means a plain one.
         self.mode: int | None = None
         self.name: str | None = None
+        # As requests carry it; without one it is a handle that no server has.
+        self.handle = encode_string(b"none")
 
     def take(self, kind: int, body: memoryview) -> None:
         """The answer, unless it is OK. Raises `MalformedPacket`."""
         if kind == Type.ATTRS:
             self.mode = Reader(body).take_attributes().mode or stat.S_IFREG
+        elif kind == Type.HANDLE:
+            self.handle = encoded_handle(body)
         elif kind == Type.NAME:
             self.name = Reader(body).take_names()[0][0]
         else:

@@ -7,11 +7,18 @@ with names of our own which order it is, a link is made directly under its name,
 
 from __future__ import annotations
 
+import posixpath
+import struct
+
 from runner.errors import FileRefused, StepError
 from runner.remote_files import Errand, probe_names
 from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
-from runner.sftp.packets import Type, encode_path
+from runner.sftp.packets import Attributes, OpenFlag, Type, encode_path
 from runner.sftp.session import TakeAnswer
+
+_NEW_FILE = (
+    struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE | OpenFlag.EXCLUSIVE) + Attributes().encode()
+)
 
 
 def ask_for_link(file: BatchFile, target: str, path: str, take: TakeAnswer) -> None:
@@ -33,44 +40,62 @@ def read_link(file: BatchFile, path: str) -> Stages[str | None]:
 def learn_links(file: BatchFile, temporary: str) -> Stages[bool]:
     """Find out in which order the server takes a link's two paths, and whether it renames links themselves.
 
-    `temporary` is a free name of ours. The link that is tried leads nowhere: no file can be moved by mistake. Returns
-    whether that went well; `file.error` says why not.
+    `temporary` is a free name of ours; all that is touched are names like it. Returns whether that went well; `file.error`
+    says why not.
     """
     traits = file.session.traits
-    if traits.link_order is not None and traits.renames_links is not None:
-        return True
-    second, (first, third) = temporary, probe_names(temporary)
+    if traits.link_order is None and not (yield from _learn_order(file, temporary)):
+        return False
+    if traits.renames_links is None:
+        yield from _learn_renaming(file, temporary)
+    return True
+
+
+def _learn_order(file: BatchFile, temporary: str) -> Stages[bool]:
+    """By a link from one free name to another: where is it then?"""
+    first, second = probe_names(temporary)[0], temporary
     asked = Answer(file)
-    if traits.link_order is None:
-        file.ask(Type.SYMLINK, encode_path(first) + encode_path(second), asked.take)
-    else:
-        ask_for_link(file, first, second, asked.take)
+    file.ask(Type.SYMLINK, encode_path(first) + encode_path(second), asked.take)
     yield
     if asked.refusal is not None:
         file.fail(asked.refusal, "cannot create the link")
         return False
     is_at_second = yield from _is_link(file, second)
-    if not is_at_second and not (yield from _is_link(file, first)):
-        file.ask(Type.REMOVE, encode_path(second), ignore)
-        file.ask(Type.REMOVE, encode_path(first), ignore)
-        yield
+    is_known = is_at_second or (yield from _is_link(file, first))
+    for name in (second, first) if not is_known else (second if is_at_second else first,):
+        file.ask(Type.REMOVE, encode_path(name), ignore)
+    yield
+    if not is_known:
         hint = "'links: skip' leaves links out, 'links: follow' copies what they lead to."
         file.fail(FileRefused(f"{file.session.peer} does not tell what becomes of a link that it has made", hint=hint))
         return False
-    made = second if is_at_second else first
-    if traits.link_order is None:
-        order, words = (
-            ("target first", "as OpenSSH does") if is_at_second else ("link first", "as the protocol's draft does")
-        )
-        traits.saw("link_order", order, f"a link was tried out: it takes the two paths {words}")
-    file.ask(Type.RENAME, encode_path(made) + encode_path(third), ignore)
-    yield
-    is_renamed = yield from _is_link(file, third)
-    if traits.renames_links is None:
-        traits.saw("renames_links", is_renamed, "a link was tried out, and renamed")
-    file.ask(Type.REMOVE, encode_path(third if is_renamed else made), ignore)
-    yield
+    order = "target first" if is_at_second else "link first"
+    if file.session.traits.link_order is None:
+        file.session.traits.saw("link_order", order, f"a link was tried out: it takes SYMLINK's two paths {order}")
     return True
+
+
+def _learn_renaming(file: BatchFile, temporary: str) -> Stages[None]:
+    """By renaming a link to an empty file of ours: is it the link that has the new name, or the file?"""
+    target, renamed = probe_names(temporary)
+    opening = Answer(file)
+    file.ask(Type.OPEN, encode_path(target) + _NEW_FILE, opening.take)
+    yield
+    if opening.refusal is not None:
+        # Without being known to rename links, it is not asked to.
+        return
+    file.ask(Type.CLOSE, opening.handle, ignore)
+    ask_for_link(file, posixpath.basename(target), temporary, ignore)
+    yield
+    file.ask(Type.RENAME, encode_path(temporary) + encode_path(renamed), ignore)
+    yield
+    is_renamed = yield from _is_link(file, renamed)
+    for name in (temporary, renamed, target):
+        file.ask(Type.REMOVE, encode_path(name), ignore)
+    yield
+    if file.session.traits.renames_links is None:
+        done = "it renamed the link" if is_renamed else "it did not rename the link itself"
+        file.session.traits.saw("renames_links", is_renamed, f"a link was tried out: {done}")
 
 
 def _is_link(file: BatchFile, path: str) -> Stages[bool]:
@@ -88,7 +113,7 @@ def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
     ask_for_link(file, target, path, asked.take)
     yield
     found = yield from read_link(file, path)
-    if found == target:
+    if found == target or (found is not None and not file.session.traits.reads_links_as_written):
         # Also where it was refused: a lost session may have made it a moment ago.
         return True
     if asked.refusal is not None:
