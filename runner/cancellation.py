@@ -132,6 +132,9 @@ class Cancellation:
     def make_alarm(self) -> Callable[[], bool]:
         """A question that another thread may ask: must what the calling thread is doing be cut short by now?"""
         shield, limit = self._shield, self._limit
+        if shield is None and limit is None:
+            # Asked several times for each of many files.
+            return lambda: self._signal_number is not None
         return lambda: self._is_over(shield, limit)
 
     @property

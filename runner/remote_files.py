@@ -81,6 +81,9 @@ class Published(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+UNPUBLISHED = Published(False)
+REPLACED_IN_ONE_STEP = Published(True)
+
 # Told what a publication will have been, before it is asked for.
 Note = Callable[[Published], None]
 # Takes bytes and their offset in the file. The view is valid during the call only. Raises `OSError`.

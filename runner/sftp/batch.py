@@ -91,7 +91,7 @@ class SftpBatch:
         self.bytes_in_flight = 0
         self.done_bytes = 0
         session.channel.on_pause = self._after_replies
-        session.channel.on_room = self._fill
+        session.channel.on_room = self._go_on
         session.share(self._post, self._lock)
 
     # What the thread that waits calls.
@@ -337,6 +337,11 @@ class SftpBatch:
         if self._is_awaited is not None and self._is_awaited():
             self.session.channel.wake()
 
+    def _go_on(self) -> None:
+        """The server has room: send on what waits for it. Nothing else is a reason to send less than can be gathered."""
+        if self._unsent:
+            self._fill()
+
     def _post(self, packet: bytes) -> None:
         """Send a request of somebody else's, behind what has been gathered."""
         with self._lock:
@@ -366,9 +371,10 @@ class SftpBatch:
         while len(self._gathered) < GATHERED_BYTES:
             if self._moving and self.bytes_in_flight < self._max_bytes_in_flight:
                 file = self._moving[0]
-                if file.is_streaming and self.bytes_in_flight >= WRITES_IN_FLIGHT * self.session.write_bytes:
+                is_streaming = file.may_stream and file.is_streaming
+                if is_streaming and self.bytes_in_flight >= WRITES_IN_FLIGHT * self.session.write_bytes:
                     return
-                if file.is_streaming:
+                if is_streaming:
                     # By itself, behind what is gathered: nothing of it is copied.
                     if not self._gathered:
                         self._space = self._space or WriteSpace(self.session.write_bytes)

@@ -74,32 +74,8 @@ class Download(BatchFile):
                 yield from self.begin_again()
             return
         if self.job.is_looked_at:
-            # Some servers answer in any order: that it is the status before is certain only before the first byte.
-            self.ask(Type.FSTAT, self._handle, self._looked_before)
-            if not self.session.traits.is_sequential:
-                yield
-        yield from self._read()
-        if not self.has_failed:
-            self.ask(Type.FSTAT, self._handle, self._looked)
-            if not self.session.traits.is_sequential:
-                yield
-        self.ask(Type.CLOSE, self._handle, ignore)
-        yield
-        self._handle = b""
-        self._prove()
-        if not self.has_failed and self.job.is_held:
-            self._engine.hold(self)
-            yield
-        if self._engine.must_end():
-            self.give_up()
-        if not self.has_failed and self.job.is_durable:
-            yield from self.work_aside(self._publish)
-        elif not self.has_failed:
-            self._publish_at_once()
-        self._discard()
-
-    def _read(self) -> Stages[None]:
-        while not self.has_failed and self._has_more:
+            yield from self._look_before()
+        while self.error is None and self._has_more:
             self.wait_for_turn()
             yield
             if self._awaited:
@@ -107,16 +83,42 @@ class Download(BatchFile):
         # What was answered with the status OK in the place of data.
         self._engine.bytes_in_flight -= self._asked_bytes
         self._asked_bytes = 0
+        if self.error is None:
+            self.ask(Type.FSTAT, self._handle, self._looked)
+            if not self.session.traits.is_sequential:
+                yield
+        self.ask(Type.CLOSE, self._handle, ignore)
+        yield
+        self._handle = b""
+        if self.error is None:
+            self._prove()
+        if self.error is None:
+            yield from self._conclude()
+        self._discard()
 
-    def _publish_at_once(self) -> None:
-        try:
-            self._publish()
-        except StepError as error:
-            self.fail(error)
+    def _look_before(self) -> Stages[None]:
+        self.ask(Type.FSTAT, self._handle, self._looked_before)
+        if not self.session.traits.is_sequential:
+            # Some servers answer in any order: that it is the status before is certain only before the first byte.
+            yield
+
+    def _conclude(self) -> Stages[None]:
+        """All bytes are here, and are those of the source as far as the server tells."""
+        if self.job.is_held:
+            self._engine.hold(self)
+            yield
+        if self._engine.must_end():
+            # Nothing gets its name any more when the play is to end.
+            self.give_up()
+        elif self.error is None and self.job.is_durable:
+            yield from self.work_aside(self._publish)
+        elif self.error is None:
+            try:
+                self._publish()
+            except StepError as error:
+                self.fail(error)
 
     def _prove(self) -> None:
-        if self.has_failed:
-            return
         if self._size_bytes is None and self._end_at is not None and self._received != self._end_at:
             self.fail(
                 VerificationFailed(
@@ -153,14 +155,14 @@ class Download(BatchFile):
     def move_some(self) -> bool:
         if self._engine.must_end():
             self.give_up()
-        if not self.has_failed and self._take is None:
+        if self.error is None and self._take is None:
             try:
                 self._take = self.job.open()
             except StepError as error:
                 self.fail(error)
             except OSError as error:
                 self.fail(self.job.explain(error))
-        return not self.has_failed and self._ask_for_some()
+        return self.error is None and self._ask_for_some()
 
     def _ask_for_some(self) -> bool:
         """Ask for the next piece. False when there is no more to ask for."""
@@ -204,7 +206,7 @@ class Download(BatchFile):
         if len(data) < count:
             # A short reply is no end of file.
             self._rests.append((offset + len(data), count - len(data)))
-        if not self.has_failed and self._take is not None:
+        if self.error is None and self._take is not None:
             try:
                 self._take(data, offset)
             except OSError as error:

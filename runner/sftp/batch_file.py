@@ -94,12 +94,16 @@ class BatchFile:
         "has_retreated",
         "is_parting",
         "job",
+        "may_stream",
+        "session",
         "was_given_up",
     )
 
     def __init__(self, engine: Engine, job: Any) -> None:
         self.job = job
         self._engine = engine
+        # What the file's requests go through.
+        self.session = engine.session
         self._handle = b""
         self._awaited = 0
         # Bytes that were sent and are not acknowledged.
@@ -113,13 +117,10 @@ class BatchFile:
         self.doing = ""
         # Whether it ends because the play does, and not for a reason of its own.
         self.was_given_up = False
+        # Whether it may have so much to send that it does so by itself.
+        self.may_stream = False
         # Whether it was refused a handle while others were open, and began again.
         self.has_retreated = False
-
-    @property
-    def session(self) -> SftpSession:
-        """The session that the file's requests go through."""
-        return self._engine.session
 
     @property
     def has_failed(self) -> bool:
@@ -278,6 +279,9 @@ class BatchFile:
         self._handle = encoded_handle(body)
 
 
+_NO_HANDLE = encode_string(b"none")
+
+
 class Answer:
     """What one request is answered with: a refusal, what a file is, a name or a handle; nothing of that for OK."""
 
@@ -290,7 +294,7 @@ class Answer:
         self.mode: int | None = None
         self.name: str | None = None
         # As requests carry it; without one it is a handle that no server has.
-        self.handle = encode_string(b"none")
+        self.handle = _NO_HANDLE
 
     def take(self, kind: int, body: memoryview) -> None:
         """The answer, unless it is OK. Raises `MalformedPacket`."""

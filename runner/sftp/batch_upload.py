@@ -10,11 +10,21 @@ from __future__ import annotations
 import functools
 import os
 import posixpath
+import stat
 import struct
 from contextlib import suppress
 
 from runner.errors import FileRefused, SourceChanged, StepError
-from runner.remote_files import NOTHING_WANTED, FileStatus, Published, Sending, Source, WantedAttributes, Written
+from runner.remote_files import (
+    NOTHING_WANTED,
+    REPLACED_IN_ONE_STEP,
+    FileStatus,
+    Published,
+    Sending,
+    Source,
+    WantedAttributes,
+    Written,
+)
 from runner.sftp import disk_space
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
@@ -27,7 +37,17 @@ from runner.sftp.batch_publish import (
     replace_otherwise,
 )
 from runner.sftp.lanes import Cursor, Lane, WriteSpace, close_lanes, open_lanes
-from runner.sftp.packets import FSYNC, Attributes, OpenFlag, Reader, StatusCode, Type, encode_path, encode_string
+from runner.sftp.packets import (
+    FSYNC,
+    Attributes,
+    OpenFlag,
+    Reader,
+    StatusCode,
+    Type,
+    encode_path,
+    encode_string,
+    usual_attributes,
+)
 from runner.sftp.refusals import describe_refusal, knows_no_sync, name_temporary_options
 from runner.sftp.session import Refusal
 
@@ -61,6 +81,7 @@ class Upload(BatchFile):
         "_found",
         "_has_begun_again",
         "_is_publishing",
+        "_is_right",
         "_is_synced",
         "_lane_refusal",
         "_lanes",
@@ -96,6 +117,8 @@ class Upload(BatchFile):
         self._must_add_channels = False
         self._offset = 0
         self._found: FileStatus | None = None
+        # Whether size and attributes are what they shall be: then nothing else need be known of them.
+        self._is_right = False
         self._refused = ""
         self._are_times_refused = False
         self._is_synced: bool | None = None
@@ -121,34 +144,34 @@ class Upload(BatchFile):
     def run(self) -> Stages[None]:
         if self.session.traits.sets_permissions_by == "nothing":
             self._open_source()
-        if not self.has_failed:
+        if self.error is None:
             self._ask_to_open()
             yield
         if not self._handle:
             yield from self._give_way()
             return
-        if not self.has_failed:
+        if self.error is None:
             self.wait_for_turn()
             yield
             if self._wants_channels:
                 yield from self._write_on_channels()
-        if self.has_failed or self.session.traits.is_sequential:
+        if self.error is not None or self.session.traits.is_sequential:
             self._ask_to_finish()
             yield
         else:
             yield from self._finish_in_turn()
         self._handle = b""
-        if not self.has_failed and not self._is_as_wanted:
+        if not self._is_right and self.error is None:
             yield from self._look_again()
             if self._can_begin_again:
                 yield from self._begin_with_mode()
                 return
         self._prove()
-        if not self.has_failed and self.job.is_held:
+        if self.error is None and self.job.is_held:
             yield from self._wait_for_release()
-        if not self.has_failed and self.job.temporary is not None:
+        if self.error is None and self.job.temporary is not None:
             yield from self._publish(self.job.temporary)
-        if self.has_failed:
+        if self.error is not None:
             yield from self._clean_up()
 
     def _give_way(self) -> Stages[None]:
@@ -183,7 +206,7 @@ class Upload(BatchFile):
         self._is_publishing = True
         if self.job.backup is None and self.session.traits.renames_links and can_replace(self.session):
             # What nearly every file comes to: `publish` would do the same, at a cost for each.
-            self.job.published = Published(True)
+            self.job.published = REPLACED_IN_ONE_STEP
             answer = ask_to_replace(self, temporary, self.job.destination, self._written_path)
             self.part()
             yield
@@ -220,6 +243,7 @@ class Upload(BatchFile):
             self._offset = self._source.offset
             if self._source.size_bytes - self._offset >= STREAM_FROM_BYTES:
                 self._cursor = Cursor(self._source)
+                self.may_stream = True
                 self._must_add_channels = self._may_add_channels(self._source)
         except StepError as error:
             self.fail(error)
@@ -240,15 +264,15 @@ class Upload(BatchFile):
     def move_some(self) -> bool:
         if self._engine.must_end():
             self.give_up()
-        if not self.has_failed and self._source is None:
+        if self.error is None and self._source is None:
             self._open_source()
-        if not self.has_failed and self._opened_mode is not None:
+        if self.error is None and self._opened_mode is not None:
             self._restrict()
-        if not self.has_failed and self._must_add_channels:
+        if self.error is None and self._must_add_channels:
             self._must_add_channels, self._wants_channels = False, True
             return False
         try:
-            if not self.has_failed and self._write_some():
+            if self.error is None and self._write_some():
                 return True
         except StepError as error:
             self.fail(error)
@@ -398,7 +422,7 @@ class Upload(BatchFile):
 
     def _ask_to_finish(self) -> None:
         """Everything at once, for a server that carries it out in order; after a failure only the end."""
-        if self.has_failed:
+        if self.error is not None:
             self.ask(Type.CLOSE, self._handle, ignore)
             return
         self._ask_to_set()
@@ -470,6 +494,11 @@ class Upload(BatchFile):
 
     def _looked(self, kind: int, body: memoryview) -> None:
         if kind == Type.ATTRS:
+            usual = usual_attributes(body)
+            self._is_right = usual is not None and self._are_as_wanted(*usual)
+            if self._is_right and self._found is None:
+                # All that need be known; nearly every file ends here.
+                return
             self._found = to_status(Reader(body).take_attributes())
         else:
             # The server does not tell.
@@ -485,17 +514,16 @@ class Upload(BatchFile):
 
     # What is not as it shall be.
 
-    @property
-    def _is_as_wanted(self) -> bool:
+    def _are_as_wanted(self, size_bytes: int, mode: int, modified_at_seconds: int) -> bool:
         """Whether size and attributes are as they shall be. Quick, since every file comes by."""
-        found, source, wanted = self._found, self._source, self._wanted
-        if found is None or source is None or self._refused or found.size_bytes != source.size_bytes:
+        source, (permissions, modified) = self._source, self._wanted
+        if source is None or self._refused or size_bytes != source.size_bytes or mode & 0o170000 != stat.S_IFREG:
             return False
         if self.job.sets_attributes_late:
             return True
-        if wanted.permissions is not None and found.permissions != wanted.permissions & 0o777:
+        if permissions is not None and (mode ^ permissions) & 0o777:
             return False
-        return wanted.modified_at_seconds in (None, found.modified_at_seconds)
+        return modified is None or modified == modified_at_seconds
 
     def _find_lacking(self) -> list[str]:
         """Which attributes are not as they were wanted, as far as the server tells; all that it refused, if it does not."""
@@ -612,11 +640,14 @@ class Upload(BatchFile):
     def _prove(self) -> None:
         """Decide whether what is written may be published."""
         if not self.has_failed:
-            size_bytes = self._found.size_bytes if self._found is not None else None
+            found, source = self._found, self._source
+            size_bytes = found.size_bytes if found is not None else None
+            if self._is_right and source is not None:
+                found, size_bytes = None, source.size_bytes
             needs_hash = bool(self._lanes) and not self.session.traits.shares_files
             refused, times = self._refused, self._are_times_refused
             try:
-                self.job.prove(Written(size_bytes, refused, times, self._is_synced, self._found, needs_hash))
+                self.job.prove(Written(size_bytes, refused, times, self._is_synced, found, needs_hash))
             except StepError as error:
                 self.fail(error)
             self.is_written = True

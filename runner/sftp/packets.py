@@ -90,7 +90,6 @@ _TIMES = 0x08
 _USUAL = _SIZE | _USER_GROUP | _PERMISSIONS | _TIMES
 # Flags, size, user, group, mode, access time, modification time.
 _USUAL_ATTRIBUTES = struct.Struct(">IQIIIII")
-_FLAGS_AND_SIZE = struct.Struct(">IQ")
 # Flags, mode, access time, modification time.
 _MODE_AND_TIMES = struct.Struct(">IIII")
 _LENGTH = struct.Struct(">I")
@@ -236,10 +235,9 @@ def encoded_handle(body: memoryview) -> bytes:
     return encode_string(take_handle(Reader(body)))
 
 
-def size_of(attributes: memoryview) -> int | None:
-    """The size that an answer to FSTAT tells, if it does."""
-    if len(attributes) >= _USUAL_ATTRIBUTES.size:
-        flags, size_bytes = _FLAGS_AND_SIZE.unpack_from(attributes)
-        if flags == _USUAL:
-            return int(size_bytes)
-    return Reader(attributes).take_attributes().size_bytes
+def usual_attributes(attributes: memoryview) -> tuple[int, int, int] | None:
+    """Size, mode and modification time of an answer to FSTAT that has what nearly all have; None for any other."""
+    if len(attributes) < _USUAL_ATTRIBUTES.size:
+        return None
+    flags, size_bytes, _, _, mode, _, modified = _USUAL_ATTRIBUTES.unpack_from(attributes)
+    return (size_bytes, mode, modified) if flags == _USUAL else None

@@ -18,6 +18,8 @@ from runner.cancellation import CleanUpAbandoned
 from runner.errors import FileError, StepError, VerificationFailed
 from runner.plan import CopyFile
 from runner.remote_files import (
+    REPLACED_IN_ONE_STEP,
+    UNPUBLISHED,
     Batch,
     Digest,
     FileStatus,
@@ -36,7 +38,12 @@ from runner.results import Output, Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
-from runner.transfer.decision import opening_permissions, wanted_attributes
+from runner.transfer.decision import (
+    PRIVATE_PERMISSIONS,
+    asks_for_permissions,
+    opening_permissions,
+    wanted_attributes,
+)
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import hash_file, set_attributes, sync_file, write_at
@@ -114,7 +121,17 @@ def running_batch(around: Surroundings, on_progress: Progress | None = None) -> 
 class Common:
     """What all files of a batch share."""
 
-    __slots__ = ("check", "journal", "names", "new_file_permissions", "on_outcome", "options", "peer")
+    __slots__ = (
+        "are_names_shared",
+        "check",
+        "journal",
+        "names",
+        "new_file_permissions",
+        "on_outcome",
+        "opens_privately",
+        "options",
+        "peer",
+    )
 
     def __init__(
         self,
@@ -132,6 +149,9 @@ class Common:
         self.on_outcome = on_outcome
         self.new_file_permissions = new_file_permissions
         self.names = names or TemporaryNames.for_copy(options)
+        # What every file would ask for.
+        self.are_names_shared = self.names.are_shared
+        self.opens_privately = asks_for_permissions(options)
 
 
 class Uploads:
@@ -268,9 +288,10 @@ class Upload:
         else:
             self.temporary = common.names.path_beside(self.destination) if options.atomic else None
         # Whether somebody else may have a file of the temporary name.
-        first = common.names.path_beside(self.destination) if common.names.are_shared else None
-        self._is_shared = self.temporary is not None and self.temporary == first
-        self.opening_permissions = opening_permissions(options, file.destination)
+        self._is_shared = common.are_names_shared and self.temporary == common.names.path_beside(self.destination)
+        self.opening_permissions = (
+            PRIVATE_PERMISSIONS if common.opens_privately else opening_permissions(options, file.destination)
+        )
         self.aside = f"{self.temporary}.old" if claim is None else f"{claim.path}.{os.urandom(4).hex()}.old"
         self.continues = claim is not None and claim.exists
         self.is_kept = claim is not None and claim.is_kept
@@ -281,7 +302,7 @@ class Upload:
         self.sets_attributes_late = self.is_kept and self.is_held
         self.is_durable = options.durable
         self.max_channels = options.most_channels
-        self.published = Published(False)
+        self.published = UNPUBLISHED
         # Whether it was published although nobody was there any more to be told; whether something of it may be left.
         self.is_published = self.is_left = False
 
@@ -333,7 +354,8 @@ class Upload:
         options, peer = self._common.options, self._common.peer
         self._is_synced = written.is_synced
         self._verified = prove_sent(options, self.destination, self.size_bytes, written, peer, self._warnings)
-        self._warn_of_times(written.found, are_refused=written.are_times_refused)
+        if written.found is not None or written.are_times_refused:
+            self._warn_of_times(written.found, are_refused=written.are_times_refused)
         # What went over several handles of a server that may keep one object for each.
         self.is_held = self.is_held or written.needs_hash
 
@@ -405,7 +427,9 @@ class Upload:
     def describe(self, error: StepError | None) -> Outcome:
         """What has become of it."""
         sha256 = self._hasher.hexdigest() if self._hasher is not None and error is None else None
-        warnings = self._warnings if error is not None else [*self._warnings, *self._warn_of_publication()]
+        warnings = self._warnings
+        if error is None and self.published is not REPLACED_IN_ONE_STEP:
+            warnings = [*warnings, *self._warn_of_publication()]
         return Outcome(
             self._file, self.size_bytes, self._verified, warnings, error, self.published, self._is_synced, sha256
         )
@@ -479,7 +503,7 @@ class Download:
         self._keep = keep
         self._verified: Verified | None = None
         self._warnings: list[str] = []
-        self._published = Published(False)
+        self._published = UNPUBLISHED
         self._is_synced: bool | None = None
         self._sha256: str | None = None
         self.is_durable = common.options.durable
@@ -511,13 +535,15 @@ class Download:
 
     def prove(self, read: ReadFile) -> None:
         # What is here already is the beginning of the source that was looked at, and of no other.
-        before = self._file.source if self.offset or read.before is None else read.before
-        self._learn_source(read.before)
-        kept_bytes = os.fstat(self._target.fd).st_size if self._target is not None else 0
-        self._verified = prove_received(
-            self._common.options, self.source, read._replace(before=before), kept_bytes, self._common.peer
-        )
-        self.size_bytes = read.received_bytes
+        received, found, after, is_gone = read
+        kept_bytes = received
+        if self.is_looked_at and self._target is not None:
+            self._learn_source(found)
+            kept_bytes = os.fstat(self._target.fd).st_size
+        before = self._file.source if self.offset or found is None else found
+        read = ReadFile(received, before, after, is_gone)
+        self._verified = prove_received(self._common.options, self.source, read, kept_bytes, self._common.peer)
+        self.size_bytes = received
         self.is_gone = read.is_gone
         if read.is_gone:
             self._warnings.append(GONE_WHEN_READ)

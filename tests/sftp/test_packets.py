@@ -17,7 +17,6 @@ from runner.sftp.packets import (
     Type,
     encode_string,
     encoded_handle,
-    size_of,
 )
 
 USUAL = struct.pack(">IQIIIII", 15, 5, 0, 0, 0o100644, 1, 2)
@@ -81,13 +80,13 @@ def test_what_is_no_handle(body: bytes) -> None:
     ],
 )
 def test_a_size_is_told_or_not(attributes: bytes, size: int | None) -> None:
-    assert size_of(memoryview(attributes)) == size
+    assert Reader(attributes).take_attributes().size_bytes == size
 
 
 @pytest.mark.parametrize("length", range(len(USUAL)))
 def test_attributes_that_end_early_are_malformed(length: int) -> None:
     with pytest.raises(MalformedPacket):
-        size_of(memoryview(USUAL[:length]))
+        Reader(USUAL[:length]).take_attributes()
 
 
 @pytest.mark.parametrize("mode", [None, 0, 0o600])
