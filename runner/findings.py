@@ -99,10 +99,30 @@ class SftpFacts:
     write_bytes: int
     login_folder: str | None = None
     space: DiskSpace | None = None
+    # What is held to be true of it, by name: the value in words, and why.
+    traits: tuple[tuple[str, str, str], ...] = ()
 
     def has(self, name: str) -> bool:
         """Whether an extension is offered."""
         return any(name == offered for offered, _ in self.extensions)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Something that was tried out, and what came of it in words."""
+
+    name: str
+    outcome: str
+    is_well: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFacts:
+    """What was tried out in a folder of the server, and the lines that a mode should have for it."""
+
+    folder: str
+    trials: tuple[Trial, ...]
+    advice: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +156,7 @@ class Findings:
     login: Login | None = None
     sftp: SftpFacts | None = None
     commands: CommandFacts | None = None
+    probe: ProbeFacts | None = None
     notes: tuple[Note, ...] = ()
     warnings: tuple[str, ...] = ()
     failure: StepFailure | None = None

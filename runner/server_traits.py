@@ -21,6 +21,12 @@ _OPENSSH_DRAFT_EXTENSIONS = frozenset(("copy-data", "home-directory"))
 # How many files are open at once on a server that does not tell how many it allows: some allow 64 in all.
 CAUTIOUS_OPEN_FILES = 48
 
+_YES_NO_UNKNOWN = {
+    True: "the link itself is renamed",
+    False: "what a link leads to is renamed",
+    None: "tried out first",
+}
+
 SetBy = Literal["handle", "path", "nothing"]
 LinkOrder = Literal["target first", "link first"]
 
@@ -81,6 +87,25 @@ class ServerTraits:
                 ("link_order", None),
             ):
                 self.saw(name, value, why)
+
+    def describe(self) -> tuple[tuple[str, str, str], ...]:
+        """What is held to be true, for people: what it is about, the value in words, and the reason if there is one."""
+        lines = (
+            (
+                "requests",
+                "is_sequential",
+                "carried out in order" if self.is_sequential else "may be mixed up: each waits",
+            ),
+            ("several handles", "shares_files", "of one file" if self.shares_files else "not known to be of one file"),
+            ("links", "link_order", self.link_order or "the order of paths is tried out first"),
+            ("renamed links", "renames_links", _YES_NO_UNKNOWN[self.renames_links]),
+            ("permissions", "sets_permissions_by", f"set by {self.sets_permissions_by}"),
+            ("times", "sets_times_by", f"set by {self.sets_times_by}" if self.keeps_times else "others than asked for"),
+            ("posix-rename", "replaces", "as announced" if self.replaces else "refused"),
+            ("hard links", "gives_second_names", "as announced" if self.gives_second_names else "only said to be made"),
+            ("open files", "max_open_files", f"{self.max_open_files}" if self.max_open_files else ""),
+        )
+        return tuple((label, value, self.reasons.get(name, "")) for label, name, value in lines if value)
 
     def saw(self, name: str, value: object, why: str) -> None:
         """Something has shown that a trait is otherwise."""

@@ -33,6 +33,7 @@ from runner.results import combine_exit_codes
 @click.argument("playbook", metavar="FILE")
 @extra_vars_option
 @click.option("--limit", metavar="NAMES", help="Only these connections, separated by commas.")
+@click.option("--probe", "probed_folder", metavar="PATH", help="Also write, rename and remove a test file there.")
 @click.option("-v", "--verbose", count=True, help="Print more; -vvv prints the SSH library's log as well.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
 @click.option("--json", "json_path", metavar="FILE", help="Write a report; '-' is standard output.")
@@ -44,6 +45,7 @@ def command(
     playbook: str,
     extra_vars: dict[str, Any],
     limit: str | None,
+    probed_folder: str | None,
     verbose: int,
     quiet: bool,
     json_path: str | None,
@@ -55,10 +57,14 @@ def command(
     Connects to each of them as a play would, under the same host key check and with the same login, asks what it offers,
     and leaves. Nothing is transferred or changed there. Says what is weak, and what to do about it.
 
+    With --probe it also tries out in a directory of theirs what only a try can tell, with a file that it removes again,
+    and prints the lines that a mode needs for this server.
+
     \b
     Examples:
       runner doctor transfers.yaml
       runner doctor transfers.yaml --limit bank
+      runner doctor transfers.yaml --limit bank --probe inbox
       runner doctor transfers.yaml --json doctor.json
     """
     if quiet and verbose:
@@ -82,11 +88,17 @@ def command(
             return _deliver(json_path, report, signalled.exit_code, redactor)
         stream = sys.stderr if json_path == "-" else sys.stdout
         options = ConsoleOptions(stream, -1 if quiet else verbose)
-        visit = _visit_all(survey, options, redactor, cancellation)
+        visit = _visit_all(survey, options, redactor, cancellation, probed_folder)
         return _deliver(json_path, describe_visit(visit, redactor.redact), visit.exit_code, redactor)
 
 
-def _visit_all(survey: Survey, options: ConsoleOptions, redactor: Redactor, cancellation: Cancellation) -> Visit:
+def _visit_all(
+    survey: Survey,
+    options: ConsoleOptions,
+    redactor: Redactor,
+    cancellation: Cancellation,
+    probed_folder: str | None,
+) -> Visit:
     """Look at one server after the other, telling about each at once. A failure does not stop it, a signal does."""
     # fabric's import is only paid for here, where something is contacted.
     from runner.execution.examination import examine
@@ -95,12 +107,12 @@ def _visit_all(survey: Survey, options: ConsoleOptions, redactor: Redactor, canc
     started_at, started = datetime.now(UTC), time.monotonic()
     found: list[Findings] = []
     interruption: Interrupted | None = None
-    console.start(survey)
+    console.start(survey, probed_folder)
     log = logging_ssh(redactor) if options.verbosity >= 3 else nullcontext()
     with log:
         try:
             for target in survey.targets:
-                found.append(examine(target, cancellation, lambda error: print_bug(error, redactor)))
+                found.append(examine(target, cancellation, lambda error: print_bug(error, redactor), probed_folder))
                 console.tell(found[-1])
         except Interrupted as error:
             interruption = error

@@ -12,13 +12,14 @@ from runner.cancellation import Cancellation, Deadline
 from runner.errors import ConnectionLost, ConnectTimedOut, FileError, InternalError, ServerLacksFeature, StepError
 from runner.execution.protocols import find_patience, make_command_starter, open_sftp_session, remember_shell
 from runner.execution.weaknesses import find_notes
-from runner.findings import CommandFacts, Findings, HopFacts, Login, Note, SftpFacts, SftpLimits
+from runner.findings import CommandFacts, Findings, HopFacts, Login, Note, ProbeFacts, SftpFacts, SftpLimits
 from runner.plan import Target
 from runner.remote_files import StatusRefused
 from runner.results import StepFailure
 from runner.scp.files import ScpFiles
 from runner.sftp.disk_space import ask_disk_space
 from runner.sftp.files import SftpFiles
+from runner.sftp.session import SftpSession
 from runner.shell.shell import CHECKSUM_COMMANDS, Shell, StartCommand
 from runner.ssh.connection import Connection
 from runner.ssh.jump_hosts import open_hops
@@ -27,13 +28,20 @@ from runner.ssh.opening import open_connection
 LOGIN_FOLDER = "."
 
 
-def examine(target: Target, cancellation: Cancellation, on_bug: Callable[[Exception], None]) -> Findings:
+def examine(
+    target: Target,
+    cancellation: Cancellation,
+    on_bug: Callable[[Exception], None],
+    probed_folder: str | None = None,
+) -> Findings:
     """Everything that can be found out about a server within its `connect_timeout`, and those of its jump hosts.
+
+    With a `probed_folder` a file is written there and removed again, behind everything else and without that limit.
 
     Never raises for what is wrong there, nor for a bug met on the way, which `on_bug` is told: the findings say how far it
     went, and the first failure. Raises `Interrupted`.
     """
-    examination = _Examination(target, cancellation)
+    examination = _Examination(target, cancellation, probed_folder)
     try:
         return examination.run()
     except Exception as error:
@@ -44,8 +52,12 @@ def examine(target: Target, cancellation: Cancellation, on_bug: Callable[[Except
 class _Examination:
     """One visit to one server; holds what is known so far."""
 
-    def __init__(self, target: Target, cancellation: Cancellation) -> None:
+    def __init__(self, target: Target, cancellation: Cancellation, probed_folder: str | None) -> None:
         self._target = target
+        self._probed_folder = probed_folder
+        self._session: SftpSession | None = None
+        self._shell: Shell | None = None
+        self._probe: ProbeFacts | None = None
         self._cancellation = cancellation
         self._deadline = Deadline.after(target.connect_timeout_seconds)
         self._awaited = ""
@@ -77,6 +89,7 @@ class _Examination:
             login=self._login,
             sftp=self._sftp,
             commands=self._commands,
+            probe=self._probe,
             notes=notes,
             warnings=self._warnings,
             failure=self._failure,
@@ -98,8 +111,21 @@ class _Examination:
             with self._cancellation.limited(self._deadline.remaining_seconds, self._time_is_up):
                 connection.end_with(self._cancellation.make_alarm())
                 self._ask(connection)
+            self._try_out()
         finally:
             connection.close()
+
+    def _try_out(self) -> None:
+        """Only a try can tell the rest."""
+        session, shell, folder = self._session, self._shell, self._probed_folder
+        if session is None or shell is None or folder is None:
+            return
+        from runner.execution.probing import probe
+
+        peer = str(self._target.endpoint)
+        self._probe = probe(SftpFiles(session, shell), folder, peer, self._cancellation)
+        if self._sftp is not None:
+            self._sftp = replace(self._sftp, traits=session.traits.describe())
 
     def _note_hop(self, connection: Connection) -> None:
         self._hops.append(HopFacts(connection.name, connection.host_key, connection.trusted_by, connection.weaknesses))
@@ -141,7 +167,9 @@ class _Examination:
             limits=SftpLimits(*session.limits) if session.limits is not None else None,
             read_bytes=session.read_bytes,
             write_bytes=session.write_bytes,
+            traits=session.traits.describe(),
         )
+        self._session, self._shell = session, shell
         self._awaited = "the name of the login directory"
         try:
             self._sftp = replace(self._sftp, login_folder=SftpFiles(session, shell).real_path(LOGIN_FOLDER))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from runner.errors import UnreachableError
-from runner.findings import Answerer, CommandFacts, DiskSpace, Findings, Login, Note, SftpFacts, Survey
+from runner.findings import Answerer, CommandFacts, DiskSpace, Findings, Login, Note, ProbeFacts, SftpFacts, Survey
 from runner.plan import Authentication, SshAgent, SshKey, SshKeyFile, Target, UsernamePassword
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
@@ -63,13 +63,14 @@ class FindingsConsole:
         self._redactor = redactor
         self._printer = Printer(options, redactor)
 
-    def start(self, survey: Survey) -> None:
-        """Say what is going to be looked at."""
+    def start(self, survey: Survey, probed_folder: str | None = None) -> None:
+        """Say what is going to be looked at, and where something is tried out."""
         if self._options.verbosity >= 0:
             title = self._printer.paint("DOCTOR", "bold")
-            self._printer.print(
-                f"{title}  {printable(survey.name)}  ({printable(survey.file)}, nothing is transferred)"
-            )
+            what = "nothing is transferred"
+            if probed_folder is not None:
+                what = f"a test file is written to {printable(probed_folder)!r}, and removed"
+            self._printer.print(f"{title}  {printable(survey.name)}  ({printable(survey.file)}, {what})")
 
     def tell(self, findings: Findings) -> None:
         """Everything about one server."""
@@ -171,6 +172,8 @@ def list_facts(findings: Findings) -> Iterator[Fact]:
     if findings.commands is not None:
         yield from _list_commands(findings.commands)
     yield from _list_places(findings.sftp, findings.commands)
+    if findings.probe is not None:
+        yield from _list_probe(findings.probe)
 
 
 def _list_login(target: Target, login: Login) -> Iterator[Fact]:
@@ -205,6 +208,14 @@ def _list_sftp(sftp: SftpFacts) -> Iterator[Fact]:
     if missing:
         yield "not offered", ", ".join(missing)
     yield "limits", _describe_limits(sftp)
+    for label, value, reason in sftp.traits:
+        yield label, f"{value} ({reason})" if reason else value
+
+
+def _list_probe(probe: ProbeFacts) -> Iterator[Fact]:
+    for trial in probe.trials:
+        yield f"{'tried' if trial.is_well else 'FAILED'} {trial.name}", trial.outcome
+    yield "lines to paste", "; ".join(probe.advice) if probe.advice else "none are needed"
 
 
 def _name_extension(name: str, version: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from runner._version import VERSION
 from runner.errors import Interrupted, RunnerError
-from runner.findings import CommandFacts, Findings, Login, SftpFacts, Visit
+from runner.findings import CommandFacts, Findings, Login, ProbeFacts, SftpFacts, Visit
 from runner.problems import Location
 from runner.report.findings import status_of
 from runner.report.json_report import describe_error
@@ -64,6 +64,7 @@ def _describe_findings(found: Findings, redact: Callable[[str], str]) -> dict[st
         ],
         "login": _describe_login(target.endpoint.authentication.username, found.login) if found.login else None,
         "sftp": _describe_sftp(found.sftp, redact) if found.sftp else None,
+        "probe": _describe_probe(found.probe) if found.probe else None,
         "commands": _describe_commands(found.commands) if found.commands else None,
         "notes": [{"kind": note.kind, "message": note.message, "hint": note.hint} for note in found.notes],
         "warnings": list(found.warnings),
@@ -94,6 +95,14 @@ def _describe_login(username: str, login: Login) -> dict[str, Any]:
     }
 
 
+def _describe_probe(probe: ProbeFacts) -> dict[str, Any]:
+    return {
+        "directory": probe.folder,
+        "trials": [{"name": one.name, "outcome": one.outcome, "ok": one.is_well} for one in probe.trials],
+        "lines": list(probe.advice),
+    }
+
+
 def _describe_sftp(sftp: SftpFacts, redact: Callable[[str], str]) -> dict[str, Any]:
     limits, space = sftp.limits, sftp.space
     return {
@@ -112,6 +121,7 @@ def _describe_sftp(sftp: SftpFacts, redact: Callable[[str], str]) -> dict[str, A
         "used_read_bytes": sftp.read_bytes,
         "used_write_bytes": sftp.write_bytes,
         "login_directory": sftp.login_folder,
+        "traits": [{"about": about, "value": value, "reason": reason} for about, value, reason in sftp.traits],
         "space": {
             "total_bytes": space.total_bytes,
             "free_bytes": space.free_bytes,

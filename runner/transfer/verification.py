@@ -153,6 +153,11 @@ def warn_of_times(
     return f"{what}, so that every play copies again: 'modify_window: {window}' takes them for equal, {others}"
 
 
+def find_window(asked: int, kept: int) -> str | None:
+    """The `modify_window` in which a server's times are those that it was asked for; None if there is no reasonable one."""
+    return _explain_times(asked, kept)[1]
+
+
 def _explain_times(asked: int, kept: int) -> tuple[str, str | None]:
     """What a server does with times, and the window in which it is right, if there is one."""
     apart = abs(asked - kept)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from tests.conftest import Outcome, Runner, connection, require_sshd, snapshot, upload
@@ -21,7 +22,7 @@ from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.servers.file_session import FileSession
 from tests.servers.keys import generate_key_pair
-from tests.servers.misbehaving import PlainRenameOnly
+from tests.servers.misbehaving import PlainRenameOnly, RefusedRename, RefusedSetstat
 from tests.servers.mute import MuteServer, Stage, closed_port
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.raw_sftp import (
@@ -644,3 +645,80 @@ def test_the_doctor_takes_one_playbook(runner: Runner) -> None:
     assert runner("doctor", "a.yaml", "b.yaml").exit_code == 64
     assert runner("doctor", "missing.yaml").exit_code == 64
     assert runner("doctor", "missing.yaml", "-q", "-v").exit_code == 64
+
+
+# What only a try can tell.
+
+
+def probe(
+    runner: Runner, server: Endpoint, folder: str, *arguments: str
+) -> tuple[Outcome, dict[str, tuple[str, bool]]]:
+    """What the doctor says of a directory that it may try things out in: each trial's outcome, and whether it went well."""
+    outcome = doctor(runner, {"host": connection(server)}, "--probe", folder, *arguments)
+    found = outcome.report["connections"][0]["probe"]
+    return outcome, {one["name"]: (one["outcome"], one["ok"]) for one in found["trials"]} if found else {}
+
+
+def test_a_probe_of_openssh_needs_no_lines_and_leaves_nothing(
+    runner: Runner, sshd: OpenSSHServer, remote: Path
+) -> None:
+    outcome, trials = probe(runner, sshd, str(remote))
+
+    assert outcome.exit_code == 0, outcome.output
+    assert list(trials) == ["write", "replace", "hash", "list", "link", "rename", "remove"]
+    assert all(is_well for _, is_well in trials.values()), trials
+    assert trials["replace"] == ("in one step", True)
+    assert outcome.report["connections"][0]["probe"]["lines"] == []
+    assert facts(outcome)["lines to paste"] == "none are needed"
+    assert snapshot(remote) == {}
+
+
+class NamesNothingAnew(RefusedRename):
+    """Neither renames, nor gives a second name."""
+
+    def link(self, oldpath: bytes, newpath: bytes) -> None:
+        raise asyncssh.SFTPPermissionDenied("Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("factory", "line", "options"),
+    [
+        (RefusedSetstat, "compare: size", {"compare": "size"}),
+        (NamesNothingAnew, "atomic: false", {"atomic": False}),
+    ],
+)
+def test_a_probe_names_the_lines_that_help(
+    runner: Runner, tmp_path: Path, remote: Path, factory: Any, line: str, options: dict[str, Any]
+) -> None:
+    (runner.folder / "source").write_text("content")
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome, trials = probe(runner, server, ".")
+        assert trials["write"][1], trials
+        assert line in outcome.report["connections"][0]["probe"]["lines"]
+        assert line in facts(outcome)["lines to paste"]
+        assert snapshot(remote) == {}
+        assert runner.play([{**connection(server), "mode": upload("source", "a", **options)}]).exit_code == 0
+
+
+def test_a_probe_of_a_directory_that_is_not_there_is_told(runner: Runner, sshd: OpenSSHServer, remote: Path) -> None:
+    outcome, trials = probe(runner, sshd, str(remote / "missing"))
+
+    assert outcome.exit_code == 0
+    assert not trials["write"][1]
+    assert "does not exist" in trials["write"][0]
+    assert snapshot(remote) == {}
+
+
+def test_what_is_held_to_be_true_of_a_server_is_told_with_the_reason(
+    runner: Runner, sshd: OpenSSHServer, asyncssh_server: AsyncsshServer
+) -> None:
+    outcome = doctor(runner, {"one": connection(sshd), "two": connection(asyncssh_server)})
+
+    one, two = (
+        {trait["about"]: (trait["value"], trait["reason"]) for trait in found["sftp"]["traits"]}
+        for found in outcome.report["connections"]
+    )
+    assert one["requests"][0] == "carried out in order"
+    assert "OpenSSH_" in one["requests"][1]
+    assert two["requests"][0] == "may be mixed up: each waits"
+    assert facts(outcome)["requests"].startswith("carried out in order (the banner")
