@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import Any
 
 import pytest
 
@@ -148,3 +150,28 @@ def test_a_file_where_a_directory_is_wanted(scene: Scene) -> None:
     assert outcome.exit_code != 0, outcome.output
     assert (scene.there / "a").read_bytes() == b"a file"
     scene.assert_only({"a"}, set())
+
+
+def test_a_probe_tells_what_to_set_and_leaves_nothing(scene: Scene) -> None:
+    """With the lines that it prints, a second play of a copy finds nothing to do."""
+    playbook = scene.runner.folder / "probe.json"
+    step = scene.make_step({"mode_name": "stats", "path": scene.name})
+    playbook.write_text(json.dumps([step]))
+    report = scene.runner.folder / "doctor.json"
+
+    outcome = scene.runner("doctor", str(playbook), "--probe", scene.name, "--json", str(report))
+
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(report.read_text())["connections"][0]["probe"]
+    trials = {trial["name"]: trial for trial in found["trials"]}
+    assert trials["write"]["ok"], trials
+    assert trials["remove"]["ok"], trials
+    assert "left behind" not in trials, trials
+    scene.assert_only(set(), set())
+    write(scene.here / "file", b"content", time=TIME + 1)
+    lines = dict(line.split(": ") for line in found["lines"])
+    words: dict[str, Any] = {"false": False, "[]": []}
+    options: dict[str, Any] = {key: words.get(value, value) for key, value in lines.items()}
+    scene.play_well(scene.upload(**options))
+    assert scene.play_well(scene.upload(**options))["status"] == "ok"
+    scene.assert_only({"file"}, {"file"})
