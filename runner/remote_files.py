@@ -139,6 +139,8 @@ class Sending(Protocol):
     is_held: bool
     # Whether it shall be synced to disk before it is published, where the server can do that.
     is_durable: bool
+    # Whether nobody else comes to the temporary name.
+    owns_temporary: bool
     # Whether the temporary file is there already, and is written on.
     continues: bool
     # Whether what has been written stays if the session ends or the play is interrupted, for a later attempt.

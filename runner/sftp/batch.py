@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from runner.errors import StepError
+from runner.errors import StepError, UnreachableError
 from runner.remote_files import Errand, Fetching, Listing, Progress, Sending
 from runner.sftp.batch_download import Download
 from runner.sftp.batch_errand import SingleRequest
@@ -224,7 +224,8 @@ class SftpBatch:
                 explained.__cause__ = error
                 file.refine(explained)
                 error = explained
-            if error is not None and not isinstance(error, StepError):
+            if isinstance(error, UnreachableError) or (error is not None and not isinstance(error, StepError)):
+                # It is not this file's failure, but the session's.
                 raise error
             file.job.finish(error)
 

@@ -290,7 +290,7 @@ class Answer:
     def __init__(self, file: BatchFile) -> None:
         self._file = file
         self.refusal: Refusal | None = None
-        # With the kind of file; a server that tells none means a plain one.
+        # With the kind of file, if the server tells it.
         self.mode: int | None = None
         self.name: str | None = None
         # As requests carry it; without one it is a handle that no server has.
@@ -299,7 +299,7 @@ class Answer:
     def take(self, kind: int, body: memoryview) -> None:
         """The answer, unless it is OK. Raises `MalformedPacket`."""
         if kind == Type.ATTRS:
-            self.mode = Reader(body).take_attributes().mode or stat.S_IFREG
+            self.mode = Reader(body).take_attributes().mode or 0
         elif kind == Type.HANDLE:
             self.handle = encoded_handle(body)
         elif kind == Type.NAME:

@@ -7,12 +7,13 @@ Servers announce what they do not do, and refuse what they announce: the next be
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.errors import FileRefused, StepError
+from runner.errors import FileRefused, StepError, VerificationFailed
 from runner.remote_files import Note, Published
-from runner.sftp.batch_file import Answer, BatchFile, Stages, look
+from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
 from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, read_link
 from runner.sftp.packets import HARDLINK, POSIX_RENAME, StatusCode, Type, encode_path, encode_string
 from runner.sftp.refusals import describe_refusal, rename_refused, taken_away
@@ -48,6 +49,21 @@ def can_replace(session: SftpSession) -> bool:
 
 def publish(file: BatchFile, publication: Publication) -> Stages[None]:
     """Rename; `file.error` tells whether that went well. After a failure the destination is as it was, or is named."""
+    yield from _publish(file, publication)
+    if file.has_failed or file.session.traits.is_sequential:
+        return
+    # An OK is a claim: what has got another name has lost its old one.
+    if (yield from look(file, publication.temporary)).mode is not None:
+        temporary, peer = publication.temporary, file.session.peer
+        file.fail(
+            VerificationFailed(
+                f"{peer} says that {temporary!r} was renamed to {publication.destination!r}, and it is still there",
+                hint="If this server renames nothing, set 'atomic: false' in the mode: the file is then written in place.",
+            )
+        )
+
+
+def _publish(file: BatchFile, publication: Publication) -> Stages[None]:
     traits = file.session.traits
     if not publication.is_new and not traits.renames_links:
         # Not by LSTAT: ProFTPD's tells of what a link leads to.
@@ -107,7 +123,7 @@ def _publish_keeping(file: BatchFile, publication: Publication) -> Stages[None]:
         if (yield from look(file, publication.destination)).is_missing:
             # Somebody has removed it meanwhile: nothing is left to be kept.
             publication.backup, publication.is_new = None, True
-            yield from publish(file, publication)
+            yield from _publish(file, publication)
             return
         # Some servers would replace what has the name.
         if (yield from look(file, backup)).mode is None:
@@ -174,6 +190,11 @@ def _give_free_name(file: BatchFile, publication: Publication) -> Stages[None]:
 
 def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
     aside = publication.backup or publication.aside
+    if not file.session.traits.is_sequential and (yield from _is_directory(file, publication.destination)):
+        file.fail(
+            FileRefused(f"{publication.destination!r} on {file.session.peer} is a directory", hint="Name a file in it.")
+        )
+        return
     publication.note(Published(False, publication.backup, aside))
     refused = _ask_to_rename(file, publication.destination, aside)
     yield
@@ -198,6 +219,21 @@ def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
         if removal.refusal is not None and not removal.is_missing:
             warning = f"the server refused to remove the old file, which is {aside!r} now"
             publication.note(Published(False, None, aside, (warning,)))
+
+
+def _is_directory(file: BatchFile, path: str) -> Stages[bool]:
+    """Whether a directory is at a path. Some servers tell no kind of what they list: one that can be listed is one."""
+    found = yield from look(file, path)
+    if found.mode is None or stat.S_IFMT(found.mode):
+        return found.is_directory
+    opening = Answer(file)
+    file.ask(Type.OPENDIR, encode_path(path), opening.take)
+    yield
+    if opening.refusal is not None:
+        return False
+    file.ask(Type.CLOSE, opening.handle, ignore)
+    yield
+    return True
 
 
 def _replace_link(file: BatchFile, publication: Publication, target: str) -> Stages[None]:

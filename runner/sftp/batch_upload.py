@@ -186,6 +186,10 @@ class Upload(BatchFile):
             self._begin_anew()
             self.error = None
             yield from self.run()
+        elif self.job.temporary is not None and self.job.owns_temporary and not self.session.traits.is_sequential:
+            # Some servers refuse what they have done. Nobody else has the name.
+            self.ask(Type.REMOVE, self._written_path, ignore)
+            yield
 
     @property
     def _may_be_taken(self) -> bool:
@@ -204,7 +208,8 @@ class Upload(BatchFile):
             self.give_up()
             return
         self._is_publishing = True
-        if self.job.backup is None and self.session.traits.renames_links and can_replace(self.session):
+        traits = self.session.traits
+        if self.job.backup is None and traits.is_sequential and traits.renames_links and can_replace(self.session):
             # What nearly every file comes to: `publish` would do the same, at a cost for each.
             self.job.published = REPLACED_IN_ONE_STEP
             answer = ask_to_replace(self, temporary, self.job.destination, self._written_path)

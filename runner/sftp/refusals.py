@@ -43,7 +43,10 @@ def _explain(refusal: Refusal, doing: str, path: str, session: SftpSession) -> S
                 f"{doing} {where}: permission denied", hint="Check owner and permissions of the file and its folder."
             )
         case StatusCode.OP_UNSUPPORTED:
-            return ServerLacksFeature(f"{doing} {where}: the server does not support the request")
+            return ServerLacksFeature(
+                f"{doing} {where}: the server does not support the request",
+                hint="`runner doctor --probe` finds out what it does support, and which options help.",
+            )
     return _explain_bare_failure(refusal, doing, path, session)
 
 

@@ -106,10 +106,12 @@ class Connection:
         It is asked when something that goes through this connection has broken off, which may be noticed a moment earlier.
         """
         deadline = Deadline.after(NOTICE_SECONDS)
+        *_, first = self._way
         while True:
-            lost = [one.name for one in self._way if not one._is_active or one._is_ending]
-            if lost or deadline.has_passed:
-                return f"the connection to {lost[-1]} was lost" if lost else ""
+            lost = [one for one in self._way if not one._is_active or one._is_ending]
+            # One that goes through another may come to know it earlier than the one that is to blame.
+            if first in lost or deadline.has_passed:
+                return f"the connection to {lost[-1].name} was lost" if lost else ""
             time.sleep(NOTICE_SECONDS / 20)
 
     @property

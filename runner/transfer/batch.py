@@ -56,6 +56,7 @@ from runner.transfer.verification import (
     GONE_WHEN_HASHED,
     GONE_WHEN_READ,
     NOT_SYNCED_HERE,
+    SIZE_UNTOLD,
     TIMES_UNTOLD,
     prove_attributes,
     prove_kept,
@@ -125,6 +126,7 @@ class Common:
         "are_names_shared",
         "check",
         "journal",
+        "left",
         "names",
         "new_file_permissions",
         "on_outcome",
@@ -147,6 +149,8 @@ class Common:
         # Asked in the transport's thread, on behalf of the one that carries out the step.
         self.check = around.cancellation.make_check()
         self.on_outcome = on_outcome
+        # What may be left on the server of uploads that were lost with the session: temporary files, and second names.
+        self.left: list[str] = []
         self.new_file_permissions = new_file_permissions
         self.names = names or TemporaryNames.for_copy(options)
         # What every file would ask for.
@@ -252,6 +256,7 @@ class Upload:
         "keep",
         "max_channels",
         "opening_permissions",
+        "owns_temporary",
         "published",
         "sets_attributes_late",
         "temporary",
@@ -289,6 +294,7 @@ class Upload:
             self.temporary = common.names.path_beside(self.destination) if options.atomic else None
         # Whether somebody else may have a file of the temporary name.
         self._is_shared = common.are_names_shared and self.temporary == common.names.path_beside(self.destination)
+        self.owns_temporary = not self._is_shared
         self.opening_permissions = (
             PRIVATE_PERMISSIONS if common.opens_privately else opening_permissions(options, file.destination)
         )
@@ -309,7 +315,7 @@ class Upload:
     def rename_temporary(self) -> bool:
         if not self._is_shared:
             return False
-        self._is_shared = False
+        self._is_shared, self.owns_temporary = False, True
         self.temporary = self._common.names.path_of(self.destination)
         self.aside = f"{self.temporary}.old"
         self._is_renamed = True
@@ -397,6 +403,9 @@ class Upload:
 
     def lose(self, stage: SendingStage) -> None:
         self.is_published, self.is_left = stage == "published", stage != "published"
+        if self.is_left:
+            names = (self.temporary, self.published.backup, self.published.aside)
+            self._common.left += [name for name in names if name is not None]
         journal = self._common.journal
         if journal is None:
             return
@@ -544,6 +553,10 @@ class Download:
         read = ReadFile(received, before, after, is_gone)
         self._verified = prove_received(self._common.options, self.source, read, kept_bytes, self._common.peer)
         self.size_bytes = received
+        if before.size_bytes is None and self.trusts_size and self._expected is None:
+            # As many bytes came as the server says that there are before its end.
+            self._verified = "size"
+            self._warnings.append(SIZE_UNTOLD)
         self.is_gone = read.is_gone
         if read.is_gone:
             self._warnings.append(GONE_WHEN_READ)

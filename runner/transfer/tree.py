@@ -11,8 +11,10 @@ other: copy, remove what the source lacks, and last, from the deepest folder up,
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
+from runner.errors import UnreachableError
 from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine
 from runner.results import CopyResult
 from runner.transfer.batch import running_batch
@@ -39,7 +41,7 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
     raises `TreeIncomplete` then, `SafetyLimitHeld` if more would be removed than may be, or what ends the session.
     """
     walk: TreeWalk = TreeUp(copy, around) if isinstance(copy, CopyDirectoryFromEngine) else TreeDown(copy, around)
-    with closing(walk), closing(walk.names):
+    with closing(walk), closing(walk.names), _naming_what_is_left(walk):
         walk.open_root()
         with running_batch(around) as batch:
             walk.copy_all(batch)
@@ -69,6 +71,15 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
                 restore_folders(walk, batch)
         sync_folders(walk)
         return walk.tally.conclude(removal.refusal)
+
+
+@contextmanager
+def _naming_what_is_left(walk: TreeWalk) -> Iterator[None]:
+    try:
+        yield
+    except UnreachableError as error:
+        walk.name_what_is_left(error)
+        raise
 
 
 def _copy_rest(walk: TreeWalk) -> None:

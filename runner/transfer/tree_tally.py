@@ -102,12 +102,15 @@ class Tally:
         )
 
     def _incomplete(self) -> TreeIncomplete:
+        kept = (
+            f". Old files are kept as {', '.join(map(repr, self.backups[:MAX_FAILURES_TOLD]))}" if self.backups else ""
+        )
         told = "; ".join(f"{path}: {error}" for path, error in self.failures[:MAX_FAILURES_TOLD])
         more = self.failure_count - MAX_FAILURES_TOLD
         codes = {error.exit_code for _, error in self.failures}
         return TreeIncomplete(
             f"{self.failure_count:,} of what is in {self.copy.source!r} could not be copied: {told}"
-            f"{f'; and {more:,} more' if more > 0 else ''}. The rest is done: {self.describe()}",
+            f"{f'; and {more:,} more' if more > 0 else ''}. The rest is done: {self.describe()}{kept}",
             hint=self.failures[0][1].hint or "Play again when it is mended: what is right already is not copied again.",
             exit_code=codes.pop() if len(codes) == 1 else 2,
         )

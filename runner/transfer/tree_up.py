@@ -42,7 +42,7 @@ from runner.transfer.requirements import (
     require_temporary_directory,
 )
 from runner.transfer.tree_names import Entries, with_slash
-from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
+from runner.transfer.tree_walk import Folder, OnDone, TreeWalk, name_some
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 HINT_WITHOUT_STATUS = (
@@ -66,6 +66,9 @@ class TreeUp(TreeWalk):
         self.where = f"on {around.peer}"
         common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
         self._uploads = Uploads(common, around.remote)
+        self._left = common.left
+        # The temporary names of links that are being made.
+        self._links_under_way: dict[str, None] = {}
         self._sets_permissions = asks_for_permissions(copy)
 
     def close(self) -> None:
@@ -244,6 +247,7 @@ class TreeUp(TreeWalk):
         done = Done(backup=backup)
 
         def made(errand: Errand, error: StepError | None) -> None:
+            self._links_under_way.pop(temporary, None)
             if self.journal is not None:
                 del self.journal.unanswered[place]
                 self.journal.leftovers.difference_update(probe_names(temporary))
@@ -263,9 +267,19 @@ class TreeUp(TreeWalk):
             self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old", is_link=True)
             self.journal.leftovers.update(probe_names(temporary))
         is_new = destination is None
+        self._links_under_way[temporary] = None
         self.batch.run(
             Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)
         )
+
+    def name_what_is_left(self, error: StepError) -> None:
+        """The session has ended: say what may be left of what was under way, and where old files are kept."""
+        left = list(self._left)
+        for name in self._links_under_way:
+            left += (name, f"{name}.old", *probe_names(name))
+        if left:
+            error.add(f"{self.where} may be left: {name_some(left)}")
+        super().name_what_is_left(error)
 
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)

@@ -95,6 +95,10 @@ class Folder:
         return None
 
 
+# So many names are put into one message.
+MAX_NAMED = 20
+
+
 class Replacement(NamedTuple):
     """A file of the source, or a link with its target, where the destination has a folder."""
 
@@ -297,6 +301,11 @@ class TreeWalk(ABC):
     def settle(self) -> bool:
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
         return self._comparison.settle()
+
+    def name_what_is_left(self, error: StepError) -> None:
+        """The session has ended: add to the error where old files are kept, and what may be left of what was under way."""
+        if self.tally.backups:
+            error.add(f"Old files are kept as {name_some(self.tally.backups)}")
 
     def report(self) -> None:
         """Tell how far it is; stop if the play is to end."""
@@ -818,3 +827,9 @@ class TreeWalk(ABC):
 
 def _without_slash(path: str) -> str:
     return path.rstrip("/") or ("/" if path.startswith("/") else ".")
+
+
+def name_some(names: list[str]) -> str:
+    """Names for a message, and how many more there are."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(map(repr, names[:MAX_NAMED])) + (f" and {more:,} more" if more > 0 else "")

@@ -40,7 +40,7 @@ from runner.transfer.requirements import (
 )
 from runner.transfer.resume import RESUME_FROM_BYTES, Claim, RemoteClaims, partial_of_upload
 from runner.transfer.temporary import TemporaryNames
-from runner.transfer.verification import FOLDER_NOT_SYNCED
+from runner.transfer.verification import FOLDER_NOT_SYNCED, prove_permissions
 
 
 def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
@@ -229,6 +229,10 @@ class _Sending:
         elif upload.is_kept:
             error.add(f"What has arrived is kept as {upload.temporary!r}: the next attempt goes on from there")
         elif upload.is_left:
+            if upload.published.backup is not None:
+                error.add(f"The old file may have a second name by now, {upload.published.backup!r}")
+            elif upload.published.aside is not None:
+                error.add(f"The old file may be called {upload.published.aside!r} by now")
             error.add(f"The temporary file {upload.temporary!r} on {self._around.peer} could not be removed")
 
     def _choose_backup(self) -> str | None:
@@ -300,6 +304,10 @@ def _change_remote_permissions(
         require_settable_permissions(copy.destination, around)
         if not around.is_check:
             around.remote.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
+            found, _ = look_at_remote(copy.destination, around)
+            refused = prove_permissions(copy, copy.destination, decision.wanted, found, around.peer)
+            if refused is not None:
+                return summarise(copy, Decision("nothing", decision.wanted, (refused,)), source, around)
     except (PermissionRefused, ServerLacksFeature):
         if copy.permissions is not None:
             raise

@@ -19,6 +19,7 @@ GONE_WHEN_READ = (
     "only copy"
 )
 GONE_WHEN_HASHED = "not verified by checksum: the source is gone, and its checksum cannot be asked for any more"
+SIZE_UNTOLD = "the server does not tell the source's size; it was read to where the server says that it ends"
 TIMES_UNTOLD = "the copy has the time of the copying: the server does not tell the source's"
 NOT_SYNCED_HERE = "not synced to disk before it was published: the file system here does not do that"
 NOTHING_VERIFIED = (

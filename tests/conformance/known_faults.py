@@ -65,39 +65,32 @@ _NO_TYPE = "attrs-(none|only-size|no-mode)|mode-no-type"
 
 # The most dangerous first.
 TRIALS: tuple[Known, ...] = (
-    # Lost, or said to be well.
-    _trials("a directory without type bits is taken for a file, and steps aside", "stray|lost|removed|false-ok|torn",
+    _trials("a directory whose kind no listing tells is taken for a file, and steps aside",
+            "stray|lost|removed|false-ok|torn",
             request="L?STAT|FSTAT|READDIR", oddity=_NO_TYPE, case=".*tree.*|remove.*"),
-    _trials("OPENDIR and READDIR answered with the status OK pass for an empty directory",
-            f"listing|stray|{_WORD}", request="OPENDIR|READDIR", oddity="status-ok"),
-    _trials("OPEN of a tree's file answered with the status OK passes for a copied file",
-            f"verified|{_WORD}", request="OPEN", oddity="status-ok", case=".*tree.*"),
-    _trials("backup: true without hard links: a look that is refused passes for 'nothing there'", "backup",
-            request="LSTAT", oddity="refused-.*", case=".*(backup|no-hardlink)"),
-    _trials("in two steps: the old file has stepped aside when the line breaks, and its name is not told", f"lost|{_STRAYS}",
-            request="[^|]*", oddity=f"{_ENDS}|refused-.*|done-refused", case=".*(bare|no-hardlink|retried).*"),
-    _trials("a rename, removal or link that says OK and does nothing is believed", f"{_STRAYS}|{_WORD}",
+    _trials("what calls itself OpenSSH is believed that it has renamed or removed something", f"{_STRAYS}|{_WORD}",
             request="posix-rename|RENAME|REMOVE|RMDIR|MKDIR|SYMLINK|hardlink", oddity="ignored"),
     _trials("what is there and told to be missing when it is removed counts as removed", "false-ok|removed|stray",
             request="REMOVE|RMDIR", oddity="refused-2"),
-    _trials("row 10: FSETSTAT and SETSTAT are believed", "mode|time", request="F?SETSTAT", oddity="ignored"),
+    _trials("in two steps: the old file has stepped aside when the line breaks, and its name is not told", f"lost|{_STRAYS}",
+            request="[^|]*", oddity=f"{_ENDS}|refused-.*|done-refused", case=".*(bare|no-hardlink|retried).*"),
+    _trials("a download that was published when the line broke is not known to the next attempt", "untrue-ok|verified|files_changed",
+            case="down-.*retried", oddity=_ENDS),
     _trials("row 10: permissions that a directory does not get are a warning", "mode",
-            request="F?SETSTAT", oddity="refused-.*|done-refused"),
+            request="F?SETSTAT", oddity="refused-.*|done-refused|ignored"),
     _trials("permissions were asked for, and are taken to be right where the server does not tell them", "mode",
             request="F?STAT|LSTAT|READDIR", oddity=_NO_TYPE),
-    _trials("row 13: a download that no size is told of is not verified", "verified", request="FSTAT", oddity="attrs-.*"),
     _trials("a listing calls everything without type bits a file", "listing", request="READDIR|L?STAT", oddity=_NO_TYPE),
     # Left behind without a word.
-    _trials("an upload of a tree that is cut off does not name its temporary files", "stray-after-cut|stray",
-            case="up-tree.*", oddity=_ENDS),
-    _trials("a tree that fails does not name the backups that it made", "stray-backup", case=".*tree.*backup"),
-    _trials("a backup whose copy is cut off is not named", "stray-backup|stray", case=".*file.*backup", oddity=_ENDS),
-    _trials("what stepped aside and cannot be removed is not named", "stray", request="REMOVE", case="up-.*"),
-    _trials("an OPEN that is refused and was done leaves an empty file", "stray", request="OPEN", oddity="done-refused"),
-    # Attributes in silence, hints.
+    _trials("what a link was tried out with, when the line breaks", "stray-after-cut|stray", case="up-tree.*", oddity=_ENDS),
+    _trials("backups of a copy that failed are not all named", "stray-backup|stray", case=".*backup"),
+    _trials("what stepped aside and cannot be removed is not named", "stray|stray-backup", request="REMOVE", case="up-.*"),
+    _trials("an OPEN that OpenSSH's namesake refuses and has done leaves an empty file", "stray|stray-backup",
+            request="OPEN", oddity="done-refused"),
+    # Attributes in silence, messages.
     _trials("row 13: the source's time is lost in silence", "time",
             request="F?STAT|LSTAT|READDIR", oddity="attrs-.*|refused-.*"),
-    _trials("a refusal with OP_UNSUPPORTED has no hint", "no-hint", oddity="refused-8"),
+    _trials("of many refusals the first is told", "no-message", case="up-tree.*"),
 )  # fmt: skip
 
 
