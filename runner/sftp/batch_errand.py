@@ -5,7 +5,7 @@ from __future__ import annotations
 from runner.remote_files import Errand, Published
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_file import BatchFile, Engine, Stages
-from runner.sftp.batch_publish import Publication, publish, remove_temporary
+from runner.sftp.batch_publish import Publication, give_name, publish, remove_temporary
 from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, replace_by_link
 from runner.sftp.packets import (
     Attributes,
@@ -58,7 +58,7 @@ class SingleRequest(BatchFile):
         if self.job.what == "make link":
             yield from self._make_link()
         elif self.job.what == "replace":
-            yield from publish(self, self._describe())
+            yield from give_name(self, self._describe())
         else:
             self.ask(*self._make_request(), self._take_answer)
             yield

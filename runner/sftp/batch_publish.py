@@ -49,7 +49,7 @@ def can_replace(session: SftpSession) -> bool:
 
 def publish(file: BatchFile, publication: Publication) -> Stages[None]:
     """Rename; `file.error` tells whether that went well. After a failure the destination is as it was, or is named."""
-    yield from _publish(file, publication)
+    yield from give_name(file, publication)
     if file.has_failed or file.session.traits.is_sequential:
         return
     # An OK is a claim: what has got another name has lost its old one.
@@ -63,7 +63,8 @@ def publish(file: BatchFile, publication: Publication) -> Stages[None]:
         )
 
 
-def _publish(file: BatchFile, publication: Publication) -> Stages[None]:
+def give_name(file: BatchFile, publication: Publication) -> Stages[None]:
+    """The same, and the server is believed that it has renamed: somebody else looks."""
     traits = file.session.traits
     if not publication.is_new and not traits.renames_links:
         # Not by LSTAT: ProFTPD's tells of what a link leads to.
@@ -123,7 +124,7 @@ def _publish_keeping(file: BatchFile, publication: Publication) -> Stages[None]:
         if (yield from look(file, publication.destination)).is_missing:
             # Somebody has removed it meanwhile: nothing is left to be kept.
             publication.backup, publication.is_new = None, True
-            yield from _publish(file, publication)
+            yield from give_name(file, publication)
             return
         # Some servers would replace what has the name.
         if (yield from look(file, backup)).mode is None:
