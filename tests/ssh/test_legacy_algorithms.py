@@ -117,7 +117,9 @@ def test_an_old_sshd_is_refused_with_all_that_it_would_need(
     outcome = copy_both_ways(runner, old_sshd, remote)
     words = (
         "no key exchange and host key and cipher and MAC in common",
-        "key exchange: the server has diffie-hellman-group14-sha1, the runner mlkem768x25519-sha256, curve25519",
+        # The first that the runner has depends on paramiko's version.
+        "key exchange: the server has diffie-hellman-group14-sha1, the runner ",
+        "curve25519-sha256",
         "host key: the server has ssh-rsa, the runner rsa-sha2-512, rsa-sha2-256",
         "cipher: the server has aes256-cbc, the runner aes128-gcm@openssh.com",
         "MAC: the server has hmac-sha1, the runner hmac-sha2-256-etm@openssh.com",
