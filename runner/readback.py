@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
+from runner.cancellation import CleanUpAbandoned
 from runner.errors import FileRefused, StepError, VerificationFailed
-from runner.remote_files import ReadFile, TakeBytes
+from runner.remote_files import Batch, ReadFile, TakeBytes
 
 
 class TakesInOrder(Protocol):
@@ -124,3 +126,13 @@ class PieceHasher:
                 self.digests.append(self._hasher.hexdigest())
                 self._hasher = hashlib.sha256()
                 self._left_bytes = next(self._sizes, 0)
+
+
+def complete(batch: Batch) -> None:
+    """Wait until everything in a batch is over; raises when the session ends, with nothing left under way."""
+    try:
+        batch.complete()
+    except BaseException:
+        with suppress(StepError, CleanUpAbandoned):
+            batch.abandon()
+        raise

@@ -116,7 +116,7 @@ def replace_otherwise(
 
 def _publish_keeping(file: BatchFile, publication: Publication) -> Stages[None]:
     while (backup := publication.backup) is not None:
-        # The second name is given before anything is replaced: whoever looks later what has become of it must know it.
+        # The second name is given before anything is replaced: a later attempt that looks what became of it must know it.
         publication.note(Published(can_replace(file.session), backup, backup))
         if can_replace(file.session) and (yield from _give_second_name(file, publication.destination, backup)):
             yield from _replace_kept(file, publication, backup)

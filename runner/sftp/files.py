@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from runner.cancellation import CleanUpAbandoned
 from runner.errors import FileError, ServerLacksFeature, SourceMissing, StepError, UnreachableError
-from runner.readback import PieceHasher, Readback, TakesInOrder
+from runner.readback import PieceHasher, Readback, TakesInOrder, complete
 from runner.remote_files import (
     Batch,
     Digest,
@@ -468,16 +467,6 @@ class SftpFiles:
         except StatusRefused:
             return True
         return found is not None and found.is_directory
-
-
-def complete(batch: Batch) -> None:
-    """Wait until everything in a batch is over; raises when the session ends, with nothing left under way."""
-    try:
-        batch.complete()
-    except BaseException:
-        with suppress(StepError, CleanUpAbandoned):
-            batch.abandon()
-        raise
 
 
 def source_missing(path: str, peer: str) -> SourceMissing:

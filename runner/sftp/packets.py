@@ -160,9 +160,6 @@ class Reader:
         self._offset = end
         return piece
 
-    def take_byte(self) -> int:
-        return self.take(1)[0]
-
     def take_uint32(self) -> int:
         return int.from_bytes(self.take(4), "big")
 

@@ -7,7 +7,7 @@ import os
 
 from runner.errors import StepError
 from runner.plan import CopyFile
-from runner.readback import Content, Readback
+from runner.readback import Content, Readback, complete
 from runner.remote_files import FileStatus, RemoteFiles, WantedAttributes
 from runner.results import moment
 from runner.transfer.directory_modes import mode_of
@@ -94,11 +94,11 @@ def read_local(path: str, *, follows_links: bool) -> bytes | None:
 
 
 def read_remote(remote: RemoteFiles, path: str) -> bytes | None:
-    """A small remote file's content; None if it cannot be read."""
+    """A small remote file's content, or the beginning of one that is larger than it was; None if it cannot be read."""
     content, failures = Content(), list[StepError | None]()
     batch = remote.start_batch()
-    batch.fetch(Readback(path, None, content, failures.append))
-    batch.complete()
+    batch.fetch(Readback(path, MAX_DIFF_BYTES + 1, content, failures.append, is_exact=False))
+    complete(batch)
     return None if failures[0] is not None else bytes(content.data)
 
 

@@ -31,6 +31,7 @@ from runner.transfer.batch import (
     Uploads,
     running_batch,
 )
+from runner.transfer.changes import MAX_DIFF_BYTES, read_remote
 from runner.transfer.context import Surroundings
 from runner.transfer.local_files import look_at, permissions_by_umask
 from runner.transfer.local_folders import LocalFolders, open_folder
@@ -85,6 +86,15 @@ def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundi
                 pass
     finally:
         folders.close()
+
+
+def test_of_a_file_that_is_larger_than_was_said_no_more_is_kept_than_a_difference_needs(tmp_path: Path) -> None:
+    (tmp_path / "remote").mkdir()
+    (tmp_path / "remote/large").write_bytes(os.urandom(3_000_000))
+    with AsyncsshServer(tmp_path / "server", root=tmp_path / "remote") as server, files_of(server, tmp_path) as around:
+        content = read_remote(around.remote, "large")
+
+    assert content == (tmp_path / "remote/large").read_bytes()[: MAX_DIFF_BYTES + 1]
 
 
 def make_files(folder: Path, count: int, largest: int = 20_000, seed: int = 1) -> None:

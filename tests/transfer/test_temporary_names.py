@@ -401,7 +401,7 @@ def test_a_large_file_with_a_name_of_its_own_starts_afresh(runner: Runner, sshd:
     assert outcome.step["result"]["resumed_at_bytes"] == 0
     assert outcome.step["result"]["warnings"] == [NAME_TAKEN]
     assert (remote / "in/a").read_bytes() == content
-    # It may be another play's: it is left to whoever knows.
+    # It may be another play's: it is left alone.
     assert sorted(os.listdir(remote / "in")) == ["a", "a.filepart"]
 
 

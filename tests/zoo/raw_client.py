@@ -1,4 +1,4 @@
-"""A client that sends single SFTP requests and shows the bare answers: what a server does, whoever else gets it wrong.
+"""A client that sends single SFTP requests and shows the bare answers: what a server does, whatever a client makes of it.
 
 It shares nothing with the product but paramiko's transport.
 """
