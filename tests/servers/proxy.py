@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.servers.endpoint import LOOPBACK
+from tests.servers.server_thread import close_all
 
 Direction = Literal["up", "down"]
 """`up` is from the client to the server."""
@@ -27,8 +28,6 @@ _SLOW_LINE_SEGMENT_BYTES = 1400
 _THROTTLE_SECONDS = 0.02  # a limited rate is kept over spans of this length
 _START_SECONDS = 40.0
 _STOP_SECONDS = 20.0
-_SETTLE_SECONDS = 0.01
-_SETTLE_ROUNDS = 100
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -144,16 +143,11 @@ class FaultProxy:
         self.port = listener.getsockname()[1]
         self._ready.set()
         await self._stopped.wait()
-        # asyncio forgets to close a connection that is just being accepted when the server closes.
-        await asyncio.sleep(_SETTLE_SECONDS)
-        server.close()
-        # The transports have to close before the loop does.
-        for _ in range(_SETTLE_ROUNDS):
-            await asyncio.sleep(_SETTLE_SECONDS)
-            for line in self._lines:
-                line.abandon()
-            if asyncio.all_tasks() == {asyncio.current_task()}:
-                break
+        await close_all(server.sockets, server.close, self._abandon_lines)
+
+    def _abandon_lines(self) -> None:
+        for line in self._lines:
+            line.abandon()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connection_count += 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import asyncssh
 
 _START_SECONDS = 40.0
 _STOP_SECONDS = 20.0
+_SETTLE_ROUNDS = 100
+_SETTLE_SECONDS = 0.02
 
 
 class ServerThread:
@@ -59,9 +62,24 @@ class ServerThread:
         self._port = acceptor.get_port()
         self._ready.set()
         await self._stopped.wait()
-        acceptor.close()
-        self._close_connections()
-        await asyncio.sleep(0)  # lets the transports close before the loop does
+        await close_all(acceptor.sockets, acceptor.close, self._close_connections)
+
+
+async def close_all(
+    listeners: Iterable[socket.socket], close_server: Callable[[], None], close_connections: Callable[[], None]
+) -> None:
+    """Close a server of this loop, and all its connections, so that the loop can end and leaves no socket behind."""
+    # asyncio forgets to close a connection whose acceptance (a task) is not over yet when the server closes.
+    for listener in listeners:
+        asyncio.get_running_loop().remove_reader(listener.fileno())
+    await asyncio.sleep(_SETTLE_SECONDS)
+    close_server()
+    # The transports have to close before the loop does, which takes a few turns of it.
+    for _ in range(_SETTLE_ROUNDS):
+        close_connections()
+        await asyncio.sleep(_SETTLE_SECONDS)
+        if asyncio.all_tasks() == {asyncio.current_task()}:
+            break
 
 
 def _run_and_tell(action: Callable[[], None], done: threading.Event) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import shutil
 import socket
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -615,3 +617,18 @@ def test_small_filesystem_fills_up() -> None:
     except NotAvailable as reason:
         pytest.skip(str(reason))
     assert not folder.exists()
+
+
+def test_a_server_that_stops_leaves_no_connection_open_that_was_only_being_accepted(tmp_path: Path) -> None:
+    """What asyncio forgot would be met by the garbage collector, in the middle of another test."""
+    servers = [AsyncsshServer(tmp_path, root=tmp_path) for _ in range(10)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        for server in servers:
+            server.start()
+            clients = [socket.create_connection((server.host, server.port)) for _ in range(3)]
+            server.stop()
+            for client in clients:
+                client.close()
+            gc.collect()
+    assert [warning for warning in caught if "unclosed" in str(warning.message)] == []
