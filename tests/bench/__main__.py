@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.bench.cases import CASES, Case
+from tests.bench.cases import CASES, Case, Entry
 from tests.bench.machine import describe_machine
 from tests.bench.page import Session, write_page
 from tests.bench.results import CaseResult, judge
@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 64
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that everything is removed
     try:
-        with open_setting(options.memory_folder, options.runner, _find_ansible(), options.disk_folder) as setting:
+        with open_setting(
+            options.memory_folder, options.runner, _find_ansible(), options.disk_folder, options.before
+        ) as setting:
             if options.list:
                 _list(cases, setting)
                 return 0
@@ -61,6 +63,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--disk-folder", type=Path, default=Path("/var/tmp"), metavar="FOLDER", help="where copies are synced to disk"
     )
     parser.add_argument("--runner", type=Path, default=Path(sys.executable).with_name("runner"), metavar="COMMAND")
+    parser.add_argument(
+        "--before", type=Path, metavar="COMMAND", help="the runner of an earlier commit, as one more tool"
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 1 or options.scale <= 0:
         parser.error("there is at least one round, of some size")
@@ -72,8 +77,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _select(options: argparse.Namespace) -> list[Case]:
     patterns = options.case or ["*"]
     cases = [case for case in CASES if any(fnmatch.fnmatchcase(case.name, pattern) for pattern in patterns)]
+    if options.before:
+        cases = [replace(case, entries=(case.entries[0], Entry("before"), *case.entries[1:])) for case in cases]
     if options.tool:
-        wanted = {PRODUCT, *options.tool}
+        wanted = {PRODUCT, "before", *options.tool}
         cases = [
             replace(case, entries=tuple(entry for entry in case.entries if entry.tool in wanted)) for case in cases
         ]

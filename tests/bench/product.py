@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,12 @@ def find_refusal(variant: Variant, schema: Mapping[str, Any], case: Case) -> str
             if not _allows(schema, properties.get(key), value):
                 return f"this version has no {key}: {value}"
     return ""
+
+
+def before_command(setting: Setting, job: Job) -> Command:
+    """The same play by another version, which is given with `--before`."""
+    command = play_command(VARIANTS[0], setting, job)
+    return replace(command, arguments=(str(setting.runner_before), *command.arguments[1:]))
 
 
 def play_command(variant: Variant, setting: Setting, job: Job) -> Command:

@@ -40,6 +40,8 @@ class Setting:
     connector_schema: Mapping[str, Any]
     # On a disk, for copies that are synced; everything else is in memory.
     disk_folder: Path
+    # Another version of ours, to be compared with.
+    runner_before: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,7 +76,11 @@ class NotPossible(Exception):
 
 @contextmanager
 def open_setting(
-    memory_folder: Path, runner: Path, ansible_playbook: str | None, disk_folder: Path
+    memory_folder: Path,
+    runner: Path,
+    ansible_playbook: str | None,
+    disk_folder: Path,
+    runner_before: Path | None = None,
 ) -> Iterator[Setting]:
     """Start the server and the latency proxy, with everything in a new folder below `memory_folder`; remove it after.
 
@@ -110,6 +116,7 @@ def open_setting(
                 ansible_playbook,
                 read_connector_schema(runner),
                 on_disk,
+                runner_before,
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -66,6 +66,10 @@ def _runner_version(setting: Setting) -> str | None:
     return first_number(setting.runner, "--version")
 
 
+def _before_version(setting: Setting) -> str | None:
+    return first_number(setting.runner_before, "--version") if setting.runner_before else None
+
+
 def _ansible_version(setting: Setting) -> str | None:
     return first_number(setting.ansible_playbook, "--version") if setting.ansible_playbook else None
 
@@ -99,6 +103,7 @@ TOOLS = {
     tool.name: tool
     for tool in (
         *(_ours(variant) for variant in product.VARIANTS),
+        Tool("before", "runner, before", _before_version, product.before_command),
         Tool("scp-gcm", "scp, AES-GCM", _SSH_VERSION, peers.scp_gcm_command),
         Tool("scp", "scp, default cipher", _SSH_VERSION, peers.scp_command),
         Tool("sftp", "sftp -b, AES-GCM", _SSH_VERSION, peers.sftp_command),
