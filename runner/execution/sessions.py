@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from runner.cancellation import Cancellation, Deadline
 from runner.errors import ServerLacksFeature, StepTimedOut, UnreachableError
-from runner.plan import CopyDirectory, CopyFile, Endpoint, Step
+from runner.plan import CopyDirectory, CopyFile, CopyFileFromEngine, CopyFileToEngine, Endpoint, Step
 from runner.remote_files import RemoteFiles
 from runner.ssh.dial import WorkingAddresses
 from runner.ssh.jump_hosts import open_hops
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 # None of these is needed before the login is over.
 NEEDED_NEXT = ("runner.execution.protocols", "runner.execution.modes")
-NEEDED_FOR_TREES = ("runner.transfer.tree", "runner.sftp.batch")
+NEEDED_FOR = (
+    (CopyFileFromEngine, "runner.transfer.upload"),
+    (CopyFileToEngine, "runner.transfer.download"),
+    (CopyDirectory, "runner.transfer.tree"),
+    (CopyDirectory, "runner.sftp.batch"),
+)
 
 # How long the play waits in the end for connections that are still being closed.
 CLOSING_SECONDS = 2.0
@@ -131,7 +136,7 @@ class Sessions:
         tell = partial(self._tell_connected, step)
         last_hop = open_hops(step.endpoint.proxy_jump, self._cancellation, tell, self._working)
         deadline = Deadline.after(step.connect_timeout_seconds)
-        needed = NEEDED_NEXT + (NEEDED_FOR_TREES if isinstance(step.mode, CopyDirectory) else ())
+        needed = (*NEEDED_NEXT, *(name for kind, name in NEEDED_FOR if isinstance(step.mode, kind)))
         connection = open_connection(
             step.endpoint, deadline, self._cancellation, last_hop, needed_next=needed, working=self._working
         )

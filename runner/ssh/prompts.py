@@ -24,21 +24,22 @@ class Wanted(enum.Enum):
     OTHER = "something else"
 
 
+# Compiled when a server asks something: few do, and compiling takes a millisecond of every start.
 # pam_oath asks for a "One-time password (OATH)", FreeIPA for a "First Factor" and a "Second Factor".
-_ONE_TIME_PASSWORD = re.compile(
+_ONE_TIME_PASSWORD = (
     r"\b(one[- ]?time|single[- ]use|dynamic|einmal)[- ]?(password|passcode|passphrase|passwor[td]|kennwort|pin|code)?"
 )
-_CODE = re.compile(
+_CODE = (
     r"cod(e|igo|ice)\b|code|kode|\botp\b|\b[th]otp\b|token|verif|authenticator|\b[2m]fa\b|two[- ]?factor|2[- ]?(step|factor)"
     r"|two[- ]?step|second factor|yubikey|securid|código|код|验证码|驗證碼|認証コード"
 )
-_PASSWORD = re.compile(
+_PASSWORD = (
     r"pass[- ]?(word|phrase|wd)|passwor[td]|kennwort|first factor|mot de passe|contrase|senha|wachtwoord|heslo|has[lł]o"
     r"|lösenord|salasana|adgangskode|пароль|密码|密碼|パスワード|비밀번호"
 )
-_ANOTHER_SECRET = re.compile(r"\bpin\b|challenge|response|\bs/key\b|\botp-md5\b|\bmother|secret|memorable")
-_NEW_PASSWORD = re.compile(r"\b(new|retype|re-enter|change)\b.*\bpass[- ]?(word|phrase)|\bneues (passwort|kennwort)")
-_ADDRESS = re.compile(r"\S+@\S+")
+_ANOTHER_SECRET = r"\bpin\b|challenge|response|\bs/key\b|\botp-md5\b|\bmother|secret|memorable"
+_NEW_PASSWORD = r"\b(new|retype|re-enter|change)\b.*\bpass[- ]?(word|phrase)|\bneues (passwort|kennwort)"
+_ADDRESS = r"\S+@\S+"
 
 
 def clean_prompt(text: str) -> str:
@@ -49,15 +50,15 @@ def clean_prompt(text: str) -> str:
 
 def find_wanted(prompt: str, username: str) -> Wanted:
     """The kind of answer that a cleaned question wants. What it says of the user's name and of hosts does not count."""
-    text = _ADDRESS.sub(" ", prompt.lower())
+    text = re.sub(_ADDRESS, " ", prompt.lower())
     if username:
         text = re.sub(rf"\b(for|of|user) +[`'\"(]?{re.escape(username.lower())}(?!\w)", " ", text)
-    if _NEW_PASSWORD.search(text):
+    if re.search(_NEW_PASSWORD, text):
         return Wanted.NEW_PASSWORD
-    rest = _ONE_TIME_PASSWORD.sub(" ", text)
-    is_code = rest != text or _CODE.search(rest) is not None
-    is_password = _PASSWORD.search(rest) is not None
-    if _ANOTHER_SECRET.search(rest) or (is_code and is_password):
+    rest = re.sub(_ONE_TIME_PASSWORD, " ", text)
+    is_code = rest != text or re.search(_CODE, rest) is not None
+    is_password = re.search(_PASSWORD, rest) is not None
+    if re.search(_ANOTHER_SECRET, rest) or (is_code and is_password):
         return Wanted.UNCLEAR
     if is_code:
         return Wanted.CODE

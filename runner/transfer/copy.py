@@ -5,12 +5,15 @@ from __future__ import annotations
 from runner.plan import CopyFileFromEngine, CopyFileToEngine
 from runner.results import CopyResult
 from runner.transfer.context import Surroundings
-from runner.transfer.download import download_file
-from runner.transfer.upload import upload_file
 
 
 def copy_file(copy: CopyFileFromEngine | CopyFileToEngine, around: Surroundings) -> CopyResult:
     """Carry out one copy. Raises a `StepError` with the destination as it was, or `Interrupted`."""
+    # Each direction pays for its own import.
     if isinstance(copy, CopyFileFromEngine):
+        from runner.transfer.upload import upload_file
+
         return upload_file(copy, around)
+    from runner.transfer.download import download_file
+
     return download_file(copy, around)
