@@ -24,7 +24,8 @@ class Wanted(enum.Enum):
     OTHER = "something else"
 
 
-# Compiled when a server asks something: few do, and compiling takes a millisecond of every start.
+# Patterns are compiled by their first use, not here: few servers ask anything, and it would lengthen every start.
+
 # pam_oath asks for a "One-time password (OATH)", FreeIPA for a "First Factor" and a "Second Factor".
 _ONE_TIME_PASSWORD = (
     r"\b(one[- ]?time|single[- ]use|dynamic|einmal)[- ]?(password|passcode|passphrase|passwor[td]|kennwort|pin|code)?"

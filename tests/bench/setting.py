@@ -87,8 +87,12 @@ def open_setting(
     Copies that are synced go into one below `disk_folder`.
 
     Raises:
-        NotPossible: there is no such folder, or no `runner` command at the path given.
+        NotPossible: there is no such folder, or no `runner` command at one of the paths given.
     """
+    if runner_before is not None:
+        read_connector_schema(
+            runner_before
+        )  # that it works: a comparison with nothing would look like none was asked for
     for place in (memory_folder, disk_folder):
         if not place.is_dir():
             raise NotPossible(f"{place} is no folder")

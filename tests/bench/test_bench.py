@@ -334,6 +334,33 @@ def test_a_wrong_choice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such tool: no-such-tool" in capsys.readouterr().err
 
 
+def test_an_earlier_version_is_one_more_tool(
+    tmp_path: Path, runner_command: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_sshd()
+    before = tmp_path / "before"
+    before.write_text(f'#!/bin/sh\necho "$1" >>{tmp_path}/calls\nexec {runner_command} "$@"\n', encoding="utf-8")
+    before.chmod(0o755)
+    options = ["--rounds", "1", "--case", "tiny", "--tool", "scp-gcm", "--into", str(tmp_path / "docs")]
+    options += ["--memory-folder", str(tmp_path), "--runner", str(runner_command), "--before", str(before)]
+
+    assert main(options) == 0
+
+    assert "| runner, before" in capsys.readouterr().out
+    # A rehearsal, and the round.
+    assert (tmp_path / "calls").read_text(encoding="utf-8").split().count("play") == 2
+
+
+def test_without_the_earlier_version_there_is_no_benchmark(
+    tmp_path: Path, runner_command: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--memory-folder", str(tmp_path), "--runner", str(runner_command), "--before", str(tmp_path / "typo")]
+
+    assert main(options) == 1
+    assert f"{tmp_path}/typo does not work" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
 def test_without_a_runner_there_is_no_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     require_sshd()
 
