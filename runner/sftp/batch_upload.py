@@ -27,7 +27,7 @@ from runner.remote_files import (
 )
 from runner.sftp import disk_space
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
+from runner.sftp.batch_file import Answer, BatchFile, Engine, Stages, ignore
 from runner.sftp.batch_publish import (
     Publication,
     ask_to_replace,
@@ -80,6 +80,7 @@ class Upload(BatchFile):
         "_cursor",
         "_found",
         "_has_begun_again",
+        "_has_final_mode",
         "_is_publishing",
         "_is_right",
         "_is_synced",
@@ -113,6 +114,8 @@ class Upload(BatchFile):
         self._source: Source | None = None
         self._wanted = NOTHING_WANTED
         self._opened_mode: int | None = None
+        # Whether it may have the mode that it is to have when it is published.
+        self._has_final_mode = False
         self._cursor: Cursor | None = None
         self._must_add_channels = False
         self._offset = 0
@@ -231,6 +234,7 @@ class Upload(BatchFile):
             return _NO_ATTRIBUTES
         if self.session.traits.sets_permissions_by == "nothing" and self._wanted.permissions is not None:
             self._opened_mode = self._wanted.permissions
+            self._has_final_mode = True
             return Attributes(mode=self._opened_mode).encode()
         self._opened_mode = mode = self.job.opening_permissions
         return _PRIVATE if mode == PRIVATE_MODE else Attributes(mode=mode).encode()
@@ -461,6 +465,7 @@ class Upload(BatchFile):
     def _ask_to_set(self) -> None:
         wanted = self._wanted_of_handle
         if wanted != NOTHING_WANTED:
+            self._has_final_mode = True
             self.ask(Type.FSETSTAT, self._handle + encode_wanted(wanted), self._set)
 
     @property
@@ -595,6 +600,7 @@ class Upload(BatchFile):
 
     def _ask_to_set_one_by_one(self, names: list[str], refused: dict[str, str]) -> None:
         """Servers that refuse times may take permissions, and the other way round."""
+        self._has_final_mode = True
         for name in names:
             wanted = self._wanted
             single = (
@@ -674,8 +680,17 @@ class Upload(BatchFile):
         if self.job.temporary is None:
             if isinstance(self.error, StepError):
                 self.error.add(f"It was being written in place: {self.path!r} may be incomplete")
-        elif not (self.job.is_kept and self.was_given_up):
+        elif not (self.job.is_kept and self.was_given_up and (yield from self._keep_private())):
             yield from remove_temporary(self, self.job.temporary)
+
+    def _keep_private(self) -> Stages[bool]:
+        """Give a partial file its private mode again, if it had its final one already. Whether it is private."""
+        answer = Answer(self)
+        if self._has_final_mode:
+            private = WantedAttributes(PRIVATE_MODE, None)
+            self.ask(Type.SETSTAT, self._written_path + encode_wanted(private), answer.take)
+            yield
+        return answer.refusal is None
 
     def _see_whether_full(self) -> Stages[None]:
         """A bare FAILURE may mean a full disk. Asked before room is made by removing what did not fit."""

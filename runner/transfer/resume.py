@@ -180,6 +180,10 @@ class RemoteClaims:
     def _take_over(self, partial: Partial, names: set[str], ours: str, most_bytes: int) -> FileStatus | None:
         """Have the largest partial file that is nobody's under our name, and tell what it is; None if there is none."""
         found = self._look_at(partial.folder + ours) if ours in names or ours == partial.name else None
+        if found is not None and found.is_regular and ours == partial.own_name and not _is_usable(found, most_bytes):
+            # Only this process gives that name: the line broke when the file had its final mode, and not yet its name.
+            self._remote.remove(partial.folder + ours)
+            return None
         if (found is None and ours in names) or (found is not None and not _is_usable(found, most_bytes)):
             raise FileRefused(f"something else has the name {ours!r}")
         if found is not None and ours == partial.own_name:

@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from runner.remote_files import Written
 from runner.transfer import proof, resume
+from runner.transfer.batch import Upload as Sent
 from tests.conftest import Outcome, Runner, download, step, upload
 from tests.patience import BUSY_SECONDS
 from tests.servers import misbehaving
@@ -174,6 +176,38 @@ def test_a_signal_keeps_what_has_arrived(start: Start, is_upload: bool) -> None:
     assert interrupted.exit_code == 143, interrupted.output
     assert len(copy.partials()) == 1
     assert assert_whole(copy, copy.play()) > 500_000
+
+
+def test_a_signal_before_the_rename_keeps_a_private_file(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upload has its final mode already when the play is to end."""
+    copy = start(True)
+    copy.source.chmod(0o644)
+    prove = Sent.prove
+
+    def prove_and_end(upload: Sent, written: Written) -> None:
+        prove(upload, written)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)  # until the signal's handler has run in the main thread
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sent, "prove", prove_and_end)
+        interrupted = copy.play()
+    (left,) = copy.partials()
+
+    assert interrupted.exit_code == 143, interrupted.output
+    assert copy.destination.read_bytes() == b"older"
+    assert left.stat().st_mode & 0o777 == 0o600
+    assert assert_whole(copy, copy.play()) == SIZE
+
+
+def test_a_partial_of_the_final_mode_is_not_left_behind(start: Start) -> None:
+    """What a line that breaks between the last two requests leaves: others may have opened it."""
+    copy = start(True, cut(True))
+    copy.play()
+    (left,) = copy.partials()
+    left.chmod(0o644)
+
+    assert assert_whole(copy, copy.play()) == 0
 
 
 @both_ways
