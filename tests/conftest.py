@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ __all__ = ["pytest_runtest_makereport"]
 WORKERS_PER_CORE = 3
 MAX_WORKERS = 24
 OUTSIDE_NAMES = ("SSH_AUTH_SOCK", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS")
+
+
+# Under `nohup`, and in some CI systems, it is ignored, and the runner keeps that up; tests of signals begin as a shell would.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -105,6 +105,12 @@ def start(runner: Runner, remote: Path, sshd: OpenSSHServer) -> Iterator[Start]:
         copy.__exit__(None, None, None)
 
 
+def end_play() -> None:
+    """Have the play end, in a thread that holds it up until the main thread has seen the signal."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+
+
 def cut(is_upload: bool) -> Cut:
     return Cut("up" if is_upload else "down", MIDDLE)
 
@@ -170,7 +176,7 @@ def test_without_a_shell_an_upload_is_proven_by_reading_back(
 @both_ways
 def test_a_signal_keeps_what_has_arrived(start: Start, is_upload: bool) -> None:
     way: Any = "up" if is_upload else "down"
-    copy = start(is_upload, Trigger(way, MIDDLE, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    copy = start(is_upload, Trigger(way, MIDDLE, end_play))
     interrupted = copy.play()
 
     assert interrupted.exit_code == 143, interrupted.output
@@ -186,8 +192,7 @@ def test_a_signal_before_the_rename_keeps_a_private_file(start: Start, monkeypat
 
     def prove_and_end(upload: Sent, written: Written) -> None:
         prove(upload, written)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(1)  # until the signal's handler has run in the main thread
+        end_play()
 
     with monkeypatch.context() as patch:
         patch.setattr(Sent, "prove", prove_and_end)
@@ -278,7 +283,7 @@ def test_a_partial_that_is_complete_needs_no_byte_more(start: Start, is_upload: 
 @both_ways
 def test_resume_false_leaves_nothing_to_go_on_with(start: Start, is_upload: bool) -> None:
     way: Any = "up" if is_upload else "down"
-    copy = start(is_upload, Trigger(way, MIDDLE, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    copy = start(is_upload, Trigger(way, MIDDLE, end_play))
 
     assert copy.play(resume=False).exit_code == 143
     assert copy.partials() == []
