@@ -50,8 +50,7 @@ class StepHead:
     host_label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """The steps that the command line wants: those of the connections in `limit`, from the one called `start_at` on."""
 
     limit: tuple[str, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 import unicodedata
@@ -184,6 +183,9 @@ def _split(secret: str) -> set[str]:
 
 def _escape(piece: str) -> set[str]:
     """As it stands, and as JSON, Python, URLs and HTML write it."""
+    # Its tables are large, and most plays know no secret.
+    import html
+
     raw = piece.encode("utf-8", "surrogatepass")
     in_url = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
     in_url |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in in_url}

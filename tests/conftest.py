@@ -27,7 +27,7 @@ MAX_WORKERS = 24
 OUTSIDE_NAMES = ("SSH_AUTH_SOCK", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS")
 
 
-# Under `nohup`, and in some CI systems, it is ignored, and the runner keeps that up; tests of signals begin as a shell would.
+# Under `nohup`, and in some CI systems, it is ignored, and the runner keeps that up. Tests of signals begin as in a shell.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, reduce
 from itertools import islice
 from typing import Any
 
@@ -60,6 +60,14 @@ def _validator(reference: str, *, templates_allowed: bool) -> Draft202012Validat
     return Draft202012Validator(_inline({"$ref": reference}, "", templates_allowed=templates_allowed))
 
 
+@cache
+def _follow(reference: str, *, templates_allowed: bool) -> Any:
+    """What a whole reference names, in one piece. Most of it is named by many others."""
+    file_name, _, pointer = reference.partition("#")
+    target = reduce(lambda here, key: here[key], pointer.split("/")[1:], _schemas()[file_name])
+    return _inline(target, file_name, templates_allowed=templates_allowed)
+
+
 def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
     """A schema of `file_name` with every reference replaced by what it refers to.
 
@@ -77,10 +85,9 @@ def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
     }
     if "$ref" not in schema:
         return own
-    other_file_name, _, pointer = schema["$ref"].partition("#")
-    file_name = other_file_name or file_name
-    target = reduce(lambda here, key: here[key], pointer.split("/")[1:], _schemas()[file_name])
-    return {**_inline(target, file_name, templates_allowed=templates_allowed), **own}
+    reference = schema["$ref"]
+    followed = _follow(file_name + reference if reference[0] == "#" else reference, templates_allowed=templates_allowed)
+    return {**followed, **own} if own else followed
 
 
 @lru_cache(maxsize=1)

@@ -214,16 +214,20 @@ print({"paramiko", "fabric", "invoke"} & sys.modules.keys())
     assert (ended.returncode, ended.stdout) == (0, "set()\n"), ended.stderr
 
 
-def test_connecting_imports_no_test_doubles() -> None:
-    """invoke wants `unittest.mock` for one, and a YAML parser for configuration that we do not let it read."""
+def test_connecting_imports_neither_test_doubles_nor_a_mail_parser() -> None:
+    """invoke wants a test double, and a YAML parser for configuration it is not let read; paramiko wants its own version."""
     program = """
 import sys
 import runner.ssh.handshake
-print("fabric" in sys.modules, {"asyncio", "unittest.mock", "invoke.vendor.yaml.loader"} & sys.modules.keys())
+unwanted = {"asyncio", "unittest.mock", "invoke.vendor.yaml.loader", "importlib.metadata", "email.parser"}
+print("fabric" in sys.modules, unwanted & sys.modules.keys())
 from invoke.config import yaml
 from unittest.mock import Mock
+from importlib import metadata
+import paramiko
 assert yaml.safe_load("a: 1") == {"a": 1}
 assert Mock().anything
+assert paramiko.__version__ == metadata.version("paramiko")
 """
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import inspect
 import socket
+import subprocess
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,9 +163,27 @@ def test_what_fabric_is_given_it_takes() -> None:
 
 
 def test_what_is_put_off_of_invoke_is_where_it_was() -> None:
-    """`lean_invoke` knows these two by name; were they elsewhere, starting up would only be slower."""
+    """`lean_imports` knows these two by name; were they elsewhere, starting up would only be slower."""
     assert "from unittest.mock import Mock" in inspect.getsource(importlib.import_module("invoke.context"))
     assert importlib.util.find_spec("invoke.vendor.yaml") is not None
+
+
+def test_the_stand_in_for_package_metadata_gives_what_the_real_one_has() -> None:
+    """A package whose version cannot be told from its folder's name, and everything but versions."""
+    program = """
+import sys
+from runner.ssh import lean_imports
+with lean_imports._without(*lean_imports._STAND_INS["paramiko"]):
+    from importlib import metadata
+    assert metadata.__spec__ is None
+    found = metadata.version("jsonschema"), metadata.version("ruamel.yaml"), metadata.metadata("jsonschema")["Name"]
+from importlib import metadata
+assert metadata.__spec__ is not None
+assert found == (metadata.version("jsonschema"), metadata.version("ruamel.yaml"), "jsonschema"), found
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_nothing_else_private_is_used() -> None:
