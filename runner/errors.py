@@ -22,6 +22,8 @@
         ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
         │   └── ChannelRefused         the server opens no further channel
         ├── InternalError ......... 1  a bug in the runner
+        ├── InvalidInput               a value that only the play could know is not what is needed there
+        ├── ConditionFailed            `assert`, `fail`, `failed_when` or `until` says that a step has failed
         └── FileError                  one path on one side
             ├── SourceMissing, NotARegularFile, DestinationIsDirectory, DestinationExists
             └── PermissionRefused, DiskFull, FileRefused
@@ -192,6 +194,14 @@ class InternalError(StepError):
             f"an error in the runner itself, {type(error).__name__}: {error}",
             hint="This is a bug. Please report it with the lines on standard error and the playbook, secrets removed.",
         )
+
+
+class InvalidInput(StepError):
+    """A value that only the play could know is not what is needed there."""
+
+
+class ConditionFailed(StepError):
+    """A step did what it says, and a condition of the playbook's says that this is a failure."""
 
 
 class FileError(StepError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.results import Entry
@@ -87,3 +88,15 @@ class FolderCreation(OperationResult):
     def facts(self) -> dict[str, Any]:
         """The connector's output."""
         return {"path": self.path, "created": list(self.created), "warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOutput(OperationResult):
+    """What a step came to that contacts no host. `values` are facts, or what `debug` shows, by name."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """What the report has of it."""
+        return dict(self.told)

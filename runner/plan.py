@@ -356,6 +356,18 @@ Mode = Copy | Operation
 
 
 @dataclass(frozen=True, slots=True)
+class LaterMode:
+    """What a step is to do on its host, where only the play will know with which paths."""
+
+    mode_name: str
+    subject: str = ""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One thing to do on one host."""
 
@@ -364,7 +376,7 @@ class Step:
     host_label: str
     connector_type: ConnectorType
     endpoint: Endpoint
-    mode: Mode
+    mode: Mode | LaterMode
     connect_timeout_seconds: int
     stall_timeout_seconds: int
     location: Location
@@ -374,6 +386,32 @@ class Step:
     timeout_seconds: float | None = None
     # Whose its temporary files are; None for the user who plays it.
     owner: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it does: its mode's name."""
+        return self.mode.mode_name
+
+
+# What `ControlStep`s without a host are listed under.
+NO_HOST = "(playbook)"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlStep:
+    """A step that contacts no host: it decides or says something. Or one that never came to be more than its name.
+
+    `kind` is the key that says what it does, or its mode.
+    """
+
+    index: int
+    name: str
+    host_label: str
+    kind: str
+    location: Location
+
+    endpoint = None
+    connector_type = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,18 +433,3 @@ class PlayOptions:
     is_check: bool = False
     tells_changes: bool = False
     is_diff: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """A whole playbook, valid, every template filled in, in the order of execution.
-
-    `files` are the local files that were read to load it.
-    """
-
-    file: str
-    name: str
-    workdir: str
-    steps: tuple[Step, ...]
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
-    files: frozenset[str] = frozenset()

@@ -13,8 +13,9 @@ from dataclasses import replace
 from runner.cancellation import Cancellation
 from runner.errors import InternalError, UsageError
 from runner.events import Event, Observer, ObserverFailed, PlayStarted, StepStarted
-from runner.plan import Play, PlayOptions
+from runner.plan import PlayOptions
 from runner.playbook.build import load_play
+from runner.program import Play, select_nodes
 from runner.results import EXIT_BUG, PlayResult, StepFailure
 from runner.transfer.memory import Memory
 
@@ -94,4 +95,8 @@ def select_steps(plan: Play, *, limit: tuple[str, ...] = (), start_at: str | Non
                 hint="`runner play --list-steps FILE` shows them.",
             )
         steps = steps[first:]
-    return replace(plan, steps=steps)
+    if steps is plan.steps:
+        return plan
+    chosen = {step.index for step in steps}
+    nodes = select_nodes(plan.program.nodes, lambda template: template.index in chosen)
+    return replace(plan, steps=steps, program=replace(plan.program, nodes=nodes))

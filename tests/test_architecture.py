@@ -19,7 +19,7 @@ DOORS = {
     "ruamel": ["runner.playbook.document"],
     "jsonschema": ["runner.playbook.validation"],
     "referencing": ["runner.playbook.validation"],
-    "jinja2": ["runner.playbook.templating", "runner.playbook.tracing"],
+    "jinja2": ["runner.playbook.templating", "runner.playbook.tracing", "runner.playbook.names"],
     "fabric": ["runner.ssh"],
     "invoke": ["runner.ssh"],
     "paramiko": ["runner.ssh"],
@@ -33,7 +33,7 @@ DOORS = {
 # Values: they know nobody but each other.
 VALUES = {
     *("errors", "problems", "plan", "results", "events", "cancellation", "remote_files", "public_keys", "redaction"),
-    *("readback", "server_traits"),
+    *("readback", "server_traits", "program", "interpreter"),
     *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "one_time_codes", "_version"),
 }
 

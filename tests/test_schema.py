@@ -95,6 +95,8 @@ def test_no_keyword_is_misspelt() -> None:
             "items",
             "minItems",
             "maxItems",
+            "minProperties",
+            "maxProperties",
             "uniqueItems",
             "anyOf",
             *("allOf", "if", "then", "$comment"),
@@ -205,6 +207,9 @@ def test_every_input_of_the_connector_may_stand_in_defaults_a_connection_and_a_s
         "retries",
         "delay",
         "timeout",
+        *("when", "loop", "loop_control", "register", "until", "failed_when", "changed_when", "tags"),
+        *("ignore_errors", "ignore_unreachable", "no_log", "check_mode", "diff"),
+        *("block", "rescue", "always", "include_steps", "assert", "set_fact", "debug", "fail", "pause"),
     }
 
 

@@ -27,9 +27,10 @@ from runner.events import Observer
 from runner.execution.login_check import look_at_logins
 from runner.execution.own_files import find_own_files
 from runner.logins import Selection, trust_logins
-from runner.plan import Play, PlayOptions
+from runner.plan import PlayOptions
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
+from runner.program import Play
 from runner.redaction import Redactor
 from runner.report.bugs import BugPrinter
 from runner.report.console import Console, print_error
@@ -200,13 +201,13 @@ class _JsonReporter:
 
 def _list(plans: list[Play], redactor: Redactor, *, with_steps: bool, with_hosts: bool) -> None:
     for plan in plans:
-        click.echo(tell_valid(plan.file, len(plan.steps)))
+        click.echo(tell_valid(plan.file, len({step.index for step in plan.steps})))
         if with_hosts:
-            hosts = dict.fromkeys((step.host_label, str(step.endpoint)) for step in plan.steps)
+            hosts = dict.fromkeys((step.host_label, str(step.endpoint)) for step in plan.calls)
             for label, endpoint in hosts:
                 line = f"  {label}  {endpoint}" if label != endpoint else f"  {label}"
                 click.echo(redactor.redact(printable(line)))
         if with_steps:
             for step in plan.steps:
-                line = f"  {step.index}  {step.name} [{step.host_label}]  {step.mode.mode_name}"
+                line = f"  {step.index}  {step.name} [{step.host_label}]  {step.kind}"
                 click.echo(redactor.redact(printable(line)))

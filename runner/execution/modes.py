@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runner.cancellation import Cancellation
-from runner.plan import Copy, CopyDirectory, CopyFile, PlayOptions, Step
+from runner.plan import Copy, CopyDirectory, CopyFile, LaterMode, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, CopyResult, Output
 from runner.transfer.context import Surroundings
@@ -36,6 +36,7 @@ def carry_out(
     Raises a `StepError`, or `Interrupted`.
     """
     mode = step.mode
+    assert not isinstance(mode, LaterMode), "a step is bound before it is carried out"
     around = Surroundings(
         read_only(remote) if options.is_check else remote,
         str(step.endpoint),

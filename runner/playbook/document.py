@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -72,6 +72,18 @@ class Unfilled(str):
     """What is written where a value could not be filled in, or decrypted. Nothing is known about the value itself."""
 
     __slots__ = ()
+
+
+class Awaited(Unfilled):
+    """What is written where a value could not be filled in yet: only the play will know `reason`, "the result 'r'"."""
+
+    __slots__ = ("reason",)
+    reason: str
+
+    def __new__(cls, written: str, reason: str) -> Self:
+        made = super().__new__(cls, written)
+        made.reason = reason
+        return made
 
 
 class PositionedMap(dict[str, Any]):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
-from runner.playbook.document import Decrypted, PositionedList, PositionedMap, Unfilled
+from runner.playbook.document import Awaited, Decrypted, PositionedList, PositionedMap, Unfilled
 from runner.playbook.paths import PATH_KEYS, find_path_fault
 from runner.playbook.provenance import plain
 from runner.playbook.secrets import redact_problems
@@ -122,17 +122,52 @@ class Rendering:
 
     def value(self, value: Any, location: Location, scope: Scope, hidden: Collection[str] = ()) -> Any:
         """The value filled in; `Unfilled` if that is not possible. `hidden` fills up with what an error may not quote."""
+        return self._try(self._templates.render, value, location, scope, hidden)
+
+    def expression(self, text: str, location: Location, scope: Scope) -> Any:
+        """What an expression without braces gives; `Unfilled` if that cannot be said."""
+        return self._try(self._templates.evaluate, text, location, scope, ())
+
+    def lacking(self, value: Any, key: str) -> Any:
+        """What stands for a part that a value lacks: who uses it is told why."""
+        return self._templates.lacking(value, key)
+
+    def raw(self, value: Any, location: Location, scope: Scope) -> Any:
+        """The value filled in, and what is in it left as it is: for lists that may be long."""
+        return self._try(self._templates.render_raw, value, location, scope, ())
+
+    def quietly(self, expression: str, location: Location, scope: Scope) -> Any:
+        """What an expression gives; `Unfilled`, and no problem, if that cannot be said."""
         try:
-            return self._templates.render(value, location, scope)
-        except ValueUnknown:
-            pass
+            return self._templates.evaluate(expression, location, scope)
+        except (TemplateProblem, ValueUnknown):
+            return Unfilled("")
+
+    def paths_in(self, expression: str) -> tuple[str, ...]:
+        """The names that an expression uses, with what it asks of them: `r.result.size_bytes`."""
+        return self._templates.paths_in(expression)
+
+    def _try(
+        self,
+        fill_in: Callable[[Any, Location, Scope], Any],
+        value: Any,
+        location: Location,
+        scope: Scope,
+        hidden: Collection[str],
+    ) -> Any:
+        written = value if isinstance(value, str) else ""
+        try:
+            return fill_in(value, location, scope)
+        except ValueUnknown as error:
+            if error.reason:
+                return Awaited(written, error.reason)
         except TemplateProblem as error:
             # What was looked up for a secret on the way to a mistake is as secret.
             told = redact_problems(error.problems, Redactor(hidden))
             for problem in told:
                 if not (self.lacks_variables and problem.message.startswith(UNDEFINED)):
                     self._tell(problem)
-        return Unfilled(value if isinstance(value, str) else "")
+        return Unfilled(written)
 
     def _redact(self, problem: Problem) -> Problem:
         return redact_problems([problem], self._redactor)[0]

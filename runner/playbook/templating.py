@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.errors import RunnerError
-from runner.playbook.document import PositionedList, PositionedMap, Unfilled, is_encodable
+from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, is_encodable
 from runner.playbook.limits import (
     MAX_SECONDS,
     TimeIsUp,
@@ -38,6 +38,7 @@ from runner.playbook.tracing import describe_lookup, survey, trace, tracing_filt
 from runner.playbook.validation import is_template
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
+from runner.program import Data
 from runner.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -67,7 +68,14 @@ class TemplateProblem(Exception):
 
 
 class ValueUnknown(Exception):
-    """A value depends on the output of a command that is not to be run, or on one that is wrong, which has been told."""
+    """A value depends on the output of a command that is not to be run, or on one that is wrong, which has been told.
+
+    Or only the play will know it: then `reason` says what it waits for.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class _Compiled(NamedTuple):
@@ -75,6 +83,9 @@ class _Compiled(NamedTuple):
 
     fill_in: Callable[[dict[str, Any]], Any]
     names: frozenset[str]
+    tree: nodes.Node
+    # Of an expression without braces: what it asks of its names, as it is written.
+    paths: tuple[str, ...] = ()
 
 
 class _Pieces(NamedTuple):
@@ -115,7 +126,18 @@ class _Attempts:
         except TemplateProblem as error:
             self._problems += error.problems
         except ValueUnknown as error:
-            self._unknown = error
+            # What is unknown for another reason than that it is too early stays so.
+            if self._unknown is None or not error.reason:
+                self._unknown = error
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether something is unknown, and nothing is wrong."""
+        return self._unknown is not None and not self._problems
+
+    def tell(self, problems: Iterable[Problem]) -> None:
+        """Add what is wrong."""
+        self._problems += problems
 
     def finish(self) -> None:
         """Raise `TemplateProblem` with all problems, `ValueUnknown` if that is all."""
@@ -159,6 +181,7 @@ class Templates:
         self._expressions: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._extra: dict[str, Any] = {}
         self._being_rendered: list[str] = []
+        self._keeps_raw = False
         self._overrun: Problem | None = None
         self._lookups = Lookups()
 
@@ -181,7 +204,7 @@ class Templates:
     def render(self, value: Any, location: Location, scope: Scope) -> Any:
         """`value` with every template in it filled in; positions are kept. Raises `TemplateProblem`, `ValueUnknown`."""
         if isinstance(value, Unfilled):
-            raise ValueUnknown
+            raise ValueUnknown(value.reason if isinstance(value, Awaited) else "")
         attempts = _Attempts()
         if isinstance(value, PositionedMap):
             rendered = PositionedMap(value.location)
@@ -198,30 +221,58 @@ class Templates:
                     items.add(self.render(item, place, scope), place)
             attempts.finish()
             return items
-        return self._render_text(value, location, scope) if is_template(value) else value
+        return self._fill_in(value, location, scope, self._compile) if is_template(value) else value
 
-    def _render_text(self, text: str, location: Location, scope: Scope) -> Any:
+    def evaluate(self, expression: str, location: Location, scope: Scope) -> Any:
+        """What an expression without braces gives. Raises as `render`."""
+        return self._fill_in(expression, location, scope, self._compile_bare)
+
+    def render_raw(self, value: Any, location: Location, scope: Scope) -> Any:
+        """As `render`, but what an expression gives is left as it is: copying a long list would double it."""
+        self._keeps_raw = True
+        try:
+            return self.render(value, location, scope)
+        finally:
+            self._keeps_raw = False
+
+    def lacking(self, value: Any, key: str) -> Any:
+        """What stands for a part that a value lacks: who uses it is told why."""
+        return self._environment.undefined(obj=value, name=key)
+
+    def paths_in(self, expression: str) -> tuple[str, ...]:
+        """The names that an expression uses, with what it asks of them; none if it is not valid."""
+        from jinja2 import TemplateError
+
+        try:
+            return self._compile_bare(expression).paths
+        except TemplateError:
+            return ()
+
+    def _fill_in(self, text: str, location: Location, scope: Scope, compile_text: Callable[[str], _Compiled]) -> Any:
         if self._being_rendered:
-            return self._evaluate(text, location, scope)
+            return self._evaluate(text, location, scope, compile_text)
         if self._overrun:
             # A thousand templates that each take this long take too long as well.
             raise TemplateProblem(self._overrun)
         try:
             with bounded_resources():
-                return self._evaluate(text, location, scope)
+                return self._evaluate(text, location, scope, compile_text)
         except TimeIsUp as error:
             self._overrun = Problem(location, f"the template takes longer than {MAX_SECONDS} s", "Simplify it.")
             raise TemplateProblem(self._overrun) from error
 
-    def _evaluate(self, text: str, location: Location, scope: Scope) -> Any:
+    def _evaluate(self, text: str, location: Location, scope: Scope, compile_text: Callable[[str], _Compiled]) -> Any:
         from jinja2 import TemplateError, Undefined
 
         try:
-            compiled = self._compile(text)
+            compiled = compile_text(text)
             attempts, values = _Attempts(), dict[str, Any]()
             for name in sorted(compiled.names & scope.keys()):
                 with attempts.collecting():
                     values[name] = self._variable(name, scope)
+            if attempts.is_unknown:
+                # What can be said without the value is said before anything is contacted.
+                attempts.tell(self._check_names(compiled.tree, location, scope))
             attempts.finish()
             result = compiled.fill_in(values)
             if isinstance(result, _Pieces):
@@ -229,7 +280,7 @@ class Templates:
             if isinstance(result, Undefined):
                 str(result)  # StrictUndefined raises here, and says what is undefined
             # A variable may be anything on the way; what comes out in the end is plain data.
-            return result if self._being_rendered else _to_plain(result, location)
+            return result if self._being_rendered or self._keeps_raw else _to_plain(result, location)
         except (TemplateProblem, ValueUnknown, RunnerError):
             raise
         except LookupFailed as error:
@@ -246,6 +297,8 @@ class Templates:
     def _variable(self, name: str, scope: Scope) -> Any:
         """A variable's value, its own templates filled in first."""
         value, location = scope[name]
+        if isinstance(value, Data):
+            return value.value
         if location == COMMAND_LINE:
             # What a pipeline passes in may come from a branch name or a commit message: it is data, never a template.
             if name not in self._extra:
@@ -266,7 +319,7 @@ class Templates:
             from jinja2 import nodes
 
             tree = self._environment.parse(text)
-            names = frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+            names = frozenset(name.name for name in _find_names(tree))
             body = tree.body[0] if len(tree.body) == 1 else None
             outputs: list[nodes.Expr] = body.nodes if isinstance(body, nodes.Output) else []
             data = [node.data if isinstance(node, nodes.TemplateData) else None for node in outputs]
@@ -281,8 +334,38 @@ class Templates:
                 found = survey(tree)
                 render = self._environment.from_string(tree).render
                 fill_in = lambda values: found.mark(render(values), values)  # noqa: E731
-            self._compiled[text] = _Compiled(fill_in, names)
+            self._compiled[text] = _Compiled(fill_in, names, tree)
         return self._compiled[text]
+
+    def _compile_bare(self, text: str) -> _Compiled:
+        """An expression that stands there without braces, as conditions do."""
+        # No template can be written so.
+        key = f"\0{text}"
+        if key not in self._compiled:
+            from jinja2 import TemplateSyntaxError, nodes
+            from jinja2.parser import Parser
+
+            from runner.playbook.names import paths_of
+
+            parser = Parser(self._environment, text, state="variable")
+            expression = parser.parse_expression()
+            if not parser.stream.eos:
+                raise TemplateSyntaxError(f"unexpected {str(parser.stream.current)!r}", parser.stream.current.lineno)
+            expression.set_environment(self._environment)
+            names = frozenset(name.name for name in _find_names(expression))
+            tree = nodes.Output([expression], lineno=1)
+            paths = tuple(paths_of(tree, self._environment.globals))
+            self._compiled[key] = _Compiled(self._compile_expression(trace(expression)), names, tree, paths)
+        return self._compiled[key]
+
+    def _check_names(self, tree: nodes.Node, location: Location, scope: Scope) -> list[Problem]:
+        """What is wrong with the names in a template that cannot be filled in yet."""
+        from runner.playbook.names import find_unknown
+
+        return [
+            Problem(location, f"{UNDEFINED}{found.message}", found.hint)
+            for found in find_unknown(tree, scope, self._environment.globals, ("lookup", "now"))
+        ]
 
     def _compile_expression(self, expression: nodes.Expr) -> Callable[[dict[str, Any]], Any]:
         """As Environment.compile_expression does it, which takes no comments and no white-space marks."""
@@ -325,6 +408,9 @@ class Templates:
     def _environment(self) -> SandboxedEnvironment:
         from jinja2 import StrictUndefined
         from jinja2.sandbox import ImmutableSandboxedEnvironment
+        from jinja2.utils import missing
+
+        from runner.playbook.registered import RESULT_TESTS, why_absent
 
         class BoundedEnvironment(ImmutableSandboxedEnvironment):
             """A sandbox in which a product cannot fill the memory or keep the processor busy where no signal is heard."""
@@ -335,8 +421,15 @@ class Templates:
                 refuse_large_product(operator, left, right)
                 return super().call_binop(context, operator, left, right)
 
-        environment = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+        class Lacking(StrictUndefined):
+            """What is not there, with the reason where the value that it was asked of knows one."""
+
+            def __init__(self, hint: str | None = None, obj: Any = missing, name: Any = None, *args: Any) -> None:
+                super().__init__(why_absent(obj, name) or hint, obj, name, *args)
+
+        environment = BoundedEnvironment(undefined=Lacking, keep_trailing_newline=True)
         environment.globals.update(now=self._get_now, lookup=self._lookup)
+        environment.tests.update(RESULT_TESTS)
         # For `lookup('pipe', …)`: what a variable holds must not become a command of its own. Ansible calls it so.
         environment.filters["quote"] = lambda value: shlex.quote(str(value))
         environment.filters.update(tracing_filters())
@@ -382,6 +475,14 @@ class Templates:
             with memory_limited_to(self._memory_limit_bytes):
                 self._outputs[term] = read_command(term, self._sources, self._find_hidden())
         return self._outputs[term]
+
+
+def _find_names(tree: nodes.Node) -> Iterator[nodes.Name]:
+    """The names whose values a template asks for; a single name is its own tree."""
+    from jinja2 import nodes
+
+    found = [tree] if isinstance(tree, nodes.Name) else tree.find_all(nodes.Name)
+    return (name for name in found if name.ctx == "load")
 
 
 def _is_name(node: Any, name: str) -> bool:
@@ -449,6 +550,9 @@ def _explain(error: Exception, location: Location, scope: Scope) -> Problem:
             location, message, "Templates are Jinja2: {{ expression }}; a quoted '{{' is written {{ '{{' }}."
         )
     if isinstance(error, UndefinedError):
+        if "is undefined" not in str(error.message) and "has no attribute" not in str(error.message):
+            # A result says itself why it lacks something.
+            return Problem(location, str(error.message))
         name = re.match(r"'(\w+)' is undefined", str(error.message))
         hint = nearest(name[1], [*scope, "lookup", "now"]) if name else ""
         return Problem(location, f"{UNDEFINED}{error.message}", hint)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import cache, lru_cache, reduce
+from functools import lru_cache, reduce
 from itertools import islice
 from typing import Any
 
@@ -60,12 +60,20 @@ def _validator(reference: str, *, templates_allowed: bool) -> Draft202012Validat
     return Draft202012Validator(_inline({"$ref": reference}, "", templates_allowed=templates_allowed))
 
 
-@cache
-def _follow(reference: str, *, templates_allowed: bool) -> Any:
-    """What a whole reference names, in one piece. Most of it is named by many others."""
-    file_name, _, pointer = reference.partition("#")
-    target = reduce(lambda here, key: here[key], pointer.split("/")[1:], _schemas()[file_name])
-    return _inline(target, file_name, templates_allowed=templates_allowed)
+# What references name, by reference and whether templates are allowed.
+_followed: dict[tuple[str, bool], dict[str, Any]] = {}
+
+
+def _follow(reference: str, *, templates_allowed: bool) -> dict[str, Any]:
+    """What a whole reference names, in one piece. Most of it is named by many others; steps in a block name themselves."""
+    key = reference, templates_allowed
+    if key not in _followed:
+        # Inside of what is being put together it stands for itself.
+        whole = _followed[key] = {}
+        file_name, _, pointer = reference.partition("#")
+        target = reduce(lambda here, part: here[part], pointer.split("/")[1:], _schemas()[file_name])
+        whole.update(_inline(target, file_name, templates_allowed=templates_allowed))
+    return _followed[key]
 
 
 def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
@@ -136,6 +144,14 @@ def secret_keys() -> frozenset[str]:
 def validate_playbook(data: Data) -> list[Problem]:
     """What is wrong with the playbook as it is written. Strings that hold templates are taken on trust until filled in."""
     kind = "list" if isinstance(data, PositionedList) else "play"
+    errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
+    problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
+    return list(islice(problems, MAX_PROBLEMS + 1))
+
+
+def validate_included(data: Data) -> list[Problem]:
+    """What is wrong with a file of steps that a playbook includes."""
+    kind = "steps" if isinstance(data, PositionedList) else "included"
     errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
     problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
     return list(islice(problems, MAX_PROBLEMS + 1))

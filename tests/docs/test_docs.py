@@ -31,9 +31,11 @@ from runner.cli.main import COMMANDS, EXIT_BUG, EXIT_USAGE, cli
 from runner.cli.signals import SIGNALS
 from runner.errors import PlaybookInvalid, RunnerError
 from runner.playbook import document
-from runner.playbook.build import DEFAULT_CONNECT_TIMEOUT_SECONDS, DEFAULT_STALL_TIMEOUT_SECONDS, check_play
+from runner.playbook.binding import DEFAULT_STALL_TIMEOUT_SECONDS
+from runner.playbook.build import check_play
 from runner.playbook.commands import MAX_OUTPUT_BYTES, TIMEOUT_SECONDS
 from runner.playbook.document import PositionedList, PositionedMap
+from runner.playbook.endpoints import DEFAULT_CONNECT_TIMEOUT_SECONDS
 from runner.playbook.jump_hosts import MAX_HOPS
 from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text

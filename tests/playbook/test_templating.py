@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runner.plan import CopyFileFromEngine, KnownHosts, Play, UsernamePassword
+from runner.plan import CopyFileFromEngine, KnownHosts, UsernamePassword
+from runner.program import Play
 from tests.playbook.conftest import Loader, tell
 from tests.playbook.examples import mode, play, step
 
@@ -29,11 +30,11 @@ def render_destination(load: Loader, template: str, head: str = "", extra_vars: 
     loaded = load(
         play(head, step(mode=mode().replace("_name: b", f"_name: {quoted(template)}"))), extra_vars=extra_vars
     )
-    return loaded.steps[0].mode.places[1].path
+    return loaded.calls[0].mode.places[1].path
 
 
 def upload_of(loaded: Play) -> CopyFileFromEngine:
-    upload = loaded.steps[0].mode
+    upload = loaded.calls[0].mode
     assert isinstance(upload, CopyFileFromEngine)
     return upload
 
@@ -73,8 +74,8 @@ vars:
     options = mode(preserve='"{{ kept }}"', atomic='"{{ port == 22 }}"', permissions="\"{{ '0' ~ 640 }}\"")
     loaded = load(play(head, step(port='"{{ whole }}"', hostkey='"{{ key }}"', mode=options)))
 
-    assert loaded.steps[0].endpoint.port == 2023
-    assert loaded.steps[0].endpoint.host_key_policy == KnownHosts()
+    assert loaded.calls[0].endpoint.port == 2023
+    assert loaded.calls[0].endpoint.host_key_policy == KnownHosts()
     assert upload_of(loaded).preserve == frozenset({"times"})
     assert upload_of(loaded).atomic is False
     assert upload_of(loaded).permissions == 0o640
@@ -83,7 +84,7 @@ vars:
 def test_a_mapping_made_by_an_expression_is_an_input_like_any_other(load: Loader) -> None:
     made = "{{ {'port_mode': 'port_number', 'port_number': 2022} }}"
 
-    assert load(step(port=quoted(made))).steps[0].endpoint.port == 2022
+    assert load(step(port=quoted(made))).calls[0].endpoint.port == 2022
 
 
 def test_a_mistake_in_a_mapping_made_by_an_expression_stands_where_the_expression_stands(load: Loader) -> None:
@@ -257,7 +258,7 @@ class TestNow:
 
         loaded = load(one * 50)
 
-        moments = {each.mode.places[1].path for each in loaded.steps}
+        moments = {each.mode.places[1].path for each in loaded.calls}
         assert len(moments) == 1
         assert before <= datetime.fromisoformat(moments.pop()) <= datetime.now()
 
@@ -277,9 +278,9 @@ class TestExtraVars:
             step(connection="bank", vars="{day: step}", mode=mode().replace("_name: b", "_name: '{{ day }}'")),
         )
 
-        assert load(text).steps[0].mode.places[1].path == "step"
-        assert load(text, extra_vars={"day": "extra"}).steps[0].mode.places[1].path == "extra"
-        assert load(text.replace("{day: step}", "{}")).steps[0].mode.places[1].path == "connection"
+        assert load(text).calls[0].mode.places[1].path == "step"
+        assert load(text, extra_vars={"day": "extra"}).calls[0].mode.places[1].path == "extra"
+        assert load(text.replace("{day: step}", "{}")).calls[0].mode.places[1].path == "connection"
 
     @pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% raw %}", "{# x", "{{ lookup('env', 'HOME') }}"])
     def test_they_are_never_templates(self, load: Loader, value: str) -> None:
@@ -312,9 +313,9 @@ class TestExtraVars:
 
         loaded = load(text, extra_vars={"port": "2022", "seconds": " 7\n", "atomic": "False"})
 
-        assert loaded.steps[0].endpoint.port == 2022
-        assert loaded.steps[0].connect_timeout_seconds == 7
-        assert loaded.steps[0].endpoint.keepalive_interval_seconds == 7
+        assert loaded.calls[0].endpoint.port == 2022
+        assert loaded.calls[0].connect_timeout_seconds == 7
+        assert loaded.calls[0].endpoint.keepalive_interval_seconds == 7
         assert upload_of(loaded).atomic is False
         assert upload_of(loaded).create_parents is False
 
@@ -327,5 +328,5 @@ class TestExtraVars:
 
         loaded = load(step(authentication='"{{ login }}"'), extra_vars={"login": given})
 
-        assert loaded.steps[0].endpoint.authentication == UsernamePassword("u", "p4ssw0rd")
+        assert loaded.calls[0].endpoint.authentication == UsernamePassword("u", "p4ssw0rd")
         assert loaded.secrets == frozenset({"p4ssw0rd"})

@@ -14,7 +14,7 @@ MISTAKES = [
     # What it means comes before what it looks like.
     (step(mode="{mode_name: move}"), "4:21 'mode_name' must be", "Did you mean 'rename'?"),
     (step(mode=mode(remote="true")), "4:91 unknown key 'remote'", "Did you mean 'resume'?"),
-    (step(zebra="x"), "5:3 unknown key 'zebra'", "Known: authentication, bandwidth_limit, commands, connect_timeout"),
+    (step(zebra="x"), "5:3 unknown key 'zebra'", "Known: always, assert, authentication, bandwidth_limit"),
     (step(mode=mode(permision='"0640"')), "4:91 unknown key 'permision'", "Did you mean 'permissions'?"),
     (play("step: 1\n"), "1:1 unknown key 'step'", "Did you mean 'steps'?"),
     (play("defaults: {retries: 3}\n"), "1:12 unknown key 'retries'", "Known: "),
