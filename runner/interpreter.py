@@ -238,7 +238,11 @@ class Interpreter:
 
     def _see(self, node: Node, names: Names) -> Names:
         """The names that the play gives, for a step: the innermost loop's before what was registered."""
-        return {**names, **self._values.seen_from(self._language.host_of(node))}
+        seen = self._values.seen_from(self._language.host_of(node))
+        if self._explores and seen:
+            later = self._language.later("what other hosts come to know")
+            seen["hostvars"] = (later, node.location)
+        return {**names, **seen}
 
     def _items_of(
         self, node: Node, names: Names, blamed: StepTemplate | None = None

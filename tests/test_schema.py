@@ -95,8 +95,6 @@ def test_no_keyword_is_misspelt() -> None:
             "items",
             "minItems",
             "maxItems",
-            "minProperties",
-            "maxProperties",
             "uniqueItems",
             "anyOf",
             *("allOf", "if", "then", "$comment"),

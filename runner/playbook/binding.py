@@ -101,6 +101,13 @@ class Binder:
             return self._bind_call(template, names)
         return self._bind_control(template, names)
 
+    def look_at_names(self, template: StepTemplate, names: Scope) -> None:
+        """Note what is wrong with the names in a step that will not be carried out."""
+        scope = self.scope_of(template, names)
+        for key, value in template.item.items():
+            if key not in ("vars", "when"):
+                self._notes.problems += self._rendering.find_unknown_names(value, template.item.value_locations[key], scope)
+
     # Connector calls.
 
     def _bind_call(self, template: StepTemplate, names: Scope) -> Bound | None:

@@ -79,8 +79,9 @@ class PlaybookLanguage:
         verdict = self.judge(template.keywords.when, template, names)
         if verdict.holds is False:
             # Nothing of it is needed, secrets among them: only its names are looked at.
+            self._binder.look_at_names(template, names)
             label = template.connection or NO_HOST
-            shown = template.name or template.kind
+            shown = template.name or _what(template)
             return ControlStep(template.index, shown, label, _what(template), template.location)
         bound = self._binder.bind(template, names)
         self._check_later_conditions(template, names)
@@ -185,7 +186,7 @@ class PlaybookLanguage:
     def _decide(self, condition: Written, scope: Names) -> bool | None:
         text, place = condition.value, condition.location
         if not isinstance(text, str):
-            self._note(place, f"a condition is true, false or an expression, not {describe_type(text)}")
+            # The schema has told what it is.
             return None
         if is_template(text):
             bare = text.strip().removeprefix("{{").removesuffix("}}").strip()

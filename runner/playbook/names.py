@@ -44,8 +44,9 @@ def find_unknown(
     """
     from jinja2 import nodes
 
-    every = tree.find_all(nodes.Name)
-    own = {name.name for name in every if name.ctx in ("store", "param")}
+    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
+    if tree.find(nodes.For) is not None:
+        own.add("loop")
     for name, path in _uses(tree):
         if name in own or name in known:
             continue

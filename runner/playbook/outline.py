@@ -102,9 +102,15 @@ class Outline:
                 hint = "Set it in the steps." if kind in _HOLDERS else "Remove it."
                 self._note(item.key_locations[key], f"'{key}' means nothing with '{kind}'", hint)
 
+    def _check_debug(self, item: PositionedMap) -> None:
+        given = item.get("debug")
+        if isinstance(given, PositionedMap) and not ("msg" in given) ^ ("var" in given):
+            self._note(item.value_locations["debug"], "'debug' takes either 'msg' or 'var'", "Make a step of each.")
+
     def _read_step(self, item: PositionedMap, kind: str, around: _Around) -> StepTemplate:
         self._count += 1
         origins = (*around.origins, item)
+        self._check_debug(item)
         name = item.get("name")
         return StepTemplate(
             index=self._count,

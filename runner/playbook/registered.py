@@ -108,7 +108,7 @@ def _describe_output(result: StepResult, who: str) -> Any:
     facts = output.facts()
     mode = getattr(result.step, "mode", None)
     # What the playbook has written itself begins the paths that the server has added to.
-    written = [place.path for place in mode.places] if mode is not None else []
+    written = [f"{place.path.rstrip('/')}/" for place in mode.places] if mode is not None else []
     source = f"the result of {who}"
     if mode is None:
         # Nobody outside has a part in it that its values do not know themselves.
@@ -124,7 +124,7 @@ def _describe_output(result: StepResult, who: str) -> Any:
 
 def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
     if isinstance(value, str):
-        prefix = next((path for path in written if path and value.startswith(path)), "")
+        prefix = next((path for path in written if value.startswith(path)), "")
         rest = value[len(prefix) :]
         parts = (Part(prefix),) if prefix else ()
         return Traced(value, (*parts, Part(rest, source, is_outside=True)))

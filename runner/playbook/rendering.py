@@ -143,6 +143,18 @@ class Rendering:
         except (TemplateProblem, ValueUnknown):
             return Unfilled("")
 
+    def find_unknown_names(self, value: Any, location: Location, scope: Scope) -> list[Problem]:
+        """What is wrong with the names in a value, without filling anything in."""
+        if isinstance(value, PositionedMap):
+            parts = [(item, value.value_locations[key]) for key, item in value.items()]
+        elif isinstance(value, PositionedList):
+            parts = list(zip(value, value.item_locations, strict=True))
+        elif is_template(value):
+            return self._templates.find_unknown_names(value, location, scope)
+        else:
+            return []
+        return [problem for part, place in parts for problem in self.find_unknown_names(part, place, scope)]
+
     def paths_in(self, expression: str) -> tuple[str, ...]:
         """The names that an expression uses, with what it asks of them: `r.result.size_bytes`."""
         return self._templates.paths_in(expression)

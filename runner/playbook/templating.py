@@ -239,6 +239,15 @@ class Templates:
         """What stands for a part that a value lacks: who uses it is told why."""
         return self._environment.undefined(obj=value, name=key)
 
+    def find_unknown_names(self, text: str, location: Location, scope: Scope) -> list[Problem]:
+        """What is wrong with a template by its text alone."""
+        from jinja2 import TemplateError
+
+        try:
+            return self._check_names(self._compile(text).tree, location, scope)
+        except TemplateError as error:
+            return [_explain(error, location, scope)]
+
     def paths_in(self, expression: str) -> tuple[str, ...]:
         """The names that an expression uses, with what it asks of them; none if it is not valid."""
         from jinja2 import TemplateError

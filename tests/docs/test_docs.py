@@ -141,10 +141,11 @@ def _list(value: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("playbook", "playbook.md"), ("connector", "playbook.md"), ("report", "cli.md")]
+    ("name", "pages"),
+    [("playbook", ["playbook.md", "language.md"]), ("connector", ["playbook.md"]), ("report", ["cli.md"])],
 )
-def test_every_property_is_documented(name: str, page: str) -> None:
-    assert properties(name) - code_words(docs(page)) == set()
+def test_every_property_is_documented(name: str, pages: list[str]) -> None:
+    assert properties(name) - set().union(*(code_words(docs(page)) for page in pages)) == set()
 
 
 @pytest.mark.parametrize("name", ["playbook", "connector"])
@@ -169,12 +170,13 @@ def test_no_key_is_documented_that_does_not_exist() -> None:
         "playbook_dir",
         "connection_name",
         "trusted_path",
+        "failed_step",
         "known_hosts",
         "known_hosts2",
         "ssh_known_hosts",
         "ssh_known_hosts2",
     }
-    for page in (docs("playbook.md"), docs("host-keys.md"), docs("cli.md")):
+    for page in (docs("playbook.md"), docs("language.md"), docs("host-keys.md"), docs("cli.md")):
         spans = [re.sub(r"[\w./]*/[\w./:]+", "", span) for span in CODE_SPAN.findall(prose(page))]
         words = {word for span in spans for word in re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", span)}
         assert words - known == set(), page.name
@@ -320,6 +322,10 @@ def to_playbook(block: Block) -> str | None:
         return json.dumps([{**BASE_STEP, **_mapping(data, block)}])
     if block.marker == "fragment of a mode":
         return json.dumps([{**BASE_STEP, "mode": {**BASE_MODE, **_mapping(data, block)}}])
+    if block.marker == "steps":
+        assert isinstance(data, PositionedList), block
+        bank = {key: value for key, value in BASE_STEP.items() if key != "mode"}
+        return json.dumps({"connections": {"bank": bank}, "steps": data})
     assert not block.marker, f"{block}: unknown marker '{block.marker}'"
     if isinstance(data, PositionedList) or "steps" in data:
         return block.text
@@ -348,6 +354,9 @@ def test_every_playbook_is_valid(block: Block, tmp_path: Path, monkeypatch: pyte
     if text is None:
         return
     provide_lookups(text, tmp_path, monkeypatch)
+    for name in re.findall(r'"include_steps": "([^"]+)"', text):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("- debug: {msg: included}\n", encoding="utf-8")
     path = tmp_path / "playbook.yaml"
     path.write_text(text, encoding="utf-8")
 
