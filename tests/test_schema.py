@@ -143,6 +143,8 @@ def test_extensions_are_told_apart_from_the_documented_inputs() -> None:
         # Operations that the vendor's newer page names without their fields.
         *("copy_directory_to_engine", "copy_directory_from_engine"),
         *("list", "stats", "remove", "rename", "create_directory"),
+        # Of the newer page's example.
+        "inherit_from_execution",
     }
 
 

@@ -125,6 +125,10 @@ class Sessions:
             return self._open_files(session, step, Deadline.after(step.connect_timeout_seconds))
         return self._open_files(*self._connect(step))
 
+    def reopen(self, step: Step) -> RemoteFiles:
+        """The files of the step's host on a fresh connection, in the place of one that was closed. Raises as `open` does."""
+        return self._open_files(*self._connect(step))
+
     def _find_kept(self, endpoint: Endpoint) -> _Session | None:
         """The session of an earlier step, unless its connection is known to have ended."""
         session = self._sessions.get(endpoint)

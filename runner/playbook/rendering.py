@@ -26,8 +26,9 @@ _NUMBER_INPUTS = (
     "max_delete",
     "modify_window",
     "channels",
+    *("max_bytes", "min_files", "min_size"),
 )
-_DECIMAL_INPUTS = ("delay", "timeout")
+_DECIMAL_INPUTS = ("delay", "timeout", "every", "settle")
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _BOOLEAN_INPUTS = (
     *("atomic", "resume", "create_parents", "backup", "durable", "delete"),
