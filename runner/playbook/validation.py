@@ -97,6 +97,14 @@ def connector_keys() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+def _mode_names() -> frozenset[str]:
+    """The names of all modes."""
+    variants = _schemas()[_CONNECTOR]["$defs"].values()
+    constants = (variant.get("properties", {}).get("mode_name", {}).get("const") for variant in variants)
+    return frozenset(name for name in constants if name)
+
+
+@lru_cache(maxsize=1)
 def play_keys() -> frozenset[str]:
     """The names of everything that stands beside the steps, and theirs."""
     return frozenset(_schemas()[_PLAYBOOK]["$defs"]["play"]["properties"])
@@ -254,9 +262,7 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
                 "Use connector_type: SFTP, or remove 'commands'.",
             )
         case "enum" | "const":
-            choices = [str(choice) for choice in (limit if isinstance(limit, list) else [limit])]
-            message = f"{name} must be {' or '.join(choices)}, not {show(value)}"
-            return Problem(location, message, nearest(str(value), choices) if len(choices) > 1 else "")
+            return _explain_choice(name, limit if isinstance(limit, list) else [limit], value, location)
         case "minLength":
             return Problem(location, f"{name} must not be empty", "")
         case "minItems":
@@ -280,6 +286,16 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
                 location, f"{name} must be a length of time such as 2s or 1h, not {show(value)}", DURATION_HINT
             )
     return Problem(location, f"{name}: {shorten(error.message)}", "")
+
+
+def _explain_choice(name: str, limit: list[Any], value: object, location: Location) -> Problem:
+    choices = [str(choice) for choice in limit]
+    if name == "'mode_name'" and isinstance(value, str) and value in _mode_names():
+        # What it may be depends on the protocol, and on nothing else.
+        message = f"{show(value)} needs SFTP: over SCP 'mode_name' must be {_join_or(choices)}"
+        return Problem(location, message, "Use connector_type: SFTP.")
+    message = f"{name} must be {' or '.join(choices)}, not {show(value)}"
+    return Problem(location, message, nearest(str(value), choices) if len(choices) > 1 else "")
 
 
 def _explain_permissions(location: Location, value: object, *, may_be_servers: bool) -> Problem:
