@@ -16,7 +16,7 @@ from runner.plan import (
     Mode,
     WriteContent,
 )
-from runner.playbook.document import PositionedMap, Unfilled, is_encodable
+from runner.playbook.document import PositionedMap, Unfilled
 from runner.playbook.durations import read_duration
 from runner.playbook.inputs import InputProblem, Tell, attempt, check_path, local_path, text_at
 from runner.playbook.operation_modes import check_operation, read_operation
@@ -65,7 +65,6 @@ def check_mode(mode: Any, tell: Tell) -> None:
         attempt(tell, refuse, mode)
     attempt(tell, _read_modify_window, mode)
     attempt(tell, _read_temporary_name, mode)
-    attempt(tell, _read_text, mode)
 
 
 def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
@@ -109,18 +108,9 @@ def _read_write(inputs: PositionedMap, mode: PositionedMap) -> WriteContent:
     options = _read_options(mode)
     for refuse in _CONTRADICTIONS:
         refuse(mode)
-    return WriteContent(source="", destination=destination, content=_read_text(mode), **options)
-
-
-def _read_text(mode: PositionedMap) -> bytes:
-    """What a file is to hold; nothing of what the schema refuses."""
-    content = mode.get("content", "")
-    if not isinstance(content, str) or isinstance(content, Unfilled):
-        return b""
-    if not is_encodable(content):
-        hint = "Half of a surrogate pair (\\ud800 to \\udfff) is none."
-        raise InputProblem(mode.value_locations["content"], "'content' holds what is no character", hint)
-    return content.encode("utf-8", "surrogateescape")
+    return WriteContent(
+        source="", destination=destination, content=mode["content"].encode("utf-8", "surrogateescape"), **options
+    )
 
 
 def _refuse_backup_in_place(mode: PositionedMap) -> None:
