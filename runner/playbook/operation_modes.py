@@ -20,7 +20,7 @@ from runner.plan import (
 )
 from runner.playbook.document import PositionedMap, Unfilled
 from runner.playbook.durations import read_seconds
-from runner.playbook.inputs import InputProblem, Tell, attempt
+from runner.playbook.inputs import InputProblem, Tell, attempt, text_at
 from runner.playbook.path_inputs import (
     read_file_name,
     read_remote_path,
@@ -155,7 +155,7 @@ def _read_seconds(mode: PositionedMap, key: str) -> float:
 
 
 def _refuse_idle_words(mode: PositionedMap) -> None:
-    """What says something about files that are there means nothing where there shall be none."""
+    """What says something about files that are there means nothing where there shall be none; one path is not several."""
     state = mode.get("state", "present")
     for key, states in _STATES.items():
         if key in mode and state in ("present", "absent", "settled") and state not in states:
@@ -165,6 +165,13 @@ def _refuse_idle_words(mode: PositionedMap) -> None:
                 f"'{key}' means nothing with 'state: {state}'",
                 f"It goes with {goes_with}. Remove one of them.",
             )
+    least, path = mode.get("min_files"), text_at(mode, "path")
+    if isinstance(least, int) and least > 1 and path is not None and not any(sign in path for sign in "*?["):
+        raise InputProblem(
+            mode.value_locations["min_files"],
+            f"'min_files: {least}' can never be, since 'path' names one path: {show(path)}",
+            "A pattern such as 'in/*.csv' names several.",
+        )
 
 
 _READ_OPERATION: dict[str, Callable[[PositionedMap], Operation]] = {

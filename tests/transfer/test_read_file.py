@@ -1,4 +1,4 @@
-"""read_file: the result holds what the file holds, whole; what is too large, no text, or not there is an error that says so."""
+"""read_file: the result holds what the file holds, whole; what is too large, no text, or not there is an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +125,7 @@ def test_over_scp(runner: Runner, remote: Path, request: pytest.FixtureRequest, 
 
 def test_a_file_that_changes_while_it_is_read_is_no_result(runner: Runner, tmp_path: Path, remote: Path) -> None:
     (remote / "a").write_bytes(b"x" * 600_000)
-    factory = partial(misbehaving.GrowingSource, path=remote / "a")
-    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=misbehaving.GrowingSource) as server:
         outcome = Operation(runner, server, remote)("read_file", source_file_name="a")
 
     assert (outcome.exit_code, outcome.step["error"]["type"]) == (6, "SourceChanged"), outcome.output

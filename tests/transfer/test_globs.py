@@ -1,0 +1,79 @@
+"""Shell patterns over the server's files agree with the shell's own."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.transfer.operations import Operation
+
+PATTERNS = [
+    *(
+        "*",
+        "*.csv",
+        "in/*.csv",
+        "in/?.csv",
+        "in/[ab].csv",
+        "in/[!ab].csv",
+        "*/a.csv",
+        "*/*",
+        "in*/**",
+        "**",
+        "**/*.csv",
+    ),
+    *(
+        "in/**/c.csv",
+        ".*",
+        "in/.*",
+        "nowhere/*",
+        "a.csv/*",
+        "link/*",
+        "*/deep/*",
+        "in/deep/../*.csv",
+        "no*",
+        "in/[[]x]",
+    ),
+]
+
+
+@pytest.fixture
+def tree(remote: Path) -> Path:
+    for name in (
+        *("a.csv", "b.txt", "in/a.csv", "in/b.csv", "in/c.csv", "in/.hidden.csv", "in/deep/c.csv", "in/deep/er/c.csv"),
+        *("inner/a.csv", ".dotted/a.csv", "in/[x]", "in/new\nline.csv"),
+    ):
+        path = remote / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (remote / "link").symlink_to("in")
+    (remote / "in/dangling.csv").symlink_to("nowhere")
+    return remote
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_means_what_it_means_in_a_shell(play: Operation, tree: Path, pattern: str) -> None:
+    """Python's glob is the oracle, but for links to directories below `**`, and links that lead nowhere."""
+    found = glob.glob(pattern, root_dir=tree, recursive=True)
+    expected = sorted({path.rstrip("/") for path in found if (tree / path).exists()} - {""})
+    if "**" in pattern:
+        expected = [path for path in expected if not path.startswith("link/")]
+
+    outcome = play("wait_for", "--check", path=pattern)
+
+    assert outcome.exit_code == 0, outcome.output
+    told = [entry["path"] for entry in outcome.step["result"]["entries"]]
+    assert told == sorted(told, key=os.fsencode)
+    if pattern == "in*/**":
+        expected = [path for path in expected if path not in ("in", "inner")]
+    assert sorted(told) == expected
+
+
+def test_an_absolute_pattern(play: Operation, tree: Path) -> None:
+    outcome = play("wait_for", "--check", path=f"{tree}/in/*.csv")
+
+    assert {os.path.basename(entry["path"]) for entry in outcome.step["result"]["entries"]} == {
+        *("a.csv", "b.csv", "c.csv", "new\nline.csv")
+    }
