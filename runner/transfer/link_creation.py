@@ -130,23 +130,44 @@ def _make(mode: CreateLink, old_target: str | None, *, is_new: bool, around: Sur
             names = (temporary, *probe_names(temporary))
             error.add(f"On {around.peer} a temporary link may be left: {', '.join(map(repr, names))}")
         raise
+    failure, published = outcomes[0], noted[-1] if noted else Published(is_new)
     if journal is not None:
         journal.unanswered.pop(mode.path, None)
         journal.leftovers.difference_update((temporary, *probe_names(temporary)))
-    if outcomes[0] is not None:
-        raise outcomes[0]
-    published = noted[-1] if noted else Published(is_new)
-    warnings = (errand.warning,) if errand.warning else ()
-    made = _describe(mode, old_target, is_new=is_new, published=published, warnings=(*published.warnings, *warnings))
-    if journal is not None:
-        journal.confirm(mode.path, Done(output=made))
-    _require_made(mode, around)
-    return made
+        if failure is None:
+            # Before the session is asked more, which it may not live to answer.
+            journal.confirm(mode.path, Done(output=_describe(mode, old_target, is_new=is_new, published=published)))
+    target, left = _look_afterwards(mode, (temporary, *probe_names(temporary)), around)
+    told_left = f"what could not be removed is left on {around.peer}: {', '.join(map(repr, left))}" if left else ""
+    if failure is not None:
+        if told_left:
+            failure.add(told_left[0].upper() + told_left[1:])
+        raise failure
+    _require_made(mode, target, around)
+    warnings = tuple(filter(None, (*published.warnings, errand.warning, told_left)))
+    return _describe(mode, old_target, is_new=is_new, published=published, warnings=warnings)
 
 
-def _require_made(mode: CreateLink, around: Surroundings) -> None:
+def _look_afterwards(
+    mode: CreateLink, temporary_names: tuple[str, ...], around: Surroundings
+) -> tuple[str | None, list[str]]:
+    """Where the link leads now, None if that is not told, and which of the temporary names are still there."""
+    reading = Errand("read link", mode.path, _ignore)
+    looks = [Errand("look closely", name, _ignore) for name in temporary_names]
+    with running_batch(around) as batch:
+        for errand in (reading, *looks):
+            batch.run(errand)
+        while batch.wait():
+            pass
+    return reading.answer or None, [errand.path for errand in looks if errand.status is not None]
+
+
+def _ignore(errand: Errand, error: StepError | None) -> None:
+    """What there is to know stands in the errand."""
+
+
+def _require_made(mode: CreateLink, target: str | None, around: Surroundings) -> None:
     """An OK is a claim. Raises `VerificationFailed` if the link does not lead where it shall."""
-    target = _read_target(mode.path, around)
     if target == mode.target:
         return
     if target is None:

@@ -144,7 +144,7 @@ def _send(
     with _removing_folders(made_folders, around, copy.destination):
         outcome = sending.send_beside() if is_beside else sending.send(None)
     warnings = sending.warnings
-    if outcome.is_synced and not _sync_folders([copy.destination, *made_folders], around.remote):
+    if outcome.is_synced and not _sync_published(copy, outcome, made_folders, around):
         warnings = (*warnings, FOLDER_NOT_SYNCED)
     return confirm(sending.describe(outcome, warnings), around)
 
@@ -282,6 +282,16 @@ class _Sending:
             durable=outcome.is_synced,
             warnings=tuple(dict.fromkeys((*(self.warnings if warnings is None else warnings), *outcome.warnings))),
         )
+
+
+def _sync_published(copy: CopyFile, outcome: Outcome, made_folders: Made, around: Surroundings) -> bool:
+    """Sync the names that a copy has been given; whether the server does that. A failure says what is there all the same."""
+    try:
+        return _sync_folders([copy.destination, *made_folders], around.remote)
+    except StepError as error:
+        kept = f", the old file is kept as {outcome.backup!r}" if outcome.backup is not None else ""
+        error.add(f"{copy.destination!r} is published{kept}; it is not known whether its name survives a power cut")
+        raise
 
 
 def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:
