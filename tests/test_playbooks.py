@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,60 @@ def test_the_seed_examples(
         assert server.wait_for_log("Accepted password")
 
 
+@pytest.mark.parametrize("server_kind", ["sshd", "asyncssh_server"])
+def test_the_newest_example(
+    runner: Runner, request: pytest.FixtureRequest, remote: Path, monkeypatch: pytest.MonkeyPatch, server_kind: str
+) -> None:
+    """It has no port, so the test adds one. What is relative on the engine starts at workdir."""
+    server = request.getfixturevalue(server_kind)
+    content = make_file(remote / "a")
+    text = playbook_path("newest-copy-to-engine.yaml").read_text(encoding="utf-8")
+    set_environment(
+        monkeypatch,
+        SFTP_USERNAME=server.username,
+        SFTP_KEY=server.user_key_text,
+        SFTP_HOST=server.host,
+        SFTP_HOSTKEY=server.known_host_line(),
+        LOCAL_FILE="local/a",
+        REMOTE_FILE=remote / "a",
+    )
+    text = text.replace("  mode:", f"  port: {server.port}\n  mode:")
+
+    first, second = runner.play(text), runner.play(text)
+
+    assert (first.exit_code, first.statuses) == (0, ["changed"]), first.output
+    assert (second.exit_code, second.statuses) == (0, ["ok"]), second.output
+    assert_same(runner.folder / "local/a", content)
+
+
+def test_release(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_file(runner.folder / "dist/app.js")
+    (remote / "releases").mkdir()
+    (remote / "current").symlink_to("releases/1.3")
+    set_environment(
+        monkeypatch,
+        VERSION="1.4",
+        BUILD_DIR=runner.folder / "dist",
+        WEB_HOST=asyncssh_server.host,
+        WEB_PORT=asyncssh_server.port,
+        WEB_USER=asyncssh_server.username,
+        WEB_KEY=asyncssh_server.user_key_text,
+        WEB_HOSTKEY=asyncssh_server.known_host_line(),
+    )
+    path, report = str(playbook_path("release.yaml")), runner.folder / "report.json"
+
+    first = runner("play", path, "--json", str(report))
+    assert first.exit_code == 0, first.output
+    assert os.readlink(remote / "current") == "releases/1.4"
+    steps = json.loads(report.read_text())["steps"]
+    assert [step["status"] for step in steps] == ["ok", "changed", "changed", "changed", "ok"]
+    assert steps[-1]["result"]["content"] == "1.4\n"
+    second = runner("play", path)
+    assert "ok=5  changed=0" in second.stdout, second.output
+
+
 def test_ci_publish(
     runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +267,8 @@ def test_every_example_has_a_test() -> None:
         "ci-fetch.yaml",
         "seed-copy-from-engine.yaml",
         "seed-copy-to-engine.yaml",
+        "newest-copy-to-engine.yaml",
+        "release.yaml",
     }
 
     assert {path.name for path in playbook_path("demo.yaml").parent.glob("*.yaml")} == tested

@@ -68,6 +68,32 @@ def test_templates_are_filled_in_and_what_they_give_is_not_filled_in_again(play:
     assert (play.remote / "1.4").read_text() == "1.4 {{ x }}\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{{ version }}\n", "1.4\n"),
+        ("\n  {{ version }}  \n\n", "\n  1.4  \n\n"),
+        ("{{ version -}}\n", "1.4"),
+        ("{{ count }}", "5"),
+        ("{{ count }}\n", "5\n"),
+        ("{{ version }}{{ count }}\n", "1.45\n"),
+        ("{{ names | tojson }}\n", '["a", "b"]\n'),
+        ("{% for name in names %}{{ name }}\n{% endfor %}", "a\nb\n"),
+    ],
+)
+def test_white_space_around_a_template_stays(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, content: str, expected: str
+) -> None:
+    """And a number is text here."""
+    mode = {"mode_name": "write_file", "content": content, "destination_file_name": "a"}
+    variables = {"version": "1.4", "count": 5, "names": ["a", "b"]}
+
+    outcome = runner.play([{**connection(asyncssh_server), "vars": variables, "mode": mode}])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert (remote / "a").read_bytes().decode() == expected
+
+
 def test_content_alone_is_compared(play: Operation) -> None:
     """Whatever the time is; and a file of the same size is read."""
     path = play.remote / "VERSION"
@@ -193,6 +219,7 @@ def test_a_secret_in_it_is_never_shown(play: Operation, monkeypatch: pytest.Monk
         ({"content": "x", "destination_file_name": "a", "preserve": []}, "unknown key 'preserve'"),
         ({"content": "x", "destination_file_name": "a", "backup": True, "atomic": False}, "cannot be kept with"),
         ({"content": "\ud800", "destination_file_name": "a"}, "without its other half"),
+        ({"content": "{{ ['a'] }}\n", "destination_file_name": "a"}, "'content' must be a string, not a list"),
         ({"content": "{{ 'x' * 3000000 }}", "destination_file_name": "a"}, ""),
     ],
 )
