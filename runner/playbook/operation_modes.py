@@ -39,6 +39,7 @@ _PLAIN_OPTIONS = (
     *("max_bytes", "encoding", "state", "min_files"),
 )
 _LENGTHS_OF_TIME = ("timeout", "every", "settle")
+_USUAL_WAIT = WaitForPath("")
 # In which states a key of `wait_for` means something.
 _STATES = {"min_files": ("present", "settled"), "min_size": ("present", "settled"), "settle": ("settled",)}
 
@@ -58,6 +59,7 @@ def check_operation(name: str, mode: PositionedMap, paths: Collection[str], tell
             attempt(tell, _refuse_rename_into_itself, mode)
     elif name == WaitForPath.mode_name:
         attempt(tell, _refuse_idle_words, mode)
+        attempt(tell, _refuse_endless_settling, mode)
         for key in _LENGTHS_OF_TIME:
             attempt(tell, _read_seconds, mode, key)
 
@@ -135,6 +137,7 @@ def _read_target(mode: PositionedMap, key: str) -> str:
 def _read_wait(mode: PositionedMap) -> WaitForPath:
     path = read_remote_path(mode, "path")
     _refuse_idle_words(mode)
+    _refuse_endless_settling(mode)
     options = _read_options(mode)
     options |= {f"{key}_seconds": _read_seconds(mode, key) for key in _LENGTHS_OF_TIME if key in mode}
     if "min_size" in mode:
@@ -172,6 +175,22 @@ def _refuse_idle_words(mode: PositionedMap) -> None:
             f"'min_files: {least}' can never be, since 'path' names one path: {show(path)}",
             "A pattern such as 'in/*.csv' names several.",
         )
+
+
+def _refuse_endless_settling(mode: PositionedMap) -> None:
+    """What has to stay as it is for as long as the step waits, or longer, is never seen to have done so."""
+    if mode.get("state") != "settled":
+        return
+    limit_seconds = read_seconds(mode.get("timeout", _USUAL_WAIT.timeout_seconds))
+    settle_seconds = read_seconds(mode.get("settle", _USUAL_WAIT.settle_seconds))
+    if limit_seconds is None or settle_seconds is None or settle_seconds == 0 or settle_seconds < limit_seconds:
+        return
+    key = "settle" if "settle" in mode else "timeout" if "timeout" in mode else "state"
+    raise InputProblem(
+        mode.value_locations[key],
+        f"'settle' ({settle_seconds:g} s) is not shorter than 'timeout' ({limit_seconds:g} s): it can never be seen",
+        "Raise 'timeout', which is how long the step waits at most.",
+    )
 
 
 _READ_OPERATION: dict[str, Callable[[PositionedMap], Operation]] = {

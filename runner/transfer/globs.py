@@ -52,6 +52,7 @@ class _Search:
 
     def __init__(self, pattern: str, around: Surroundings) -> None:
         self._parts = [part for part in pattern.split("/") if part]
+        self._are_directories = pattern.endswith("/")
         self._root = "/" if pattern.startswith("/") else ""
         self._around = around
         self._allowance = Allowance(pattern, around.peer)
@@ -67,7 +68,7 @@ class _Search:
                 named = self._list_matching(part, named)
             else:
                 named = {_append(path, part): None for path in named}
-            if not is_last and is_glob(part):
+            if self._are_directories if is_last else is_glob(part):
                 named = self._directories(named)
         return named
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runner.cancellation import POLL_SECONDS, Deadline
-from runner.errors import FileRefused, NotInTime, StepTimedOut, UnreachableError
+from runner.errors import FileRefused, StepTimedOut, UnreachableError, WaitTimedOut
 from runner.operation_results import Wait
 from runner.plan import WaitForPath
 from runner.transfer.context import Surroundings
@@ -25,22 +25,21 @@ _MAX_NAMED = 3
 def wait_for_path(mode: WaitForPath, around: Surroundings) -> Wait:
     """Look every few seconds until it is as the step wants it; with --check look once.
 
-    Raises `NotInTime` when the time is up, a `StepError` if the server does not let it be looked at, an
+    Raises `WaitTimedOut` when the time is up, a `StepError` if the server does not let it be looked at, an
     `UnreachableError` if the session is gone and no other can be had, and `Interrupted`.
     """
     watch = _Watch(mode)
     started_seconds = time.monotonic()
     deadline = Deadline.after(mode.timeout_seconds)
     while True:
+        asked_seconds = time.monotonic()
         found, around = _look(mode, around)
-        now = time.monotonic()
-        is_met = watch.is_met(found, now, around.peer)
-        if is_met or around.is_check:
-            return _describe(mode, found, now - started_seconds, is_met=is_met, is_check=around.is_check)
+        watch.note(found, asked_seconds, around.peer)
+        if watch.is_met or around.is_check:
+            return _describe(mode, watch, time.monotonic() - started_seconds)
         if deadline.has_passed:
-            raise _not_in_time(mode, watch, found, around.peer)
-        pause_seconds = min(watch.choose_pause(found, now), deadline.remaining_seconds)
-        _sleep(pause_seconds, around.cancellation.check)
+            raise _timed_out(mode, watch, around.peer)
+        _sleep(min(watch.choose_pause(), deadline.remaining_seconds), around.cancellation.check)
 
 
 class _Watch:
@@ -48,48 +47,59 @@ class _Watch:
 
     def __init__(self, mode: WaitForPath) -> None:
         self._mode = mode
-        self._seen: dict[str, tuple[int | None, int | None]] = {}
-        self._since_seconds = 0.0
+        self.found: Found = {}
+        self._sizes_and_times: dict[str, tuple[int | None, int | None]] | None = None
+        self._same_since_seconds = 0.0
+        self.same_seconds = 0.0
 
-    def is_met(self, found: Found, now_seconds: float, peer: str) -> bool:
+    def note(self, found: Found, asked_seconds: float, peer: str) -> None:
+        """What a look that began at `asked_seconds` has found.
+
+        A look takes its time, and nobody knows when in it the server looked. So what has not changed is known to be the same
+        only from the end of the one look to the beginning of the other.
+        """
+        self.found = found
+        if self._mode.state != "settled":
+            return
+        seen = {path: (status.size_bytes, status.modified_at_seconds) for path, status in found.items()}
+        unknown = next((path for path, known in seen.items() if known == (None, None)), None)
+        if unknown is not None:
+            raise FileRefused(
+                f"{peer} tells neither size nor time of {unknown!r}, so that it cannot be seen whether it changes",
+                hint="'state: present' waits until it is there.",
+            )
+        if seen != self._sizes_and_times:
+            self._sizes_and_times, self._same_since_seconds = seen, time.monotonic()
+        self.same_seconds = max(0.0, asked_seconds - self._same_since_seconds)
+
+    @property
+    def is_met(self) -> bool:
         """Whether it is as the step wants it."""
         mode = self._mode
         if mode.state == "absent":
-            return not found
-        if mode.state == "settled":
-            self._note(found, now_seconds, peer)
-        if self.count(found) < mode.min_files:
-            return False
-        return mode.state == "present" or self._left_seconds(now_seconds) <= 0
+            return not self.found
+        return self.are_enough and (mode.state == "present" or self.same_seconds >= mode.settle_seconds)
 
-    def count(self, found: Found) -> int:
+    @property
+    def are_enough(self) -> bool:
+        """Whether as many were found as the step wants, each as large as it wants."""
+        return self.count >= self._mode.min_files
+
+    @property
+    def count(self) -> int:
         """How many of those that were found are large enough."""
         least = self._mode.min_size_bytes
         if least is None:
-            return len(found)
-        return sum(1 for status in found.values() if status.is_regular and (status.size_bytes or 0) >= least)
+            return len(self.found)
+        return sum(1 for status in self.found.values() if status.is_regular and (status.size_bytes or 0) >= least)
 
-    def choose_pause(self, found: Found, now_seconds: float) -> float:
+    def choose_pause(self) -> float:
         """Seconds until the next look: sooner than usual if what is there may have settled by then."""
         mode = self._mode
-        if mode.state != "settled" or self.count(found) < mode.min_files:
+        if mode.state != "settled" or not self.are_enough:
             return mode.every_seconds
-        return min(mode.every_seconds, self._left_seconds(now_seconds))
-
-    def _left_seconds(self, now_seconds: float) -> float:
-        """How long what was found still has to stay as it is."""
-        return self._since_seconds + self._mode.settle_seconds - now_seconds
-
-    def _note(self, found: Found, now_seconds: float, peer: str) -> None:
-        seen = {path: (status.size_bytes, status.modified_at_seconds) for path, status in found.items()}
-        untold = next((path for path, known in seen.items() if known == (None, None)), None)
-        if untold is not None:
-            raise FileRefused(
-                f"{peer} tells neither size nor time of {untold!r}, so that it cannot be seen whether it changes",
-                hint="'state: present' waits until it is there.",
-            )
-        if seen != self._seen:
-            self._seen, self._since_seconds = seen, now_seconds
+        settled_seconds = self._same_since_seconds + mode.settle_seconds
+        return min(mode.every_seconds, max(0.0, settled_seconds - time.monotonic()))
 
 
 def _look(mode: WaitForPath, around: Surroundings) -> tuple[Found, Surroundings]:
@@ -114,38 +124,39 @@ def _sleep(seconds: float, check: Callable[[], None]) -> None:
     check()
 
 
-def _describe(mode: WaitForPath, found: Found, waited_seconds: float, *, is_met: bool, is_check: bool) -> Wait:
-    what = _tell_found(mode, found)
-    message = what if is_met else f"would wait until {_tell_wanted(mode)}: {what}"
-    if is_met and mode.state == "settled":
+def _describe(mode: WaitForPath, watch: _Watch, waited_seconds: float) -> Wait:
+    found, what = watch.found, _describe_found(mode, watch.found)
+    message = what if watch.is_met else f"would wait until {_describe_wanted(mode)}: {what}"
+    if watch.is_met and mode.state == "settled":
         message = f"{what}, unchanged for {mode.settle_seconds:g} s"
     sizes = [status.size_bytes for status in found.values()]
     return Wait(
         message=message,
         path=mode.path,
         state=mode.state,
-        met=is_met,
+        met=watch.is_met,
         waited_seconds=waited_seconds,
         size_bytes=sizes[0] if len(sizes) == 1 and not is_glob(mode.path) else None,
         entries=tuple(to_entry(path, status) for path, status in found.items()),
     )
 
 
-def _not_in_time(mode: WaitForPath, watch: _Watch, found: Found, peer: str) -> NotInTime:
-    there = _tell_found(mode, found)
+def _timed_out(mode: WaitForPath, watch: _Watch, peer: str) -> WaitTimedOut:
+    found, what = watch.found, _describe_found(mode, watch.found)
     if mode.state != "absent" and found:
-        there = f"{watch.count(found)} of {len(found)} count" if watch.count(found) != len(found) else there
-        if mode.state == "settled" and watch.count(found) >= mode.min_files:
-            there = f"{there}, and something still changes"
+        if watch.count != len(found):
+            what = f"{watch.count} of {len(found)} count"
+        if mode.state == "settled" and watch.are_enough:
+            what = f"{what}, unchanged for {watch.same_seconds:.1f} s so far"
     names = ", ".join(map(repr, list(found)[:_MAX_NAMED]))
     named = f" ({names}{', …' if len(found) > _MAX_NAMED else ''})" if names else ""
-    return NotInTime(
-        f"waited {mode.timeout_seconds:g} s on {peer} until {_tell_wanted(mode)}: {there}{named}",
+    return WaitTimedOut(
+        f"waited {mode.timeout_seconds:g} s on {peer} until {_describe_wanted(mode)}: {what}{named}",
         hint="Raise 'timeout' if it may take longer. Relative paths start at the login directory.",
     )
 
 
-def _tell_wanted(mode: WaitForPath) -> str:
+def _describe_wanted(mode: WaitForPath) -> str:
     if mode.state == "absent":
         return f"{mode.path!r} is gone"
     files = f"{mode.min_files:,} paths match" if mode.min_files > 1 else "there is"
@@ -155,7 +166,7 @@ def _tell_wanted(mode: WaitForPath) -> str:
     return f"{wanted}, unchanged for {mode.settle_seconds:g} s" if mode.state == "settled" else wanted
 
 
-def _tell_found(mode: WaitForPath, found: Found) -> str:
+def _describe_found(mode: WaitForPath, found: Found) -> str:
     if not is_glob(mode.path):
         return "is there" if found else "is not there"
     if not found:

@@ -149,7 +149,7 @@ def test_when_the_time_is_up_the_error_says_what_is_there(
 
     assert outcome.exit_code == 2, outcome.output
     error = outcome.step["error"]
-    assert error["type"] == "NotInTime"
+    assert error["type"] == "WaitTimedOut"
     for word in ["waited 0.5 s", *words]:
         assert word in error["message"], error
     assert error["hint"]
@@ -159,7 +159,7 @@ def test_when_the_time_is_up_the_error_says_what_is_there(
 def test_a_timeout_of_nothing_looks_once(play: Operation) -> None:
     with ends_within(3):
         outcome = play("wait_for", path="a", timeout=0)
-    assert outcome.step["error"]["type"] == "NotInTime"
+    assert outcome.step["error"]["type"] == "WaitTimedOut"
 
 
 def test_check_looks_once_and_does_not_fail(play: Operation) -> None:
