@@ -164,6 +164,60 @@ def test_release(
     assert "ok=5  changed=0" in second.stdout, second.output
 
 
+@pytest.fixture
+def bank(runner: Runner, asyncssh_server: AsyncsshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the playbooks that exchange files with a bank."""
+    set_environment(
+        monkeypatch,
+        DAY="2026-11-24",
+        DATA_DIR=runner.folder / "data",
+        BANK_HOST=asyncssh_server.host,
+        BANK_PORT=asyncssh_server.port,
+        BANK_USER=asyncssh_server.username,
+        BANK_KEY=asyncssh_server.user_key_text,
+        BANK_HOSTKEY=asyncssh_server.known_host_line(),
+    )
+
+
+@pytest.mark.usefixtures("bank")
+def test_wait_and_fetch(runner: Runner, remote: Path) -> None:
+    path = str(playbook_path("wait-and-fetch.yaml"))
+    (remote / "out").mkdir()
+    # What is to be waited for comes before it is looked for again; with --check nobody waits for it.
+    assert runner("play", path, "--check").exit_code == 2
+    assert not (runner.folder / "data/report.csv").exists()
+    content = make_file(remote / "out/report-2026-11-24.csv")
+
+    first, second = runner("play", path), runner("play", path)
+
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert "unchanged for 1 s" in first.stdout
+    assert "ok=1  changed=1" in first.stdout
+    assert "ok=2  changed=0" in second.stdout
+    assert_same(runner.folder / "data/report.csv", content)
+
+
+@pytest.mark.usefixtures("bank")
+def test_upload_with_marker(runner: Runner, remote: Path) -> None:
+    path, inbox = str(playbook_path("upload-with-marker.yaml")), remote / "inbox"
+    failed = runner("play", path)
+    assert failed.exit_code == 2, failed.output
+    assert not inbox.exists(), "there is a marker without its file"
+    content = make_file(runner.folder / "data/out/payments-2026-11-24.xml")
+
+    first = runner("play", path)
+    assert first.exit_code == 0, first.output
+    old = (inbox / "payments-2026-11-24.xml.done").stat().st_ino
+    second = runner("play", path)
+
+    assert "ok=0  changed=2" in first.stdout
+    assert "ok=1  changed=1" in second.stdout, second.output
+    assert_same(inbox / "payments-2026-11-24.xml", content)
+    assert (inbox / "payments-2026-11-24.xml.done").read_bytes() == b""
+    assert (inbox / "payments-2026-11-24.xml.done").stat().st_ino != old
+    assert sorted(os.listdir(inbox)) == ["payments-2026-11-24.xml", "payments-2026-11-24.xml.done"]
+
+
 def test_ci_publish(
     runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +323,8 @@ def test_every_example_has_a_test() -> None:
         "seed-copy-to-engine.yaml",
         "newest-copy-to-engine.yaml",
         "release.yaml",
+        "upload-with-marker.yaml",
+        "wait-and-fetch.yaml",
     }
 
     assert {path.name for path in playbook_path("demo.yaml").parent.glob("*.yaml")} == tested

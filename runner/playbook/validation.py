@@ -37,6 +37,8 @@ _TEMPLATE_REF = "#/$defs/template"
 # The server decides about them.
 SERVERS_PERMISSIONS = "server"
 _JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
+# Of the vendor's newest page: each stands beside the name that is one of this machine's.
+_LOCATIONS = frozenset(("source_location", "destination_location"))
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
 # Inputs that hold secrets, and that one template may give as a whole.
@@ -318,6 +320,10 @@ def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
         if is_jump_host and key in connector_keys():
             hint = _JUMP_HINT if key == "proxy_jump" else f"It only passes bytes on. Known: {', '.join(sorted(known))}."
             yield Problem(location, f"{show(key)} means nothing in a jump host", hint)
+        elif key in _LOCATIONS and not known.keys().isdisjoint(_LOCATIONS):
+            (fitting,) = known.keys() & _LOCATIONS
+            hint = f"It goes with a name on this machine: here that is {show(fitting)}, which may also be left out."
+            yield Problem(location, f"{show(key)} means nothing in this direction", hint)
         elif key in _other_direction_keys(instance):
             hint = "It says how an upload is written on the host: remove it."
             yield Problem(location, f"{show(key)} means nothing in a download", hint)

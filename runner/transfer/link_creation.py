@@ -54,7 +54,7 @@ def create_link(mode: CreateLink, around: Surroundings) -> LinkCreation:
     if around.is_check:
         return _describe(mode, old_target, is_new=not is_link, published=None, is_check=True)
     with explained_by(lambda: require_remote_folder(mode.path, around, is_made=False, hint=_FOLDER_HINT)):
-        return _make(mode, old_target, is_new=not is_link, around=around)
+        return _Making(mode, old_target, is_new=not is_link, around=around).make()
 
 
 def _read_target(path: str, around: Surroundings) -> str | None:
@@ -93,65 +93,93 @@ def _require_replaceable(
         )
 
 
-def _make(mode: CreateLink, old_target: str | None, *, is_new: bool, around: Surroundings) -> LinkCreation:
-    """Make the link under a temporary name and rename it to its own. After a failure what was there is there."""
-    journal = around.journal
-    temporary = TemporaryNames(around.owner).path_of(mode.path)
-    noted: list[Published] = []
-    outcomes: list[StepError | None] = []
+class _Making:
+    """A link that is made under a temporary name and renamed to its own."""
 
-    def note(published: Published) -> None:
-        noted.append(published)
-        if journal is not None:
-            done = Done(output=_describe(mode, old_target, is_new=is_new, published=published))
-            journal.unanswered[mode.path] = Unanswered(done, temporary, published.aside, is_link=True)
+    def __init__(self, mode: CreateLink, old_target: str | None, *, is_new: bool, around: Surroundings) -> None:
+        self._mode = mode
+        self._old_target = old_target
+        self._is_new = is_new
+        self._around = around
+        self._temporary = TemporaryNames(around.owner).path_of(mode.path)
+        # Everything that is ours until it is published: a link may have been tried out under these names.
+        self._names = (self._temporary, *probe_names(self._temporary))
+        self._published = Published(is_new)
 
-    if journal is not None:
-        # A lost session may have made it directly, without a rename.
-        note(Published(is_new))
-        noted.clear()
-        journal.leftovers.update((temporary, *probe_names(temporary)))
-    errand = Errand(
-        "make link",
-        mode.path,
-        lambda _, error: outcomes.append(error),
-        target=mode.target,
-        temporary=temporary,
-        is_new=is_new,
-        note=note,
-    )
-    try:
-        with running_batch(around) as batch:
-            batch.run(errand)
-            while batch.wait():
-                pass
-    except UnreachableError as error:
-        if journal is None or not journal.is_left_open(mode.path, error):
-            names = (temporary, *probe_names(temporary))
-            error.add(f"On {around.peer} a temporary link may be left: {', '.join(map(repr, names))}")
-        raise
-    failure, published = outcomes[0], noted[-1] if noted else Published(is_new)
-    if journal is not None:
-        journal.unanswered.pop(mode.path, None)
-        journal.leftovers.difference_update((temporary, *probe_names(temporary)))
+    def make(self) -> LinkCreation:
+        """Make it. After a failure what was there is there, and what could not be removed is named."""
+        self._expect()
+        failure, warning = self._ask()
+        self._settle(failure)
+        target, left = _look_afterwards(self._mode, self._names, self._around)
+        what_is_left = (
+            f"what could not be removed is left on {self._around.peer}: {', '.join(map(repr, left))}" if left else ""
+        )
+        if failure is not None:
+            if what_is_left:
+                failure.add(what_is_left[0].upper() + what_is_left[1:])
+            raise failure
+        _require_made(self._mode, target, self._around)
+        return self._describe(tuple(filter(None, (*self._published.warnings, warning, what_is_left))))
+
+    def _ask(self) -> tuple[StepError | None, str]:
+        """Have it made and published: why it was not, and what there is to warn of."""
+        outcomes: list[StepError | None] = []
+        errand = Errand(
+            "make link",
+            self._mode.path,
+            lambda _, error: outcomes.append(error),
+            target=self._mode.target,
+            temporary=self._temporary,
+            is_new=self._is_new,
+            note=self._note,
+        )
+        try:
+            with running_batch(self._around) as batch:
+                batch.run(errand)
+                while batch.wait():
+                    pass
+        except UnreachableError as error:
+            journal = self._around.journal
+            if journal is None or not journal.is_left_open(self._mode.path, error):
+                names = ", ".join(map(repr, self._names))
+                error.add(f"On {self._around.peer} a temporary link may be left: {names}")
+            raise
+        return outcomes[0], errand.warning
+
+    def _expect(self) -> None:
+        """Note for a retry what a session that is lost may have left, or done: it may make a link without a rename."""
+        if self._around.journal is not None:
+            self._note(self._published)
+            self._around.journal.leftovers.update(self._names)
+
+    def _note(self, published: Published) -> None:
+        """It is about to be published in this way."""
+        self._published = published
+        if self._around.journal is not None:
+            unanswered = Unanswered(Done(output=self._describe()), self._temporary, published.aside, is_link=True)
+            self._around.journal.unanswered[self._mode.path] = unanswered
+
+    def _settle(self, failure: StepError | None) -> None:
+        """The server has answered. It is noted before it is asked more, which its session may not live to answer."""
+        journal = self._around.journal
+        if journal is None:
+            return
+        journal.unanswered.pop(self._mode.path, None)
+        journal.leftovers.difference_update(self._names)
         if failure is None:
-            # Before the session is asked more, which it may not live to answer.
-            journal.confirm(mode.path, Done(output=_describe(mode, old_target, is_new=is_new, published=published)))
-    target, left = _look_afterwards(mode, (temporary, *probe_names(temporary)), around)
-    told_left = f"what could not be removed is left on {around.peer}: {', '.join(map(repr, left))}" if left else ""
-    if failure is not None:
-        if told_left:
-            failure.add(told_left[0].upper() + told_left[1:])
-        raise failure
-    _require_made(mode, target, around)
-    warnings = tuple(filter(None, (*published.warnings, errand.warning, told_left)))
-    return _describe(mode, old_target, is_new=is_new, published=published, warnings=warnings)
+            journal.confirm(self._mode.path, Done(output=self._describe()))
+
+    def _describe(self, warnings: tuple[str, ...] = ()) -> LinkCreation:
+        return _describe(
+            self._mode, self._old_target, is_new=self._is_new, published=self._published, warnings=warnings
+        )
 
 
 def _look_afterwards(
     mode: CreateLink, temporary_names: tuple[str, ...], around: Surroundings
 ) -> tuple[str | None, list[str]]:
-    """Where the link leads now, None if that is not told, and which of the temporary names are still there."""
+    """Where the link leads now, None if the server does not say, and which of the temporary names are still there."""
     reading = Errand("read link", mode.path, _ignore)
     looks = [Errand("look closely", name, _ignore) for name in temporary_names]
     with running_batch(around) as batch:

@@ -170,6 +170,26 @@ MISTAKES = [
         "how an upload is written",
     ),
     (
+        step(mode=download(source_location="{location_mode: inherit_from_execution}")),
+        "4:89 'source_location' means nothing in this direction",
+        "here that is 'destination_location'",
+    ),
+    (
+        step(mode=mode(destination_location="{location_mode: inherit_from_execution}")),
+        "4:91 'destination_location' means nothing in this direction",
+        "here that is 'source_location'",
+    ),
+    (
+        step(mode=download(destination_location="{location_mode: workspace}")),
+        "4:127 'location_mode' must be inherit_from_execution, not 'workspace'",
+        "Known: inherit_from_execution",
+    ),
+    (
+        step(mode=download(destination_location="inherit_from_execution")),
+        "4:111 'destination_location' must be a mapping with 'location_mode', not a string",
+        "",
+    ),
+    (
         step(mode=mode(temporary_name="'{name}'", temporary_directory=".")),
         "4:138 'temporary_directory' is the destination's own, and 'temporary_name: {name}' gives a file its final name",
         "Name another directory",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,19 @@ from tests.patience import BUSY_SECONDS, EVENT_SECONDS, ends_within, wait_for
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.file_session import Channel, FileServer
 from tests.servers.openssh import OpenSSHServer
+from tests.servers.raw_sftp import (
+    FAILURE,
+    OP_UNSUPPORTED,
+    PERMISSION_DENIED,
+    Execute,
+    Kind,
+    RawSftpServer,
+    Request,
+    Script,
+    packet,
+    string,
+)
+from tests.servers.raw_sftp import status as refuse
 from tests.transfer.operations import Operation
 
 # As often as is allowed: what a test waits for it makes itself, a moment later.
@@ -117,6 +132,38 @@ def test_settled_is_what_has_not_changed_for_a_while(play: Operation) -> None:
     assert result["waited_seconds"] >= 4 * 0.3 + 1 - 0.3
 
 
+class _SlowLook(FileServer):
+    """Takes its time: before the first look at the disk, and after the others. `looked_at` is when each was."""
+
+    looked_at: list[float]
+
+    def stat(self, path: bytes) -> Any:
+        is_first = not self.looked_at
+        if is_first:
+            time.sleep(0.6)
+        self.looked_at.append(time.monotonic())
+        found = super().stat(path)
+        if not is_first:
+            time.sleep(0.6)
+        return found
+
+
+def test_a_slow_look_is_no_time_in_which_nothing_changes(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    """Between the first moment at which the server has looked, and the last one, is as long as the step says."""
+    (remote / "a").write_text("x")
+    looked_at: list[float] = []
+
+    def serve(channel: Channel, root: Path, chroot: bool) -> FileServer:
+        server = _SlowLook(channel, root, chroot)
+        server.looked_at = looked_at
+        return server
+
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=serve) as server:
+        Operation(runner, server, remote).well("wait_for", path="a", state="settled", settle=1, **QUICKLY)
+
+    assert looked_at[-1] - looked_at[0] >= 1
+
+
 def test_settled_looks_again_when_it_may_be_over_and_not_later(play: Operation) -> None:
     (play.remote / "a").write_text("x")
 
@@ -133,7 +180,6 @@ def test_settled_looks_again_when_it_may_be_over_and_not_later(play: Operation) 
         ({"path": "in/*", "min_files": 3}, ["3 paths match", "2 paths match", "'in/x'"]),
         ({"path": "in/*", "min_size": 4}, ["at least 4 bytes", "0 of 2 count"]),
         ({"path": "in/x", "state": "absent"}, ["'in/x' is gone", "is there"]),
-        ({"path": "in/x", "state": "settled", "settle": 60}, ["unchanged for 60 s", "still changes"]),
     ],
 )
 def test_when_the_time_is_up_the_error_says_what_is_there(
@@ -156,10 +202,33 @@ def test_when_the_time_is_up_the_error_says_what_is_there(
     assert snapshot(play.remote) == before
 
 
+def test_what_still_changes_when_the_time_is_up(play: Operation) -> None:
+    path = play.remote / "a"
+    path.write_text("")
+
+    def grow() -> None:
+        with path.open("a") as file:
+            file.write("more\n")
+
+    with meanwhile(*[grow] * 25, seconds=0.1):
+        outcome = play("wait_for", path="a", state="settled", settle=1.9, timeout=2, every=0.1)
+
+    error = outcome.step["error"]
+    assert (outcome.exit_code, error["type"]) == (2, "WaitTimedOut"), outcome.output
+    assert re.search(r"unchanged for 1.9 s: is there, unchanged for [01]\.\d s so far", error["message"]), error
+
+
 def test_a_timeout_of_nothing_looks_once(play: Operation) -> None:
     with ends_within(3):
         outcome = play("wait_for", path="a", timeout=0)
     assert outcome.step["error"]["type"] == "WaitTimedOut"
+
+
+def test_a_wait_whose_time_was_up_is_not_begun_anew(play: Operation) -> None:
+    mode = {"mode_name": "wait_for", "path": "a", "timeout": 0.2, "every": 0.1}
+    outcome = play.runner.play([{**connection(play.server), "mode": mode, "retries": 2, "delay": 0}])
+
+    assert (outcome.exit_code, outcome.step["attempts"]) == (2, 1), outcome.output
 
 
 def test_check_looks_once_and_does_not_fail(play: Operation) -> None:
@@ -201,6 +270,51 @@ def test_lengths_of_time(play: Operation) -> None:
     outcome = play.runner.play([step_], "--check")
     assert outcome.exit_code == 0, outcome.output
     assert "unchanged for 5 s" in outcome.stdout
+
+
+# --- servers that do not let it be looked at ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [PERMISSION_DENIED, FAILURE, OP_UNSUPPORTED])
+@pytest.mark.parametrize("path", ["lock", "lo*"])
+@pytest.mark.parametrize("state", ["absent", "present", "settled"])
+def test_what_cannot_be_looked_at_is_neither_there_nor_gone(
+    runner: Runner, tmp_path: Path, remote: Path, state: str, path: str, code: int
+) -> None:
+    (remote / "lock").write_text("x")
+    looks = (Kind.STAT, Kind.LSTAT, Kind.OPENDIR)
+
+    class Refusing(Script):
+        def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+            return [refuse(request.id, code, b"no")] if request.kind in looks else [execute()]
+
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=Refusing) as server, ends_within(5):
+        outcome = Operation(runner, server, remote)("wait_for", path=path, state=state)
+
+    assert outcome.exit_code == 2, outcome.output
+    error = outcome.step["error"]
+    assert error["type"] != "WaitTimedOut"
+    assert error["hint"]
+
+
+def test_a_listing_that_gives_names_only_is_enough(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    """What a name is, and how large, the server is asked for each."""
+    for number in range(3):
+        (remote / f"{number}.csv").write_text("x" * number)
+
+    class NamesOnly(Script):
+        def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+            reply = execute()
+            if request.kind != Kind.READDIR or reply[4] != Kind.NAME:
+                return [reply]
+            names = [os.fsencode(name) for name in sorted(os.listdir(remote))]
+            entries = b"".join(string(name) + string(name) + bytes(4) for name in names)
+            return [packet(Kind.NAME, request.id, len(names).to_bytes(4, "big") + entries)]
+
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=NamesOnly) as server:
+        result = Operation(runner, server, remote).well("wait_for", path="*.csv", min_files=2, min_size=1, timeout=0)[1]
+
+    assert [entry["size_bytes"] for entry in result["entries"]] == [0, 1, 2]
 
 
 # --- a session that is closed while it is idle -------------------------------------------------------------------------
@@ -305,6 +419,9 @@ def test_the_step_s_own_timeout_ends_it_too(play: Operation) -> None:
         ({"path": "a", "min_files": 0}, "'min_files' must be at least 1"),
         ({"path": "a", "retries": 3}, "unknown key 'retries'"),
         ({"path": "a", "min_files": 2}, "'min_files: 2' can never be"),
+        ({"path": "a", "state": "settled", "settle": 300}, "'settle' (300 s) is not shorter than 'timeout' (300 s)"),
+        ({"path": "a", "state": "settled", "timeout": "5s"}, "'settle' (5 s) is not shorter than 'timeout' (5 s)"),
+        ({"path": "a", "state": "settled", "settle": "{{ 5 * 2 }}", "timeout": "{{ 3 }}"}, "'settle' (10 s) is not"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_contacted(

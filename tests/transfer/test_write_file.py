@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.playbook.vault import encrypt
 from tests.conftest import Runner, connection, snapshot
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
@@ -279,3 +282,45 @@ def test_a_failure_leaves_what_was_there(runner: Runner, tmp_path: Path, remote:
 
     assert outcome.exit_code == 2, outcome.output
     assert snapshot(remote) == {"VERSION": b"1.3"}
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_where_there_is_no_memory_to_hold_it_in(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    """On other systems than Linux, or where a filter forbids it, it is held in a file that has no name."""
+    temporary = runner.folder / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    if is_refused:
+
+        def refuse(*_: object) -> int:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    else:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+
+    assert Operation(runner, asyncssh_server, remote).well("write_file", **writing(TEXT))[0] == "changed"
+
+    assert snapshot(remote) == {"VERSION": TEXT.encode()}
+    assert os.listdir(temporary) == []
+
+
+def test_what_a_vault_holds_is_written_and_never_shown(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path
+) -> None:
+    password, secret = runner.folder / "password", "db_password: horse-battery-staple\n"
+    password.write_text("open sesame")
+    encrypted = "".join(f"        {line}\n" for line in encrypt(secret.encode(), b"open sesame").splitlines())
+    playbook = "- name: Write secrets\n"
+    playbook += "".join(f"  {key}: {json.dumps(value)}\n" for key, value in connection(asyncssh_server).items())
+    playbook += "  mode:\n    mode_name: write_file\n    destination_file_name: secrets.yaml\n    permissions: '0600'\n"
+    playbook += f"    content: !vault |\n{encrypted}"
+
+    outcome = runner.play(playbook, "--vault-password-file", str(password), "--diff", "-v")
+
+    assert outcome.exit_code == 0, outcome.output
+    assert (remote / "secrets.yaml").read_text() == secret
+    assert (remote / "secrets.yaml").stat().st_mode & 0o777 == 0o600
+    assert "horse-battery" not in outcome.output + str(outcome.report)
