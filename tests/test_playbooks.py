@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runner.resources import playbook_path
-from tests.conftest import Outcome, Runner, snapshot
+from tests.conftest import Outcome, Runner, connection, snapshot
 from tests.servers.asyncssh_server import AsyncsshServer
 
 PASSWORD = "correct horse"
@@ -134,6 +134,39 @@ def test_the_newest_example(
     assert (first.exit_code, first.statuses) == (0, ["changed"]), first.output
     assert (second.exit_code, second.statuses) == (0, ["ok"]), second.output
     assert_same(runner.folder / "local/a", content)
+
+
+def test_a_location_is_workdir_with_or_without_it(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path
+) -> None:
+    """In both directions, for files and for directories."""
+    content, other = make_file(runner.folder / "files/a"), make_file(runner.folder / "files/tree/b")
+    location = {"location_mode": "inherit_from_execution"}
+    modes: list[dict[str, Any]] = [
+        {
+            "mode_name": f"copy_{what}_{way}_engine",
+            f"source_{what}_name": source,
+            f"destination_{what}_name": destination,
+            ("source_location" if way == "from" else "destination_location"): location,
+        }
+        for what, way, source, destination in (
+            ("file", "from", "a", "up"),
+            ("file", "to", "up", "down"),
+            ("directory", "from", "tree", "up-tree"),
+            ("directory", "to", "up-tree", "down-tree"),
+        )
+    ]
+    steps = [{**connection(asyncssh_server), "mode": mode} for mode in modes]
+
+    outcome = runner.play({"workdir": "files", "steps": steps})
+
+    assert (outcome.exit_code, outcome.statuses) == (0, ["changed"] * 4), outcome.output
+    assert_same(runner.folder / "files/down", content)
+    assert_same(runner.folder / "files/down-tree/b", other)
+    for mode in modes:
+        del mode["source_location" if "from" in mode["mode_name"] else "destination_location"]
+    outcome = runner.play({"workdir": "files", "steps": steps})
+    assert outcome.statuses == ["ok"] * 4, outcome.output
 
 
 def test_release(

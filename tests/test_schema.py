@@ -245,15 +245,15 @@ COPY_FROM_ENGINE = f"""\
     source_file_name: report.csv
     destination_file_name: /inbox/report.csv
 """
-# That of the newest page.
-NEWEST = f"""\
-{COPY_TO_ENGINE}    destination_location:
-      location_mode: inherit_from_execution
-"""
+# That of the newest page, and the same in the other direction.
+NEWEST, NEWEST_UPLOAD = (
+    f"{example}    {name}:\n      location_mode: inherit_from_execution\n"
+    for example, name in ((COPY_TO_ENGINE, "destination_location"), (COPY_FROM_ENGINE, "source_location"))
+)
 
 
 @pytest.mark.parametrize("connector_type", ["SCP", "SFTP"])
-@pytest.mark.parametrize("example", [COPY_TO_ENGINE, COPY_FROM_ENGINE, NEWEST])
+@pytest.mark.parametrize("example", [COPY_TO_ENGINE, COPY_FROM_ENGINE, NEWEST, NEWEST_UPLOAD])
 def test_the_documented_examples_are_valid_key_for_key(
     runner: Runner, monkeypatch: pytest.MonkeyPatch, example: str, connector_type: str
 ) -> None:
