@@ -273,7 +273,7 @@ CASES: tuple[Case, ...] = (
     Case("write-new", _write(old="none")),
     Case("write-same", _write(old="same")),
     Case("write-resized", _write(old="resized", verify="checksum")),
-    Case("write-permissions", _write(permissions="0640", backup=True, durable=True)),
+    Case("write-backup", _write(permissions="0640", backup=True, durable=True)),
     Case("write-in-place", _write(atomic=False)),
     Case("write-bare", _write(), hidden=_BARE),
     Case("write-retried", _write(), inputs={"retries": 1, "delay": 0}),
