@@ -17,6 +17,7 @@
         ├── VerificationFailed .... 6  the copy could not be proven right, so it was not published
         │   └── SourceChanged          the source was written to while it was read
         ├── SafetyLimitHeld ....... 6  a removal that was refused whole
+        ├── WaitTimedOut               what a step waits for was not so before its time was up
         ├── TreeIncomplete             some of a folder could not be copied, listed or removed; the rest was
         ├── CredentialUnusable         a private key that cannot be read or decrypted
         ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
@@ -166,6 +167,10 @@ class TreeIncomplete(StepError):
     def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = exit_code
+
+
+class WaitTimedOut(StepError):
+    """What `wait_for` waits for was not so when its `timeout` was up."""
 
 
 class CredentialUnusable(StepError):

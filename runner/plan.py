@@ -17,6 +17,8 @@ IfExists = Literal["replace", "skip", "fail"]
 Verify = Literal["auto", "checksum", "size", "none"]
 Links = Literal["preserve", "follow", "skip", "error"]
 Preserved = Literal["permissions", "times"]
+Encoding = Literal["utf-8", "base64"]
+WaitState = Literal["present", "absent", "settled"]
 ProxyType = Literal["socks5", "http", "none"]
 
 
@@ -232,6 +234,29 @@ class CopyFileFromEngine(CopyFile):
         return Place(self.source, True), Place(self.destination, False)
 
 
+@dataclass(frozen=True, slots=True)
+class WriteContent(CopyFileFromEngine):
+    """Upload what the step itself says: `destination` is a remote path, and there is no `source`.
+
+    The content alone is compared: it has no permissions and no time of its own.
+    """
+
+    mode_name = "write_file"
+    content: bytes = field(default=b"", repr=False)
+    compare: Compare = "checksum"
+    preserve: frozenset[Preserved] = frozenset()
+    resume: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The path that a step is named after."""
+        return self.destination
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return (Place(self.destination, False),)
+
+
 class CopyFileToEngine(CopyFile):
     """Download: `source` is a remote path, `destination` a local one."""
 
@@ -351,7 +376,42 @@ class RenamePath:
         return Place(self.source, False), Place(self.destination, False)
 
 
-Operation = ListFolder | LookAtPath | RemovePath | CreateFolder | RenamePath
+@dataclass(frozen=True, slots=True)
+class ReadContent(RemoteOperation):
+    """Read a remote file of at most `max_bytes` into the result; what is no text comes as `base64`."""
+
+    mode_name = "read_file"
+    max_bytes: int = 1024 * 1024
+    encoding: Encoding = "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLink(RemoteOperation):
+    """Make a remote path a symbolic link that leads to `target`; with `overwrite`, also where another link is."""
+
+    mode_name = "create_link"
+    target: str
+    overwrite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForPath(RemoteOperation):
+    """Wait until there is, or is no more, what a remote path names, which may be a shell pattern.
+
+    At least `min_files` must be there, of which each file has `min_size_bytes`; settled are those of which none has
+    changed its size or time, been added or gone, for `settle_seconds`.
+    """
+
+    mode_name = "wait_for"
+    state: WaitState = "present"
+    timeout_seconds: float = 300
+    every_seconds: float = 5
+    settle_seconds: float = 5
+    min_files: int = 1
+    min_size_bytes: int | None = None
+
+
+Operation = ListFolder | LookAtPath | RemovePath | CreateFolder | RenamePath | ReadContent | CreateLink | WaitForPath
 Mode = Copy | Operation
 
 

@@ -153,8 +153,8 @@ class CopyResult:
 
     def facts(self) -> dict[str, Any]:
         """The connector's output."""
-        facts = {
-            "source": self.source,
+        facts: dict[str, Any] = {"source": self.source} if self.source else {}
+        facts |= {
             "destination": self.destination,
             "size_bytes": self.size_bytes,
             "files_total": self.files_total,

@@ -27,11 +27,12 @@ def carry_out(
     cancellation: Cancellation,
     memory: Memory,
     journal: Journal | None = None,
+    reconnect: Callable[[], RemoteFiles] | None = None,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
     `memory` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
-    to the `journal` counts as done.
+    to the `journal` counts as done. `reconnect` gives a fresh session to a step that has let its own be idle.
 
     Raises a `StepError`, or `Interrupted`.
     """
@@ -49,6 +50,7 @@ def carry_out(
         memory=memory,
         step=f"step {step.index} ({step.name}, {step.location})",
         journal=journal,
+        reconnect=None if options.is_check else reconnect,
     )
     if journal is not None and journal.is_retry:
         from runner.transfer.recovery import recover

@@ -171,6 +171,7 @@ class StepRun:
             play.cancellation,
             play.memory,
             self._journal,
+            lambda: play.sessions.reopen(self._step),
         )
 
     def _report_progress(self, done_bytes: int, total_bytes: int) -> None:

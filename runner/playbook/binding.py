@@ -106,7 +106,9 @@ class Binder:
         scope = self.scope_of(template, names)
         for key, value in template.item.items():
             if key not in ("vars", "when"):
-                self._notes.problems += self._rendering.find_unknown_names(value, template.item.value_locations[key], scope)
+                self._notes.problems += self._rendering.find_unknown_names(
+                    value, template.item.value_locations[key], scope
+                )
 
     # Connector calls.
 

@@ -26,13 +26,18 @@ _NUMBER_INPUTS = (
     "max_delete",
     "modify_window",
     "channels",
+    *("max_bytes", "min_files", "min_size"),
 )
-_DECIMAL_INPUTS = ("delay", "timeout")
+_DECIMAL_INPUTS = ("delay", "timeout", "every", "settle")
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _BOOLEAN_INPUTS = (
     *("atomic", "resume", "create_parents", "backup", "durable", "delete"),
     *("recursive", "missing_ok", "overwrite", "parents", "ssh_config"),
 )
+# With it behind them, an expression and white space are no expression alone.
+_END = "."
+# Text whose white space counts.
+_TEXT_INPUTS = ("content",)
 _MAX_DIGITS = 20
 
 
@@ -75,8 +80,20 @@ class Rendering:
         with self._templates.watching_lookups() as lookups:
             hidden = lookups.values if key in secret_keys() or key in HOLDERS_OF_SECRETS else set[str]()
             result = self.value(value, location, scope, hidden)
+            if key in _TEXT_INPUTS and is_template(value):
+                result = self._as_text(value, result, location, scope)
         result = self._accept(key, value, result, location, lookups.environment_names)
         return _coerce(key, result) if is_template(value) else result
+
+    def _as_text(self, value: str, result: Any, location: Location, scope: Scope) -> Any:
+        """What was filled in as text, with the white space around an expression that stands alone: it would go else.
+
+        A list or a mapping is left for the schema to refuse: there are many ways to write one.
+        """
+        is_whole = isinstance(result, str) and value == value.strip()
+        if isinstance(result, Unfilled) or is_whole or not isinstance(result, str | int | float):
+            return result
+        return self.value(f"{value}{_END}", location, scope).removesuffix(_END)
 
     def _accept(self, key: str, written: Any, result: Any, location: Location, environment_names: set[str]) -> Any:
         """What was filled in, without what nothing more can be said about; its secrets are noted, its paths looked at."""

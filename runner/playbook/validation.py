@@ -37,6 +37,8 @@ _TEMPLATE_REF = "#/$defs/template"
 # The server decides about them.
 SERVERS_PERMISSIONS = "server"
 _JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
+# Of the vendor's newest page: each stands beside the name that is one of this machine's.
+_LOCATIONS = frozenset(("source_location", "destination_location"))
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
 # Inputs that hold secrets, and that one template may give as a whole.
@@ -102,6 +104,14 @@ def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
 def connector_keys() -> frozenset[str]:
     """The names of all connector inputs."""
     return frozenset(_schemas()[_CONNECTOR]["properties"])
+
+
+@lru_cache(maxsize=1)
+def _mode_names() -> frozenset[str]:
+    """The names of all modes."""
+    variants = _schemas()[_CONNECTOR]["$defs"].values()
+    constants = (variant.get("properties", {}).get("mode_name", {}).get("const") for variant in variants)
+    return frozenset(name for name in constants if name)
 
 
 @lru_cache(maxsize=1)
@@ -270,9 +280,7 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
                 "Use connector_type: SFTP, or remove 'commands'.",
             )
         case "enum" | "const":
-            choices = [str(choice) for choice in (limit if isinstance(limit, list) else [limit])]
-            message = f"{name} must be {' or '.join(choices)}, not {show(value)}"
-            return Problem(location, message, nearest(str(value), choices) if len(choices) > 1 else "")
+            return _explain_choice(name, limit if isinstance(limit, list) else [limit], value, location)
         case "minLength":
             return Problem(location, f"{name} must not be empty", "")
         case "minItems":
@@ -298,6 +306,16 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
     return Problem(location, f"{name}: {shorten(error.message)}", "")
 
 
+def _explain_choice(name: str, limit: list[Any], value: object, location: Location) -> Problem:
+    choices = [str(choice) for choice in limit]
+    if name == "'mode_name'" and isinstance(value, str) and value in _mode_names():
+        # What it may be depends on the protocol, and on nothing else.
+        message = f"{show(value)} needs SFTP: over SCP 'mode_name' must be {_join_or(choices)}"
+        return Problem(location, message, "Use connector_type: SFTP.")
+    message = f"{name} must be {' or '.join(choices)}, not {show(value)}"
+    return Problem(location, message, nearest(str(value), choices) if len(choices) > 1 else "")
+
+
 def _explain_permissions(location: Location, value: object, *, may_be_servers: bool) -> Problem:
     if value == SERVERS_PERMISSIONS:
         hint = "It is for uploads: leave 'permissions' out."
@@ -318,6 +336,10 @@ def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
         if is_jump_host and key in connector_keys():
             hint = _JUMP_HINT if key == "proxy_jump" else f"It only passes bytes on. Known: {', '.join(sorted(known))}."
             yield Problem(location, f"{show(key)} means nothing in a jump host", hint)
+        elif key in _LOCATIONS and not known.keys().isdisjoint(_LOCATIONS):
+            (fitting,) = known.keys() & _LOCATIONS
+            hint = f"It goes with a name on this machine: here that is {show(fitting)}, which may also be left out."
+            yield Problem(location, f"{show(key)} means nothing in this direction", hint)
         elif key in _other_direction_keys(instance):
             hint = "It says how an upload is written on the host: remove it."
             yield Problem(location, f"{show(key)} means nothing in a download", hint)

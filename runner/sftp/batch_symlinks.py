@@ -19,6 +19,8 @@ from runner.sftp.session import TakeAnswer
 _NEW_FILE = (
     struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE | OpenFlag.EXCLUSIVE) + Attributes().encode()
 )
+# Said to the copy of a folder, and to a step that makes one link.
+_WITHOUT_LINKS = "When a folder is copied, 'links: skip' leaves links out, 'links: follow' copies what they lead to."
 
 
 def ask_for_link(file: BatchFile, target: str, path: str, take: TakeAnswer) -> None:
@@ -66,8 +68,8 @@ def _learn_order(file: BatchFile, temporary: str) -> Stages[bool]:
         file.ask(Type.REMOVE, encode_path(name), ignore)
     yield
     if not is_known:
-        hint = "'links: skip' leaves links out, 'links: follow' copies what they lead to."
-        file.fail(FileRefused(f"{file.session.peer} does not tell what becomes of a link that it has made", hint=hint))
+        message = f"{file.session.peer} does not tell what becomes of a link that it has made"
+        file.fail(FileRefused(message, hint=_WITHOUT_LINKS))
         return False
     order = "target first" if is_at_second else "link first"
     if file.session.traits.link_order is None:
@@ -128,7 +130,7 @@ def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
     file.fail(
         FileRefused(
             f"cannot create the link {path!r} to {target!r} on {file.session.peer}: the server {says}",
-            hint="It was removed again. 'links: skip' leaves links out, 'links: follow' copies what they lead to.",
+            hint=f"It was removed again. {_WITHOUT_LINKS}",
         )
     )
     return False

@@ -40,6 +40,8 @@ class Surroundings:
     step: str = "an earlier step"
     # What earlier attempts at the step have done; None if there is only one attempt.
     journal: Journal | None = None
+    # A fresh session in the place of one that was closed; None if no other can be had.
+    reconnect: Callable[[], RemoteFiles] | None = None
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""
