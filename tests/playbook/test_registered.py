@@ -14,17 +14,22 @@ from runner.results import CopyResult, Entry
 
 ENTRY = Entry("a", "link", 1, 0o644, None, "b")
 GIVEN: dict[str, Any] = {
-    **{
-        "message": "",
-        "path": "p",
-        "entries": (ENTRY,),
-        "entry": ENTRY,
-        "removed": 1,
-        "source": "s",
-        "destination": "d",
-    },
-    **{"created": (), "content": "", "encoding": "utf-8", "sha256": "", "target": "t", "state": "present", "met": True},
-    **{"waited_seconds": 1.0, "size_bytes": 1},
+    "message": "",
+    "path": "p",
+    "entries": (ENTRY,),
+    "entry": ENTRY,
+    "removed": 1,
+    "source": "s",
+    "destination": "d",
+    "created": (),
+    "content": "",
+    "encoding": "utf-8",
+    "sha256": "",
+    "target": "t",
+    "state": "present",
+    "met": True,
+    "waited_seconds": 1.0,
+    "size_bytes": 1,
 }
 OUTPUTS = {
     "list": operation_results.Listing,
