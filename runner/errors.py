@@ -202,7 +202,11 @@ class InternalError(StepError):
 
 
 class InvalidInput(StepError):
-    """A value that only the play could know is not what is needed there."""
+    """A value that only the play could know is not what is needed there. `problems` say where it stands."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(one.message for one in problems), hint=problems[0].hint)
+        self.problems = tuple(problems)
 
 
 class ConditionFailed(StepError):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from runner.cancellation import Cancellation
 from runner.errors import InternalError, UsageError
 from runner.events import Event, Observer, ObserverFailed, PlayStarted, StepStarted
-from runner.plan import PlayOptions
+from runner.plan import NO_HOST, PlayOptions
 from runner.playbook.build import load_play
 from runner.program import Play, select_nodes
 from runner.results import EXIT_BUG, PlayResult, StepFailure
@@ -83,10 +83,11 @@ def select_steps(plan: Play, *, limit: tuple[str, ...] = (), start_at: str | Non
     steps = plan.steps
     for name in limit:
         if not any(step.host_label == name for step in steps):
-            known = ", ".join(dict.fromkeys(step.host_label for step in steps))
+            known = ", ".join(dict.fromkeys(step.host_label for step in plan.calls))
             raise UsageError(f"--limit {name}: no step runs there", hint=f"Connections of this playbook: {known}.")
     if limit:
-        steps = tuple(step for step in steps if step.host_label in limit)
+        # A step that contacts no host may set what others need.
+        steps = tuple(step for step in steps if step.host_label in (*limit, NO_HOST))
     if start_at is not None:
         first = next((i for i, step in enumerate(steps) if start_at in (step.name, str(step.index))), None)
         if first is None:

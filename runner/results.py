@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from runner.plan import ControlStep, Step
+from runner.problems import Problem
 
 Status = Literal["ok", "changed", "skipped", "failed", "unreachable"]
 STATUSES: tuple[Status, ...] = ("ok", "changed", "skipped", "failed", "unreachable")
@@ -176,12 +177,16 @@ class CopyResult:
 
 
 class StepFailure(NamedTuple):
-    """An error as the report tells it: the class's name, the message, the way out."""
+    """An error as the report tells it: the class's name, the message, the way out.
+
+    `problems` are the values of the playbook that turned out to be wrong when the step's turn came.
+    """
 
     type: str
     message: str
     hint: str
     exit_code: int
+    problems: tuple[Problem, ...] = ()
 
 
 class StepResult(NamedTuple):

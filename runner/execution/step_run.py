@@ -16,6 +16,7 @@ from runner.errors import (
     FileError,
     InternalError,
     Interrupted,
+    InvalidInput,
     StepError,
     StepTimedOut,
     UnreachableError,
@@ -197,7 +198,8 @@ class StepRun:
 
 def describe_failure(error: StepError) -> StepFailure:
     """An error as the result of a step or a play has it."""
-    return StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+    problems = error.problems if isinstance(error, InvalidInput) else ()
+    return StepFailure(type(error).__name__, error.message, error.hint, error.exit_code, problems)
 
 
 def _time_is_up(step: Step) -> StepTimedOut:

@@ -248,5 +248,5 @@ def _hide(result: StepResult) -> StepResult:
         output=None,
         changes=None,
         item=None if result.item is None else "…",
-        failure=None if failure is None else failure._replace(message=HIDDEN, hint=""),
+        failure=None if failure is None else failure._replace(message=HIDDEN, hint="", problems=()),
     )

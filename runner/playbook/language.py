@@ -287,7 +287,7 @@ class PlaybookLanguage:
         if self._is_playing and len(self._notes.problems) > before:
             found = redact_problems(collect_problems(self._notes.problems[before:]), self._redactor)
             del self._notes.problems[before:]
-            raise InvalidInput("; ".join(f"{one.location}: {one.message}" for one in found[:3]), hint=found[0].hint)
+            raise InvalidInput(found)
 
     def _note(self, location: Location, message: str, hint: str = "") -> None:
         self._notes.problems.append(Problem(location, self._redactor.redact(message), self._redactor.redact(hint)))

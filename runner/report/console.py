@@ -22,11 +22,11 @@ from runner.events import (
     TransferProgress,
 )
 from runner.plan import Place, Step
-from runner.problems import Problem
+from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.printer import ConsoleOptions, Printer
 from runner.report.text import format_duration, format_rate, format_size, printable
-from runner.results import COUNTS, STATUSES, Change, Entry, Output, PlayResult, StepResult
+from runner.results import COUNTS, STATUSES, Change, Entry, Output, PlayResult, StepFailure, StepResult
 
 if TYPE_CHECKING:
     from runner.report.live import LiveProgress
@@ -148,9 +148,14 @@ class Console:
         for warning in output.warnings if output else ():
             self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
         if result.failure:
-            self._print(f"{INDENT}{printable(str(result.step.location))}: {printable(result.failure.message)}")
-            if result.failure.hint:
-                self._print(f"{INDENT}hint: {printable(result.failure.hint)}")
+            self._tell_failure(result.failure, result.step.location)
+
+    def _tell_failure(self, failure: StepFailure, location: Location) -> None:
+        """What failed, where it stands in the playbook, and what to do."""
+        problems = failure.problems or (Problem(location, failure.message, failure.hint),)
+        for problem in problems:
+            for line in format_problem(problem).splitlines():
+                self._print(f"{INDENT}{line.strip()}")
 
     def _tell_rescue(self, results: tuple[StepResult, ...]) -> None:
         if self._options.verbosity < 0:

@@ -134,7 +134,8 @@ def _describe_step(result: StepResult) -> dict[str, Any]:
 
 
 def _describe_failure(failure: StepFailure) -> dict[str, Any]:
-    return {"type": failure.type, "message": failure.message, "hint": failure.hint}
+    told: dict[str, Any] = {"type": failure.type, "message": failure.message, "hint": failure.hint}
+    return {**told, "problems": describe_problems(failure.problems)} if failure.problems else told
 
 
 def _describe_location(location: Location) -> dict[str, Any]:

@@ -81,9 +81,9 @@ def test_reading_the_result_of_a_skipped_step_says_which_one(site: Site) -> None
     assert outcome.statuses == ["skipped", "ok", "failed"]
     error = outcome.report["steps"][2]["error"]
     skipped, failed = (outcome.report["steps"][index]["location"] for index in (0, 2))
+    assert error["problems"][0]["location"]["line"] > failed["line"]
     assert error["type"] == "InvalidInput"
     assert f"step 1 (list), {skipped['file']}:{skipped['line']}:{skipped['column']}, was skipped" in error["message"]
-    assert error["message"].startswith(f"{failed['file']}:")
     assert outcome.exit_code == 2
 
 
@@ -221,9 +221,10 @@ def test_a_value_that_is_wrong_at_run_time_points_to_itself(site: Site) -> None:
     text = (site.local / "play.yaml").read_text().splitlines()
     number = next(line for line, words in enumerate(text, 1) if "permissions" in words)
     column = text[number - 1].index('"{{') + 1
-    assert error["message"].startswith(
-        f"{site.local / 'play.yaml'}:{number}:{column}: 'permissions' must be three octal"
-    )
+    assert error["message"].startswith("'permissions' must be three octal")
+    place = {"file": str(site.local / "play.yaml"), "line": number, "column": column}
+    assert error["problems"] == [{"location": place, "message": error["message"], "hint": error["hint"]}]
+    assert f"{place['file']}:{number}:{column}: 'permissions'" in outcome.stdout
     assert "'.'" in error["message"]
     assert snapshot(site.remote) == {}
 
@@ -415,6 +416,17 @@ def test_check_says_what_it_cannot_know(site: Site) -> None:
     assert "it needs the result of step 1, which --check does not carry out" in messages(outcome)[2]
     assert outcome.exit_code == 0
     assert site.play(copy, *show).statuses == ["changed", "ok", "ok", "ok"]
+
+
+def test_a_limit_leaves_what_contacts_no_host(site: Site) -> None:
+    (site.local / "a").write_text("a")
+    facts = {"set_fact": {"name": "b"}}
+    gone = {**site.call({"mode_name": "list", "path": "."}), "connection": "gone"}
+
+    outcome = site.play(facts, gone, site.call(upload("a", "{{ name }}")), options=("--limit", "bank"))
+
+    assert outcome.statuses == ["ok", "changed"]
+    assert sorted(snapshot(site.remote)) == ["b"]
 
 
 def test_a_play_begins_at_a_step_in_a_block(site: Site) -> None:
