@@ -139,7 +139,9 @@ class Binder:
         name = self._rendering.key(item, "name", scope)
         numbers = self._read_numbers(template, scope)
         options = self._read_options(template, scope)
-        self.heads[index] = StepHead(index, name if isinstance(name, str) else "", connection_name or "")
+        self.heads[index] = StepHead(
+            index, name if isinstance(name, str) else "", connection_name or "", template.keywords.tags
+        )
         is_open = _is_awaited(filled.inputs)
         is_whole = endpoint is not None and not (
             misspelt or lacks_inputs or (is_unfilled(filled.inputs) and not is_open)
@@ -151,7 +153,7 @@ class Binder:
             return None
         label = connection_name or str(endpoint)
         step = self._make_step(template, name, label, filled.inputs, endpoint, mode)
-        self.heads[index] = StepHead(index, step.name, step.host_label)
+        self.heads[index] = StepHead(index, step.name, step.host_label, template.keywords.tags)
         retries, delay_seconds, timeout_seconds = numbers
         step = replace(step, retries=int(retries), delay_seconds=delay_seconds, timeout_seconds=timeout_seconds)
         return Bound(step, options)
@@ -233,7 +235,7 @@ class Binder:
         shown = name if isinstance(name, str) and not isinstance(name, Unfilled) else (template.name or template.kind)
         options = self._read_options(template, scope)
         arguments = self._read_arguments(template, scope)
-        self.heads[template.index] = StepHead(template.index, shown, connection_name or "")
+        self.heads[template.index] = StepHead(template.index, shown, connection_name or "", template.keywords.tags)
         if len(self._notes.problems) > before:
             return None
         step = ControlStep(template.index, shown, label, template.kind, template.location)

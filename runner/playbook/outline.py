@@ -15,6 +15,7 @@ from runner.playbook.sections import as_list, as_map
 from runner.playbook.validation import connector_keys, is_template, validate_included
 from runner.problems import Location, Problem
 from runner.program import Block, Keywords, Kind, LoopControl, Node, StepTemplate, Written
+from runner.tags import read_tags
 
 MAX_INCLUDES = 20
 # Of all steps of a playbook, those in blocks and included files counted.
@@ -237,5 +238,6 @@ def _read_loop_control(given: PositionedMap | None) -> LoopControl:
 
 def _read_tags(given: Any) -> frozenset[str]:
     """A list of tags, or text with commas between them."""
-    texts = given.split(",") if isinstance(given, str) else given if isinstance(given, PositionedList) else []
-    return frozenset(text.strip() for text in texts if isinstance(text, str) and text.strip())
+    if isinstance(given, PositionedList):
+        given = ",".join(text for text in given if isinstance(text, str))
+    return read_tags(given) if isinstance(given, str) else frozenset()
