@@ -110,7 +110,9 @@ def command(
     names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
     is_listing = list_steps or list_hosts or list_tags
     look_at = trust_logins if is_listing else look_at_logins
-    tag_filter = ANY_TAG if list_tags else TagFilter(read_tags(",".join(tags)) or EVERY_TAG.only, read_tags(",".join(skip_tags)))
+    tag_filter = (
+        ANY_TAG if list_tags else TagFilter(read_tags(",".join(tags)) or EVERY_TAG.only, read_tags(",".join(skip_tags)))
+    )
     selection = Selection(names, start_at_step, tag_filter)
     cancellation = Cancellation()
     with cancelling_on_signals(cancellation):

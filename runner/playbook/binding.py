@@ -103,7 +103,12 @@ class Binder:
 
     def look_at_names(self, template: StepTemplate, names: Scope) -> None:
         """Note what is wrong with the names in a step that will not be carried out."""
-        scope = self.scope_of(template, names)
+        scope = dict(self.scope_of(template, names))
+        # Whether they are there is what the condition asks.
+        later = Awaited("", "a name that may be missing")
+        for condition in template.keywords.when:
+            guarded = self._rendering.guarded_names(condition.value) if isinstance(condition.value, str) else ()
+            scope |= dict.fromkeys(guarded, (later, condition.location))
         for key, value in template.item.items():
             if key not in ("vars", "when"):
                 self._notes.problems += self._rendering.find_unknown_names(

@@ -11,6 +11,7 @@ from runner.errors import PlaybookInvalid, UsageError
 from runner.logins import LookAtLogins, Selection, trust_logins
 from runner.plan import ConnectorType, Target
 from runner.playbook.binding import Binder
+from runner.playbook.declared_inputs import DeclaredInputs, find_unknown_extra_vars, find_unused_extra_vars
 from runner.playbook.document import PositionedList, PositionedMap, Unfilled, parse, read_text
 from runner.playbook.endpoints import Endpoints, Notes
 from runner.playbook.inputs import attempt, read_workdir
@@ -20,11 +21,11 @@ from runner.playbook.outline import Outline
 from runner.playbook.rendering import Rendering
 from runner.playbook.scopes import Scopes
 from runner.playbook.secret_names import find_secret_names
-from runner.playbook.secrets import note_variables, redact_problems
+from runner.playbook.secrets import note_values, note_variables, redact_problems
 from runner.playbook.sections import Sections, as_map
 from runner.playbook.targets import ANY_MODE, gather_targets, target_of
 from runner.playbook.templating import Templates
-from runner.playbook.validation import show, validate_connector, validate_playbook
+from runner.playbook.validation import show, validate_connector, validate_playbook, validate_variables
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem, collect_problems
 from runner.program import Play, Program, steps_of
@@ -161,15 +162,23 @@ class _Builder:
         self._redactor = vault.redactor
         self._data = data
         self._extra_vars = extra_vars
+        self._variable_files: list[str] = []
         self._notes = notes = Notes([*problems, *validate_playbook(data)])
         self._sections = sections = Sections(data)
         self._templates = Templates(self._folder, vault, runs_commands=runs_commands, find_hidden=self._find_hidden)
         self._rendering = rendering = Rendering(self._templates, vault.redactor, notes.problems.append)
         self._scopes = Scopes(sections, str(self._folder), extra_vars)
         self._endpoints = Endpoints(sections, rendering, self._scopes, notes)
+        self._documents: list[PositionedMap | PositionedList] = [data]
+        self._read_variable_files()
+        inputs = DeclaredInputs(notes.problems, vault.redactor, self._fill_in)
+        declared = as_map(sections.top.get("inputs"))
+        self._scopes.outside |= inputs.read(declared, extra_vars)
         self._binder = Binder(sections, rendering, self._scopes, self._endpoints, notes)
         self._outline = Outline(notes.problems, self._read_included, self._fill_in)
         self._nodes = self._outline.read(sections.steps, path)
+        notes.problems += find_unknown_extra_vars(self._documents, extra_vars)
+        notes.warnings += find_unused_extra_vars(self._documents, extra_vars)
         if runs_commands and may_run_commands:
             # Here it does not count as the time that filling in a template takes.
             self._find_hidden()
@@ -179,7 +188,7 @@ class _Builder:
     def _find_hidden(self) -> HiddenNames:
         """What commands must not be given: all that is looked up for a secret, now or later."""
         if self._hidden is None:
-            self._hidden = find_secret_names(self._data, self._extra_vars, self._templates.look_into)
+            self._hidden = find_secret_names(self._documents, self._extra_vars, self._templates.look_into)
         return self._hidden
 
     def _read_included(self, path: str) -> PositionedMap | PositionedList:
@@ -188,6 +197,47 @@ class _Builder:
         data = parse(text, path, self._vault, self._notes.problems.append)
         if was_encrypted:
             note_variables(data, self._redactor)
+        self._documents.append(data)
+        return data
+
+    def _read_variable_files(self) -> None:
+        """The files under `vars_files`, in their order: a later one wins."""
+        top = self._sections.top
+        given = self._fill_in(top, "vars_files")
+        if isinstance(given, PositionedList):
+            names = list(zip(given, given.item_locations, strict=True))
+        else:
+            names = [(given, top.value_locations["vars_files"])] if given is not None else []
+        for name, place in names:
+            if not isinstance(name, str) or isinstance(name, Unfilled):
+                continue
+            data = self._read_variables(name, place)
+            if data is not None:
+                self._scopes.add_file(data)
+
+    def _read_variables(self, name: str, place: Location) -> PositionedMap | None:
+        path = os.path.normpath(os.path.join(os.path.dirname(self._path), os.path.expanduser(name)))
+        self._variable_files.append(path)
+        try:
+            text, was_encrypted = read_text(Path(path), path, self._vault)
+            data = parse(text, path, self._vault, self._notes.problems.append)
+        except OSError as error:
+            hint = f"The path is relative to the playbook: {path}."
+            self._notes.problems.append(
+                Problem(place, f"cannot read the variables in {name!r}: {error.strerror}", hint)
+            )
+            return None
+        except PlaybookInvalid as error:
+            self._notes.problems += error.problems
+            return None
+        self._notes.problems += validate_variables(data)
+        if not isinstance(data, PositionedMap):
+            return None
+        if was_encrypted:
+            note_values(data, self._redactor)
+        whole = PositionedMap(data.location)
+        whole.put("vars", data, data.location, data.location)
+        self._documents.append(whole)
         return data
 
     def _fill_in(self, section: PositionedMap, key: str) -> Any:
@@ -216,7 +266,7 @@ class _Builder:
 
     def _files_read(self) -> Iterator[str]:
         """The local files that have a say in what the play does."""
-        yield from (self._path, *self._outline.files, *self._templates.files_read)
+        yield from (self._path, *self._outline.files, *self._variable_files, *self._templates.files_read)
         # Without a path it is the user's own.
         yield from (os.path.expanduser(path or "~/.ssh/config") for path in self._endpoints.ssh_configs)
         if self._vault.password_file is not None:

@@ -172,6 +172,10 @@ class Rendering:
             return []
         return [problem for part, place in parts for problem in self.find_unknown_names(part, place, scope)]
 
+    def guarded_names(self, expression: str) -> tuple[str, ...]:
+        """The names of which an expression asks whether they are defined."""
+        return self._templates.guarded_names(expression)
+
     def paths_in(self, expression: str) -> tuple[str, ...]:
         """The names that an expression uses, with what it asks of them: `r.result.size_bytes`."""
         return self._templates.paths_in(expression)

@@ -18,13 +18,21 @@ class Scopes:
 
     def __init__(self, sections: Sections, folder: str, extra_vars: Mapping[str, Any]) -> None:
         self._sections = sections
-        self._own: dict[str, tuple[Any, Location]] = {
-            "playbook_dir": (folder, sections.start),
-            **variables(as_map(sections.top.get("vars"))),
-        }
+        self._folder = (folder, sections.start)
+        self._files: dict[str, tuple[Any, Location]] = {}
+        self._variables = variables(as_map(sections.top.get("vars")))
         self.outside: dict[str, tuple[Any, Location]] = {
             name: (value, COMMAND_LINE) for name, value in extra_vars.items()
         }
+
+    @property
+    def _own(self) -> Scope:
+        """What the playbook says itself: a file of variables yields to what stands in the playbook."""
+        return {"playbook_dir": self._folder, **self._files, **self._variables}
+
+    def add_file(self, data: PositionedMap) -> None:
+        """The variables of a file, which win over those of the files before it."""
+        self._files |= variables(data)
 
     def of_playbook(self) -> Scope:
         """What stands beside the steps sees."""

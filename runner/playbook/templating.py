@@ -248,6 +248,17 @@ class Templates:
         except TemplateError as error:
             return [_explain(error, location, scope)]
 
+    def guarded_names(self, expression: str) -> tuple[str, ...]:
+        """The names of which an expression asks whether they are defined; none if it is not valid."""
+        from jinja2 import TemplateError, nodes
+
+        try:
+            tree = self._compile_bare(expression).tree
+        except TemplateError:
+            return ()
+        tests = (one for one in tree.find_all(nodes.Test) if one.name in ("defined", "undefined"))
+        return tuple(one.node.name for one in tests if isinstance(one.node, nodes.Name))
+
     def paths_in(self, expression: str) -> tuple[str, ...]:
         """The names that an expression uses, with what it asks of them; none if it is not valid."""
         from jinja2 import TemplateError

@@ -175,6 +175,13 @@ def validate_included(data: Data) -> list[Problem]:
     return list(islice(problems, MAX_PROBLEMS + 1))
 
 
+def validate_variables(data: Data) -> list[Problem]:
+    """What is wrong with a file of variables."""
+    errors = _validator(f"{_PLAYBOOK}#/$defs/vars", templates_allowed=True).iter_errors(data)
+    problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
+    return list(islice(problems, MAX_PROBLEMS + 1))
+
+
 def validate_connector(
     inputs: PositionedMap,
     step_location: Location,
