@@ -16,7 +16,7 @@ MODULES = {
 
 # The door of each third-party library: the only modules, or folders of modules, that import it.
 DOORS = {
-    "ruamel": ["runner.playbook.document"],
+    "ruamel": ["runner.playbook.document", "runner.playbook.yaml_text"],
     "jsonschema": ["runner.playbook.validation"],
     "referencing": ["runner.playbook.validation"],
     "jinja2": ["runner.playbook.templating", "runner.playbook.tracing", "runner.playbook.names"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from runner.playbook.provenance import Part, Traced, mark_outside
+from runner.playbook.provenance import Origin, Part, Source, Traced, mark_outside
 from runner.results import StepResult
 
 # What a value has: the names in it, and what these have. None: anything.
@@ -88,13 +88,13 @@ def describe_result(result: StepResult, item: Any = None, *, has_item: bool = Fa
         "skipped": result.status == "skipped",
         "unreachable": result.status == "unreachable",
         "attempts": result.attempts,
-        "message": mark_outside(result.message, f"the message of {who}"),
+        "message": mark_outside(result.message, Source(f"the message of {who}", Origin.SERVER)),
         "duration_seconds": round(result.duration_seconds, 3),
         "error": None,
     }
     if failure is not None:
         error = {"type": failure.type, "message": failure.message, "hint": failure.hint}
-        values["error"] = mark_outside(error, f"the error of {who}")
+        values["error"] = mark_outside(error, Source(f"the error of {who}", Origin.SERVER))
     if output is not None:
         values["result"] = _describe_output(result, who)
     elif result.status == "skipped":
@@ -113,7 +113,7 @@ def _describe_output(result: StepResult, who: str) -> Any:
     mode = getattr(result.step, "mode", None)
     # What the playbook has written itself begins the paths that the server has added to.
     written = [f"{place.path.rstrip('/')}/" for place in mode.places] if mode is not None else []
-    source = f"the result of {who}"
+    source = Source(f"the result of {who}", Origin.SERVER)
     if mode is None:
         # Nobody outside has a part in it that its values do not know themselves.
         return facts

@@ -5,6 +5,7 @@ Code blocks in `yaml` are recognised as playbooks by their shape. Others say wha
     <!-- fragment of a playbook -->    keys of a playbook, a connection among them
     <!-- fragment of a step -->        keys of a step
     <!-- fragment of a mode -->        keys of a mode
+    <!-- values -->                    variables, each with what it becomes: see test_filters.py
     <!-- not a playbook -->            anything else that is YAML
 
 In README.md a block that looks like no playbook needs no comment. `<!-- report -->` marks a JSON block as a report.
@@ -171,6 +172,8 @@ def test_no_key_is_documented_that_does_not_exist() -> None:
         "connection_name",
         "trusted_path",
         "failed_step",
+        "first_found",
+        "runner_version",
         "known_hosts",
         "known_hosts2",
         "ssh_known_hosts",
@@ -313,7 +316,7 @@ def test_every_option_named_alone_exists() -> None:
 
 def to_playbook(block: Block) -> str | None:
     """The whole playbook that a block stands for; None if it is none."""
-    if block.marker == "not a playbook":
+    if block.marker in ("not a playbook", "values"):
         return None
     data = document.parse(block.text, str(block))
     if block.marker == "fragment of a playbook":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner._version import VERSION
 from runner.plan import CopyFileFromEngine, KnownHosts, UsernamePassword
 from runner.program import Play
 from tests.playbook.conftest import Loader, tell
@@ -117,7 +118,7 @@ def test_a_variable_may_have_any_name(load: Loader, name: str) -> None:
         (
             "{{ zebra }}",
             "undefined in the template: 'zebra' is undefined",
-            "Known: day, host, lookup, now, playbook_dir.",
+            "Known: day, host, lookup, now, playbook_dir, runner_version, timedelta.",
         ),
         ("{{ day.nope }}", "undefined in the template: 'str object' has no attribute 'nope'", ""),
         ("{{ [zebra] }}", "undefined in the template: 'zebra' is undefined", "Known"),
@@ -129,13 +130,17 @@ def test_a_variable_may_have_any_name(load: Loader, name: str) -> None:
         ("{{ 1e999 | int }}", "the template cannot be filled in: ", ""),
         ("{{ day + 1 }}", "the template cannot be filled in: TypeError", ""),
         ("{{ now() }}", "the template cannot be filled in: TypeError: the result is a datetime", ""),
-        ("{{ day | map('upper') }}", "the template cannot be filled in: TypeError: the result is a generator", ""),
+        ("{{ day | map('upper') }}", "'destination_file_name' must be a string, not a list", ""),
         ("{{ {1: 2} }}", "the template cannot be filled in: TypeError: a key of a mapping must be a string", ""),
         (r"{{ '\ud800' }}", "the template cannot be filled in: ValueError", ""),
         ("{{ none }}", "'destination_file_name' must be a string, not null", ""),
         ("{{ 2024 }}", "'destination_file_name' must be a string, not an integer", "in a template, add '| string'"),
         ("{{ [1] }}", "'destination_file_name' must be a string, not a list", ""),
-        ("{{ lookup('url', 'x') }}", "unknown lookup 'url'", "Known: env, file, fileglob, pipe."),
+        (
+            "{{ lookup('url', 'x') }}",
+            "unknown lookup 'url'",
+            "Known: env, file, fileglob, first_found, pipe, template, vars.",
+        ),
         ("{{ lookup() }}", "the template cannot be filled in: TypeError", ""),
         ("{{ lookup('env') }}", "lookup('env') needs a name", "Write lookup('env', '…')."),
         ("{{ lookup('env', 'X', defualt='') }}", "lookup('env') has no option 'defualt'", ""),
@@ -269,6 +274,34 @@ class TestNow:
         year = render_destination(load, "{{ today.strftime('%Y') }}", head="vars: {today: '{{ now() }}'}\n")
 
         assert year == datetime.now().strftime("%Y")
+
+
+class TestNames:
+    def test_yesterday_is_a_day_before(self, load: Loader) -> None:
+        from datetime import timedelta
+
+        before = datetime.now()
+        found = render_destination(load, "out/pay-{{ (now() - timedelta(days=1)).strftime('%Y%m%d') }}.xml")
+
+        days = {(moment - timedelta(days=1)).strftime("%Y%m%d") for moment in (before, datetime.now())}
+        assert found in {f"out/pay-{day}.xml" for day in days}
+
+    def test_a_length_of_time_has_days_first(self, load: Loader) -> None:
+        assert render_destination(load, "{{ timedelta(1) == timedelta(hours=24) }}x") == "Truex"
+
+    def test_the_version_is_known(self, load: Loader) -> None:
+        assert render_destination(load, "{{ runner_version }}") == VERSION
+        assert render_destination(load, "{{ runner_version is version('0.0.1', '>') }}x") == "Truex"
+
+    def test_a_variable_of_the_playbook_wins(self, load: Loader) -> None:
+        head = "vars: {runner_version: mine, timedelta: too}\n"
+
+        assert render_destination(load, "{{ runner_version ~ timedelta }}", head) == "minetoo"
+
+    def test_what_map_gives_can_be_used_twice_and_counted(self, load: Loader) -> None:
+        head = "vars: {names: [a, b], made: \"{{ names | map('upper') }}\"}\n"
+
+        assert render_destination(load, "{{ made | length }}{{ made | first }}{{ made | join }}", head) == "2AAB"
 
 
 class TestExtraVars:
