@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import PlaybookInvalid, UsageError
 from runner.logins import Login, LookAtLogins, Selection, StepHead, trust_logins
 from runner.plan import Authentication, ConnectorType, Endpoint, Hop, HostKeyPolicy, Play, Step, Target
+from runner.playbook.ansible.detection import may_be_ansible
 from runner.playbook.document import PositionedList, PositionedMap, Unfilled, is_unfilled, parse, read_text
 from runner.playbook.inputs import (
     Filled,
@@ -200,6 +201,12 @@ class _Builder:
         self._hidden: HiddenNames | None = None
         self._ssh_configs: dict[str | None, SshConfig] = {}
         self._folder = Path(path).absolute().parent
+        if may_be_ansible(data, play_keys(), step_keys()):
+            # Few playbooks have anything of it.
+            from runner.playbook.ansible.answers import answer_ansible
+
+            data, answers = answer_ansible(data, play_keys(), step_keys())
+            problems = [*problems, *answers]
         self._problems = [*problems, *validate_playbook(data)]
         self._redactor = vault.redactor
         self._password_file = vault.password_file

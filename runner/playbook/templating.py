@@ -225,7 +225,7 @@ class Templates:
             attempts.finish()
             result = compiled.fill_in(values)
             if isinstance(result, _Pieces):
-                result = result.join(lambda error: TemplateProblem(_explain(error, location, scope)))
+                result = result.join(lambda error: TemplateProblem(_explain(error, location, scope, text)))
             if isinstance(result, Undefined):
                 str(result)  # StrictUndefined raises here, and says what is undefined
             # A variable may be anything on the way; what comes out in the end is plain data.
@@ -235,7 +235,7 @@ class Templates:
         except LookupFailed as error:
             raise TemplateProblem(Problem(location, str(error), error.hint)) from error
         except TemplateError as error:
-            raise TemplateProblem(_explain(error, location, scope)) from error
+            raise TemplateProblem(_explain(error, location, scope, text)) from error
         except MemoryError as error:
             message = "the template needs too much memory"
             raise TemplateProblem(Problem(location, message, "Simplify it.")) from error
@@ -439,7 +439,7 @@ def refuse_large_product(operator: str, left: Any, right: Any) -> None:
             raise ValueError("the result is too large a number")
 
 
-def _explain(error: Exception, location: Location, scope: Scope) -> Problem:
+def _explain(error: Exception, location: Location, scope: Scope, text: str) -> Problem:
     from jinja2 import TemplateSyntaxError, UndefinedError
     from jinja2.exceptions import SecurityError
 
@@ -450,7 +450,13 @@ def _explain(error: Exception, location: Location, scope: Scope) -> Problem:
         )
     if isinstance(error, UndefinedError):
         name = re.match(r"'(\w+)' is undefined", str(error.message))
-        hint = nearest(name[1], [*scope, "lookup", "now"]) if name else ""
+        if name:
+            # Loaded when a name is undefined.
+            from runner.playbook.ansible.names import explain_name
+
+            hint = explain_name(name[1], text) or nearest(name[1], [*scope, "lookup", "now"])
+        else:
+            hint = ""
         return Problem(location, f"{UNDEFINED}{error.message}", hint)
     if isinstance(error, SecurityError):
         return Problem(location, f"the template is not allowed: {error}", "Templates run in a sandbox.")
