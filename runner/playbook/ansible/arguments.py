@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from runner.playbook.document import Decrypted, PositionedMap
-from runner.playbook.validation import is_template
 
 # The words of a line that are no `key=value`.
 FREE_FORM = "_raw_params"
@@ -57,14 +56,18 @@ def is_true(value: Any) -> bool:
 
 def is_false(value: Any) -> bool:
     """Whether the value is there and means no."""
-    return value is not None and not is_true(value) and not is_template(value)
+    return value is not None and not is_true(value) and not _is_template(value)
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and "{{" in value
 
 
 def read_permissions(value: Any) -> tuple[str | None, str]:
     """The octal digits that a module's `mode` means, and a note about what of it is lost. None if there are none."""
     if value is None or value == "preserve":
         return None, ""
-    if is_template(value):
+    if _is_template(value):
         return str(value), ""
     if isinstance(value, str) and (symbolic := _read_symbolic(value)):
         return symbolic, ""
