@@ -104,6 +104,14 @@ def step_keys() -> frozenset[str]:
     return frozenset(_schemas()[_PLAYBOOK]["$defs"]["step"]["properties"])
 
 
+@lru_cache(maxsize=1)
+def mode_names() -> frozenset[str]:
+    """The names of all modes."""
+    definitions = _schemas()[_CONNECTOR]["$defs"]
+    named = (one.get("properties", {}).get("mode_name", {}).get("const") for one in definitions.values())
+    return frozenset(name for name in named if name)
+
+
 def find_misspelt(section: Mapping[str, Any], known: frozenset[str]) -> frozenset[str]:
     """The known keys that are there under a wrong name, and not under the right one."""
     unknown = [other for other in section if other not in known]

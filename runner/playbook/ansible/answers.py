@@ -16,19 +16,25 @@ from runner.playbook.ansible.detection import (
     is_way_to_connect,
 )
 from runner.playbook.ansible.keywords import PLAY_KEYWORDS as ANSIBLE_PLAY
-from runner.playbook.ansible.keywords import PLAY_MARKS, TASK_KEYWORDS, Keyword, explain_variable
+from runner.playbook.ansible.keywords import PLAY_MARKS, TASK_KEYWORDS, THIS_MACHINE, Keyword, explain_variable
 from runner.playbook.ansible.loops import explain_loop
 from runner.playbook.ansible.modules import Task, explain_module, is_module
 from runner.playbook.ansible.names import find_names, replace_names
+from runner.playbook.ansible.results import find_fields
 from runner.playbook.ansible.statements import explain_statement
+from runner.playbook.ansible.writing import LEFT_OPEN
 from runner.playbook.document import PositionedList, PositionedMap, Unfilled
-from runner.problems import Location, Problem
+from runner.problems import MAX_PROBLEMS, Location, Problem
 
 _KINDS = ("mode", "block", "include_steps", *FOREIGN_ARGUMENTS)
 _EXPRESSIONS = ("when", "until", "failed_when", "changed_when")
 _LISTS_OF_TASKS = ("pre_tasks", "tasks", "post_tasks")
 # With one of these a step says itself where it goes.
 _OWN_INPUTS = ("host", "authentication", "hostkey", "port", "connection")
+
+
+# What is looked at of one text.
+MAX_TEXT_LENGTH = 2000
 
 
 class Answered(NamedTuple):
@@ -62,6 +68,7 @@ class _Answering:
         self._play_keys = play_keys
         self._step_keys = step_keys
         self._own_names = frozenset(_find_own_names(data))
+        self._registered = frozenset(_find_foreign_results(data))
         self._is_play = False
 
     def answer(self, data: PositionedMap | PositionedList) -> PositionedMap | PositionedList:
@@ -215,7 +222,9 @@ class _Answering:
             self._tell(place, f"'{key}' is an Ansible keyword", hint)
 
     def _tell_module(self, key: str, item: PositionedMap, left: PositionedMap) -> None:
-        name, arguments = _read_call(key, item)
+        name, arguments = _read_call(
+            key, item[key] if not isinstance(item[key], str) else item[key][:MAX_TEXT_LENGTH], item
+        )
         bare = name.rpartition(".")[2]
         place = item.key_locations[key]
         if bare in FOREIGN_ARGUMENTS and key not in ("action", "local_action"):
@@ -225,6 +234,8 @@ class _Answering:
         task = Task(name, self._translate(arguments), register if isinstance(register, str) else "")
         if key == "local_action":
             self._tell(place, "'local_action' is an Ansible keyword", _LOCAL_ACTION)
+        elif item.get("delegate_to") in THIS_MACHINE:
+            self._tell(place, f"'{key}' is an Ansible module", _LOCAL_ACTION)
         elif key == "action":
             self._tell(place, f"'action: {bare}' is an Ansible module", explain_module(task))
         else:
@@ -245,7 +256,11 @@ class _Answering:
         if isinstance(value, Unfilled):
             return value
         if isinstance(value, str):
-            return replace_names(value, self._own_names) if type(value) is str else value
+            if type(value) is not str:
+                return value
+            # What is shown of it is less. Of what comes after the last problem that is reported, nothing is.
+            text = value[:MAX_TEXT_LENGTH] if len(self.problems) <= MAX_PROBLEMS else LEFT_OPEN
+            return replace_names(text, self._own_names)
         if isinstance(value, dict):
             translated = PositionedMap(value.location) if isinstance(value, PositionedMap) else dict[str, Any]()
             for key, one in value.items():
@@ -258,26 +273,28 @@ class _Answering:
     def _tell_names(self, section: PositionedMap, modules: set[str]) -> None:
         """Ansible's variables in what is not translated as a whole, each once at a place."""
         for key, value in section.items():
-            if key in LISTS_OF_STEPS:
+            if key in LISTS_OF_STEPS or len(self.problems) > MAX_PROBLEMS:
                 continue
             # A hint that shows a translation has the names in it translated.
             is_translated = key in modules or key.startswith("with_") or key == "args"
-            for text, place in _texts(value, section.value_locations[key]):
+            for whole, place in _texts(value, section.value_locations[key]):
+                text = whole[:MAX_TEXT_LENGTH]
                 found = find_names(text, is_expression=key in _EXPRESSIONS, own=self._own_names)
                 for name in {one.written: one for one in found}.values():
                     if name.expression is None or not is_translated:
                         self._tell(place, f"'{name.written}' is an Ansible variable", name.hint)
+                for field in dict.fromkeys(find_fields(text, self._registered)):
+                    self._tell(place, f"'{field.written}' is a result of an Ansible module", field.hint)
 
 
 _LOCAL_ACTION = (
-    "Nothing is run on this machine but the moving of files: do it before or after `runner play`. The output of a "
-    "command is `lookup('pipe', '…')` in a template."
+    "Nothing is done on this machine but the moving of files, and a download makes the directories that it needs: do it "
+    "before or after `runner play`. The output of a command is `lookup('pipe', '…')` in a template."
 )
 
 
-def _read_call(key: str, item: PositionedMap) -> tuple[str, Any]:
+def _read_call(key: str, value: Any, item: PositionedMap) -> tuple[str, Any]:
     """The module's name and its arguments, those of `args` included."""
-    value = item[key]
     arguments = read_arguments(value)
     if key in ("action", "local_action"):
         name, _, rest = str(arguments.pop("module", arguments.pop(FREE_FORM, ""))).partition(" ")
@@ -329,6 +346,18 @@ def _find_own_names(value: Any) -> Iterator[str]:
             yield from _find_own_names(item)
 
 
+def _find_foreign_results(value: Any) -> Iterator[str]:
+    """The names that modules of Ansible's register their results under."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("register"), str) and any(is_module(key) for key in value):
+            yield value["register"]
+        for item in value.values():
+            yield from _find_foreign_results(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _find_foreign_results(item)
+
+
 def _texts(value: Any, place: Location) -> Iterator[tuple[str, Location]]:
     """Every text in a value, with its place."""
     if isinstance(value, PositionedMap):
@@ -337,5 +366,5 @@ def _texts(value: Any, place: Location) -> Iterator[tuple[str, Location]]:
     elif isinstance(value, PositionedList):
         for item, where in zip(value, value.item_locations, strict=True):
             yield from _texts(item, where)
-    elif type(value) is str and re.search(r"ansible_|inventory_|role_|omit|\bq(uery)?\s*\(", value):
+    elif type(value) is str and re.search(r"ansible_|inventory_|role_|omit|\bq(uery)?\s*\(|\w\.\w", value):
         yield value, place

@@ -11,7 +11,11 @@ from runner.playbook.document import Decrypted, PositionedMap
 # The words of a line that are no `key=value`.
 FREE_FORM = "_raw_params"
 
-_TOKEN = re.compile(r"""(?:\{\{.*?\}\}|\{%.*?%\}|'[^']*'|"(?:\\.|[^"\\])*"|[^\s'"]|['"])+""", re.DOTALL)
+# A template, or a whole text that is one, with what is in it. None of them looks further than the next one's beginning.
+TEMPLATE = r"\{\{(?:(?!\{\{|\}\})[\s\S])*\}\}"
+_WHOLE = re.compile(r"\s*\{\{\s*((?:(?!\{\{|\}\})[\s\S])*?)\s*\}\}\s*")
+
+_TOKEN = re.compile(rf"""(?:{TEMPLATE}|'[^']*'|"(?:\\.|[^"\\])*"|[^\s'"]|['"])+""")
 _PAIR = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _TRUE = {"yes", "true", "on", "1", "y", "t"}
 _SYMBOLIC = re.compile(r"([ugoa]+)=([rwx]*)")
@@ -47,6 +51,12 @@ def read_pairs(value: object) -> dict[str, str] | None:
         return None
     found = read_arguments(value)
     return found if found and FREE_FORM not in found else None
+
+
+def read_template(text: str) -> str:
+    """The expression of a text that is one template; empty for any other."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else ""
 
 
 def is_true(value: Any) -> bool:
@@ -93,17 +103,17 @@ def _read_symbolic(text: str) -> str | None:
 def last_name(path: str) -> str:
     """The last name of a path, a template if it is made by one."""
     tail = _last_part(path.rstrip("/"))
-    whole = re.fullmatch(r"\{\{\s*(.*?)\s*\}\}", tail)
-    if not whole:
+    inside = read_template(tail)
+    if not inside:
         return tail
-    expression = whole[1] if re.fullmatch(r"[\w.\[\]']+", whole[1]) else f"({whole[1]})"
+    expression = inside if re.fullmatch(r"[\w.\[\]']+", inside) else f"({inside})"
     return f"{{{{ {expression} | basename }}}}"
 
 
 def _last_part(path: str) -> str:
     """What is behind the last '/' that is not inside a template."""
     start = 0
-    for found in re.finditer(r"\{\{.*?\}\}|/", path):
+    for found in re.finditer(rf"{TEMPLATE}|/", path):
         start = found.end() if found[0] == "/" else start
     return path[start:]
 

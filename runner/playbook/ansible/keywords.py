@@ -28,7 +28,7 @@ def _say(text: str) -> Explain:
 def explain_hosts(value: Any, section: Mapping[str, Any]) -> str:
     """`hosts` as connections."""
     del section
-    names = [name for name in texts_of(value) if name]
+    names = [name for text in texts_of(value) for name in re.split(r":(?=[\w.-]+$)", text) if name]
     if len(names) == 1 and names[0] in THIS_MACHINE:
         return (
             "A play runs on this machine and moves files to and from a host: each step names it, as in "
@@ -65,7 +65,7 @@ def _explain_become(value: Any, section: Mapping[str, Any]) -> str:
     user = section.get("become_user", section.get("sudo_user", "root"))
     login = write_pair("authentication", {"authentication_method": "ssh_agent", "username": user})
     return (
-        "Nobody else can be become over SFTP: files are written as the user who logs in. Remove it, and let a user log in "
+        "SFTP knows no other user than the one who logs in: files are written as this one. Remove it, and let a user log in "
         f"who may write there, as in `{login}`."
     )
 

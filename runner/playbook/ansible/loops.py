@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from runner.playbook.ansible.arguments import read_arguments
+from runner.playbook.ansible.arguments import TEMPLATE, read_arguments, read_template
 from runner.playbook.ansible.writing import LEFT_OPEN, write, write_pair
 
 _NESTED = (
@@ -59,6 +59,15 @@ def _explain_choice(value: Any) -> str:
     return f'Write `"{{{{ {_operand(value)} | random }}}}"` in the place of `{{{{ item }}}}`.'
 
 
+def _explain_tree(value: Any) -> str:
+    mode = {
+        "mode_name": "copy_directory_from_engine",
+        "source_directory_name": str(_parts(value)[0]).rstrip("/") or "/",
+        "destination_directory_name": LEFT_OPEN,
+    }
+    return f"A tree is copied as a whole: `{write_pair('mode', mode)}`."
+
+
 def _terms(value: Any) -> str:
     return ", ".join(map(_expression, _parts(value)))
 
@@ -70,6 +79,8 @@ def _write_loop(value: Any) -> str:
 def _flatten_once(value: Any) -> Any:
     if not isinstance(value, list):
         return value
+    if len(value) == 1 and isinstance(value[0], str) and read_template(value[0]):
+        return value[0]
     return [one for item in value for one in (item if isinstance(item, list) else [item])]
 
 
@@ -83,11 +94,11 @@ def _parts(value: Any) -> list[Any]:
 
 def _expression(value: Any) -> str:
     """A value as an expression: a template's inside, or a literal."""
-    whole = re.fullmatch(r"\s*\{\{\s*(.*?)\s*\}\}\s*", value, re.DOTALL) if isinstance(value, str) else None
-    if whole and "{{" not in whole[1]:
-        return whole[1]
+    inside = read_template(value) if isinstance(value, str) else ""
+    if inside:
+        return inside
     if isinstance(value, str):
-        parts = [one for one in re.split(r"(\{\{.*?\}\})", value) if one]
+        parts = [one for one in re.split(rf"({TEMPLATE})", value) if one]
         return " ~ ".join(f"({one[2:-2].strip()})" if one.startswith("{{") else _literal(one) for one in parts) or "''"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(str(key))}: {_expression(item)}" for key, item in value.items()) + "}"
@@ -141,7 +152,7 @@ _LOOPS: dict[str, Callable[[Any], str]] = {
     "sequence": _explain_sequence,
     "fileglob": lambda value: _write_loop(f"{{{{ lookup('fileglob', {_terms(value)}) }}}}"),
     "lines": lambda value: _write_loop(f"{{{{ lookup('pipe', {_terms(value)}).splitlines() }}}}"),
-    "filetree": lambda value: "A tree is copied as a whole: `mode_name: copy_directory_from_engine`.",
+    "filetree": _explain_tree,
     "random_choice": _explain_choice,
     "inventory_hostnames": lambda value: "There is no inventory: write `loop: […]` with names of connections.",
 }

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from runner.playbook.ansible.arguments import (
     FREE_FORM,
+    TEMPLATE,
     is_false,
     is_true,
     join_path,
     last_name,
     read_permissions,
+    read_template,
     text_of,
     texts_of,
 )
@@ -178,10 +180,9 @@ def _template(task: Task) -> str:
 
 
 def _quote_in_template(path: str) -> str:
-    whole = re.fullmatch(r"\{\{\s*(.*?)\s*\}\}", path)
-    if whole and "{{" not in whole[1]:
-        return whole[1]
-    parts = re.split(r"(\{\{.*?\}\})", path)
+    if inside := read_template(path):
+        return inside
+    parts = re.split(rf"({TEMPLATE})", path)
     return " ~ ".join(
         f"({one[2:-2].strip()})" if one.startswith("{{") else "'" + one.replace("'", "\\'") + "'"
         for one in parts
@@ -399,7 +400,7 @@ def _command(task: Task) -> str:
     if is_script(task):
         return f"{NOTHING_RUNS} Run it on this machine before or after `runner play`, or over ssh."
     line = text_of(task.arguments, "cmd", "_raw_params") or " ".join(map(str, _list(task.arguments.get("argv"))))
-    translated = translate_command(line)
+    translated = translate_command(line, text_of(task.arguments, "chdir") or "")
     if translated is None:
         return (
             f"{NOTHING_RUNS} Run it over ssh after the play; its output on this machine is `lookup('pipe', '…')` "

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from runner.playbook.ansible.arguments import TEMPLATE
+
 _DATE_FORMATS = {
     "date": "now(fmt='%Y-%m-%d')",
     "time": "now(fmt='%H:%M:%S')",
@@ -65,13 +67,13 @@ _NO_COUNTERPART = {
     "ansible_python_interpreter": "Nothing is needed on the host but its SSH server: remove it.",
 }
 
-_NAME = r"(?:ansible_\w+|inventory_\w+|role_path|role_name|omit)"
+_NAME = r"(?:ansible_\w+|inventory_(?:hostname(?:_short)?|dir|file)|role_path|role_name|omit)"
 _TOKEN = re.compile(
     rf"(?P<name>(?<![\w.]){_NAME}\b(?P<path>(?:\.\w+|\[\s*['\"]\w+['\"]\s*\])*))"
     r"|(?P<call>(?<![\w.])(?:query|q)(?=\s*\())"
-    r"|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"",
+    r"|'(?:\\.|[^'\\])*(?:'|\Z)|\"(?:\\.|[^\"\\])*(?:\"|\Z)",
 )
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_TEMPLATE = re.compile(rf"{TEMPLATE}|\{{%(?:(?!\{{%|%\}})[\s\S])*%\}}")
 
 
 class Name(NamedTuple):
@@ -80,6 +82,8 @@ class Name(NamedTuple):
     written: str
     name: str
     expression: str | None
+    # The variable that a reader has to set where there is no expression.
+    variable: str
     hint: str
 
 
@@ -103,9 +107,9 @@ def replace_names(text: str, own: Collection[str] = ()) -> str:
 
     def replace(found: re.Match[str]) -> str:
         meant = _read(found)
-        if meant is None or meant.name in own or meant.expression is None:
+        if meant is None or meant.name in own:
             return found[0]
-        return meant.expression
+        return meant.expression or meant.variable or found[0]
 
     return _TEMPLATE.sub(lambda piece: _TOKEN.sub(replace, piece[0]), text)
 
@@ -119,14 +123,21 @@ def _find_in(expression: str) -> Iterator[Name]:
 
 def _read(found: re.Match[str]) -> Name | None:
     if found["call"]:
-        return Name(found[0], found[0], "lookup", "Write `lookup(…)`; `lookup('fileglob', …)` gives a list.")
+        return Name(found[0], found[0], "lookup", "", "Write `lookup(…)`; `lookup('fileglob', …)` gives a list.")
     if not found["name"]:
         return None
     written, path = found["name"], re.findall(r"\w+", found["path"])
     name = written[: len(written) - len(found["path"])]
     meant, path = _out_of_facts(name, path)
     expression = _find_expression(meant, path)
-    return Name(written, name, expression, _explain(written, meant, path, expression))
+    variable = ".".join([_variable_for(meant), *path]) if _variable_for(meant) else ""
+    return Name(written, name, expression, variable, _explain(written, meant, path, expression))
+
+
+def _variable_for(name: str) -> str:
+    """What a fact is called as a variable of one's own."""
+    has_answer = name in _NO_COUNTERPART or name in ("ansible_date_time", "ansible_env", "ansible_facts")
+    return "" if has_answer or not name.startswith("ansible_") else name.removeprefix("ansible_")
 
 
 def _out_of_facts(name: str, path: list[str]) -> tuple[str, list[str]]:
@@ -161,6 +172,7 @@ def _explain(written: str, name: str, path: list[str], expression: str | None) -
         return "Environment variables of this machine are `lookup('env', 'HOME')`; nothing is asked about the host's."
     if name in _NO_COUNTERPART:
         return _NO_COUNTERPART[name]
-    fact = name.removeprefix("ansible_")
-    hint = f"No facts are gathered about hosts. Set it in the connection: `vars: {{{fact}: …}}`, and write `{fact}`."
-    return hint if name.startswith("ansible_") else ""
+    fact = _variable_for(name)
+    if not fact:
+        return "No facts are gathered about hosts: what is known of one is a variable of its connection."
+    return f"No facts are gathered about hosts. Set it in the connection: `vars: {{{fact}: …}}`, and write `{fact}`."

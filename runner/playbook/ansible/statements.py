@@ -24,7 +24,7 @@ def explain_statement(name: str, value: Any, key: str) -> Statement:
     arguments.pop(FREE_FORM, None)
     dropped = sorted(FOREIGN_ARGUMENTS[name] & arguments.keys())
     if name == "pause" and ("prompt" in dropped or not arguments):
-        message = f"{name!r} asks nobody: nothing is ever waited for that a person does"
+        message = f"{name!r} asks nobody"
         seconds = _seconds(arguments)
         hint = (
             f"Write `pause: {{seconds: {seconds}}}`."
