@@ -18,8 +18,9 @@ from runner.playbook.ansible.detection import (
 from runner.playbook.ansible.keywords import PLAY_KEYWORDS as ANSIBLE_PLAY
 from runner.playbook.ansible.keywords import PLAY_MARKS, TASK_KEYWORDS, THIS_MACHINE, Keyword, explain_variable
 from runner.playbook.ansible.loops import explain_loop
-from runner.playbook.ansible.modules import Task, explain_module, is_module
+from runner.playbook.ansible.modules import explain_module, is_module
 from runner.playbook.ansible.names import find_names, replace_names
+from runner.playbook.ansible.reading import Task
 from runner.playbook.ansible.results import find_fields
 from runner.playbook.ansible.statements import explain_statement
 from runner.playbook.ansible.writing import LEFT_OPEN
