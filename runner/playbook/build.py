@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import PlaybookInvalid, UsageError
 from runner.logins import LookAtLogins, Selection, trust_logins
 from runner.plan import ConnectorType, Target
+from runner.playbook.ansible.detection import may_be_ansible
 from runner.playbook.binding import Binder
 from runner.playbook.declared_inputs import DeclaredInputs, find_unknown_extra_vars, find_unused_extra_vars
 from runner.playbook.document import PositionedList, PositionedMap, Unfilled, parse, read_text
@@ -25,7 +26,14 @@ from runner.playbook.secrets import note_values, note_variables, redact_problems
 from runner.playbook.sections import Sections, as_map
 from runner.playbook.targets import ANY_MODE, gather_targets, target_of
 from runner.playbook.templating import Templates
-from runner.playbook.validation import show, validate_connector, validate_playbook, validate_variables
+from runner.playbook.validation import (
+    play_keys,
+    show,
+    step_keys,
+    validate_connector,
+    validate_playbook,
+    validate_variables,
+)
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem, collect_problems
 from runner.program import Play, Program, steps_of
@@ -159,6 +167,7 @@ class _Builder:
         self._hidden: HiddenNames | None = None
         self._folder = Path(path).absolute().parent
         self._vault = vault
+        data, problems = self._answer_ansible(data, problems)
         self._redactor = vault.redactor
         self._data = data
         self._extra_vars = extra_vars
@@ -185,6 +194,18 @@ class _Builder:
         self._workdir = self._endpoints.workdir = self._resolve_workdir(workdir)
         self._binder.owner = self._find_owner()
 
+    def _answer_ansible(
+        self, data: PositionedMap | PositionedList, problems: list[Problem]
+    ) -> tuple[PositionedMap | PositionedList, list[Problem]]:
+        """What is written in Ansible is answered, and what is left of the file read on."""
+        if not may_be_ansible(data, play_keys(), step_keys()):
+            return data, problems
+        # Few playbooks have anything of it.
+        from runner.playbook.ansible.answers import answer_ansible
+
+        data, answers = answer_ansible(data, play_keys(), step_keys())
+        return data, [*problems, *answers]
+
     def _find_hidden(self) -> HiddenNames:
         """What commands must not be given: all that is looked up for a secret, now or later."""
         if self._hidden is None:
@@ -195,6 +216,8 @@ class _Builder:
         """A file of steps. Raises `OSError`, and `PlaybookInvalid` for what is no YAML."""
         text, was_encrypted = read_text(Path(path), path, self._vault)
         data = parse(text, path, self._vault, self._notes.problems.append)
+        data, answers = self._answer_ansible(data, [])
+        self._notes.problems += answers
         if was_encrypted:
             note_variables(data, self._redactor)
         self._documents.append(data)

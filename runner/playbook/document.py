@@ -196,7 +196,7 @@ def parse(
     `PlaybookInvalid` with every problem up to the first that ends the parse, `UsageError` if there is something to decrypt
     and the vault's password file is of no use.
     """
-    composer = _Composer(shown_as, vault)
+    composer = _Composer(shown_as, vault, text)
     _compose(composer, text, shown_as)
     return composer.finish(tell)
 
@@ -212,8 +212,8 @@ def _compose(composer: _Composer, text: str, shown_as: str) -> None:
             composer.accept(event)
     except MarkedYAMLError as error:
         location = _mark_location(error, shown_as)
-        source_line = "".join(text.splitlines()[location.line - 1 : location.line])
-        composer.report(location, _yaml_message(error), _yaml_hint(error, source_line))
+        if not composer.report_unquoted(location.line):
+            composer.report(location, _yaml_message(error), _yaml_hint(error))
     except ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(error.character)
         message = f"the character U+{code:04X} is not allowed in YAML"
@@ -235,7 +235,7 @@ def parse_value(text: str) -> Any:
     """
     if len(text) > MAX_FILE_BYTES:
         raise NotOneValue("the text is longer than 1 MiB")
-    composer = _Composer("the text", None)
+    composer = _Composer("the text", None, text)
     _compose(composer, text, "the text")
     return _to_plain_data(composer.value)
 
@@ -268,8 +268,10 @@ _MERGE_KEY = "<<"
 class _Composer:
     """Builds the document from events, without recursion, counting what aliases expand to."""
 
-    def __init__(self, shown_as: str, vault: Vault | None) -> None:
+    def __init__(self, shown_as: str, vault: Vault | None, text: str) -> None:
         self._file = shown_as
+        self._text = text
+        self._lines: list[str] = []
         self._vault = vault
         self._encrypted_count = 0
         self._misses_password = False
@@ -286,6 +288,20 @@ class _Composer:
         """`is_local`: the problem is about one value, and the rest of the document is what it seems to be."""
         self._problems.append(Problem(location, message, hint))
         self._is_readable &= is_local
+
+    def report_unquoted(self, line: int, column: int | None = None) -> bool:
+        """Whether a template stands in the line, or at the column, without its quotes. It is reported, once."""
+        # Few playbooks have one.
+        from runner.playbook.unquoted import MESSAGE, find_unquoted
+
+        self._lines = self._lines or self._text.splitlines()
+        found = find_unquoted("".join(self._lines[line - 1 : line]), column)
+        if found is None:
+            return False
+        location = Location(self._file, line, found.column)
+        if all(one.location != location for one in self._problems):
+            self.report(location, MESSAGE, found.hint)
+        return True
 
     def finish(self, tell: Callable[[Problem], None] | None) -> PositionedMap | PositionedList:
         """The document, or `PlaybookInvalid`."""
@@ -401,8 +417,9 @@ class _Composer:
         elif isinstance(key, Decrypted):
             self.report(location, "a key cannot be encrypted", "Encrypt the value.")
         elif frame.key is None:
-            hint = 'Put it in quotes; a value that begins with {{ as well: "{{ … }}".'
-            self.report(location, f"a key must be a string, not {describe_type(key)}", hint)
+            # The outer bracket of a '{{' stands in front of the inner one.
+            if not (isinstance(key, PositionedMap) and self.report_unquoted(location.line, location.column - 1)):
+                self.report(location, f"a key must be a string, not {describe_type(key)}", "Put it in quotes.")
         elif frame.key in container:
             first = container.key_locations[frame.key]
             self.report(
@@ -568,10 +585,8 @@ def _yaml_message(error: MarkedYAMLError) -> str:
     return "not valid YAML: " + re.sub(r"(tag handle) '.*'", r"\1", message)
 
 
-def _yaml_hint(error: MarkedYAMLError, source_line: str) -> str:
+def _yaml_hint(error: MarkedYAMLError) -> str:
     problem = str(error.problem or "")
-    if "{{" in source_line:
-        return 'A value that begins with {{ must be quoted as a whole: "{{ … }}".'
     if "\\t" in problem or "'\\t'" in problem:
         return "YAML is indented with spaces, not tabs."
     if "mapping values are not allowed" in problem:

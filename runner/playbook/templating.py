@@ -371,7 +371,7 @@ class Templates:
         environment = self._environment
         if location.file in self._open_files:
             location = replace(location, line=_find_line(error, text))
-        return _explain(error, location, scope, {"filter": environment.filters, "test": environment.tests})
+        return _explain(error, text, location, scope, {"filter": environment.filters, "test": environment.tests})
 
     def _variable(self, name: str, scope: Scope) -> Any:
         """A variable's value, its own templates filled in first."""
@@ -711,7 +711,9 @@ def refuse_large_product(operator: str, left: Any, right: Any) -> None:
             raise ValueError("the result is too large a number")
 
 
-def _explain(error: Exception, location: Location, scope: Scope, known: Mapping[str, Collection[str]]) -> Problem:
+def _explain(
+    error: Exception, text: str, location: Location, scope: Scope, known: Mapping[str, Collection[str]]
+) -> Problem:
     """What a template's error means. `known` are the names of the filters and tests."""
     from jinja2 import TemplateSyntaxError, UndefinedError
     from jinja2.exceptions import SecurityError
@@ -729,7 +731,11 @@ def _explain(error: Exception, location: Location, scope: Scope, known: Mapping[
             # A result says itself why it lacks something.
             return Problem(location, str(error.message))
         name = re.match(r"'(\w+)' is undefined", str(error.message))
-        hint = find_name_hint(name[1], [*scope, *GLOBAL_NAMES], known) if name else ""
+        if name:
+            # Loaded when a name is undefined.
+            from runner.playbook.ansible.names import explain_name
+
+            hint = explain_name(name[1], text) or find_name_hint(name[1], [*scope, *GLOBAL_NAMES], known)
         return Problem(location, f"{UNDEFINED}{error.message}", hint)
     if isinstance(error, SecurityError):
         return Problem(location, f"the template is not allowed: {error}", "Templates run in a sandbox.")

@@ -41,6 +41,9 @@ _JUMP_HINT = "The list is the way: write the jump host that comes first in front
 _LOCATIONS = frozenset(("source_location", "destination_location"))
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
+# YAML 1.1 has these booleans, and Ansible with it.
+_OLD_BOOLEANS = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
+
 # Inputs that hold secrets, and that one template may give as a whole.
 HOLDERS_OF_SECRETS = ("authentication", "proxy")
 
@@ -490,11 +493,35 @@ def _type_hint(error: ValidationError) -> str:
         )
     if value is None:
         return "Nothing is written after the ':'. Give a value, or remove the key."
+    if isinstance(value, str) and value.lower() in _OLD_BOOLEANS and "boolean" in _wanted_types(error):
+        return f"YAML 1.2 reads {value} as text: write {str(_OLD_BOOLEANS[value.lower()]).lower()}."
+    if isinstance(value, str) and "object" in _wanted_types(error) and "=" in value:
+        return _mapping_hint(error, value)
     if isinstance(value, bool | int | float) and error.validator_value == "string":
         return "Put it in quotes; in a template, add '| string'."
     if isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return "Remove the quotes."
     return ""
+
+
+def _wanted_types(error: ValidationError) -> set[str]:
+    """The JSON types that would have fitted."""
+    wanted = _keyword(error)
+    return {str(branch.get("type")) for branch in wanted} if isinstance(wanted, list) else {str(wanted)}
+
+
+def _mapping_hint(error: ValidationError, text: str) -> str:
+    """What to write for a mapping that is written as `key=value` in one line, as Ansible has it."""
+    # Few playbooks have anything of it.
+    from runner.playbook.ansible.arguments import read_pairs
+    from runner.playbook.ansible.writing import write_pair
+
+    pairs, name = read_pairs(text), error.absolute_path[-1] if error.absolute_path else None
+    if pairs is None or not isinstance(name, str):
+        return ""
+    # None of its values is shown that no message may show.
+    shown = {key: "…" if key in secret_keys() else value for key, value in pairs.items()}
+    return f"'key=value' in one line is text: write `{write_pair(name, shown)}`."
 
 
 def _is_template(branch: Any) -> bool:

@@ -1,0 +1,433 @@
+"""What is pasted from Ansible: one problem a thing, where it stands, and a translation that is valid here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from runner.playbook import templating
+from runner.playbook.ansible.detection import PLAY_KEYWORDS, STEP_KEYWORDS
+from runner.playbook.ansible.names import explain_name, find_names
+from runner.playbook.ansible.writing import LEFT_OPEN, write_pair
+from runner.playbook.document import PositionedMap, parse
+from runner.playbook.validation import mode_names, play_keys, step_keys
+from runner.playbook.vault_password import Vault
+from runner.redaction import Redactor
+from tests.playbook.conftest import Loader, tell
+from tests.playbook.examples import STEP, play, step
+
+GOLDEN = Path(__file__).with_name("pasted_from_ansible.txt")
+PAGE = Path(__file__).parents[2] / "docs" / "from-ansible.md"
+
+
+class Pasted(NamedTuple):
+    """What somebody pastes, and the problems and hints that come of it."""
+
+    name: str
+    text: str
+    told: list[tuple[str, str]]
+
+
+def read_pasted() -> Iterator[Pasted]:
+    for part in GOLDEN.read_text(encoding="utf-8").split("\n## ")[1:]:
+        name, _, rest = part.partition("\n")
+        text, *told = rest.rstrip("\n").split("=> ")
+        pairs = [one.rstrip("\n").split("\n   ") for one in told]
+        yield Pasted(name, text, [(where, hint) for where, hint in pairs])
+
+
+ALL = list(read_pasted())
+
+
+@pytest.mark.parametrize("pasted", ALL, ids=[one.name for one in ALL])
+def test_each_thing_of_ansible_s_is_one_problem_with_its_translation(load: Loader, pasted: Pasted) -> None:
+    problems = load.find_problems(pasted.text)
+
+    assert [tell(one) for one in problems] == [where for where, _ in pasted.told]
+    assert [one.hint for one in problems] == [hint for _, hint in pasted.told]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(ALL) >= 60
+    assert len([one for one in ALL if "hosts:" in one.text]) >= 6
+
+
+# --- what a hint says to write, pasted into a playbook ---------------------------------------------------------------
+
+# Names that the translations use, which a loop, an earlier step or the reader gives.
+VARIABLES = {
+    **dict.fromkeys(("version", "day", "site", "dir", "index", "result", "user", "distribution", "os_family"), "x"),
+    **dict.fromkeys(("a", "b", "files", "users"), "{{ ['x'] }}"),
+    "item": "x",
+    "l": {"result": {"entries": []}},
+    "old": {"result": {"entries": []}},
+    "found": {"result": {"entries": []}},
+    "statement": {"result": {"sha256": "x", "destination": "x"}},
+    "failed_step": {"name": "x", "error": {"message": "x"}, "result": {}},
+}
+AUTHENTICATION = {"authentication_method": "ssh_agent", "username": "acme"}
+CONNECTION = {"host": "sftp.bank.example", "authentication": AUTHENTICATION}
+MODE = {"mode_name": "copy_file_from_engine", "source_file_name": "a", "destination_file_name": "b"}
+KINDS = ("block", "include_steps", "assert", "debug", "fail", "pause", "set_fact")
+# What the language has and the schema may not have yet.
+LATER_MODES = {"write_file", "read_file", "create_link", "wait_for"}
+LATER_FILTERS = ("basename", "dict2items", "flatten", "zip", "subelements")
+LATER_LOOKUPS = ("template", "first_found")
+
+
+def fragments(hint: str) -> Iterator[PositionedMap]:
+    """The keys with their values that a hint says to write."""
+    for text in re.findall(r"`([a-z_]+: .*?)`(?=[\s,.;:]|$)", hint):
+        filled = text.replace("authentication: …", f"authentication: {json.dumps(AUTHENTICATION)}").replace("…", "x")
+        data = parse(f"{{{filled}}}", "hint")
+        assert isinstance(data, PositionedMap) and len(data) == 1, text
+        yield data
+
+
+def paste(fragment: PositionedMap, folder: Path) -> str | None:
+    """A playbook of ours with the fragment in it; None where its key is one that the schema has yet to get."""
+    (key, value), *_ = fragment.items()
+    assert key in step_keys() | play_keys() | STEP_KEYWORDS | PLAY_KEYWORDS | LATER_MODES_KEYS, key
+    playbook: dict[str, Any] = {"vars": VARIABLES, "connections": {"web": CONNECTION, "db1": CONNECTION}}
+    whole: dict[str, Any] = {"connection": "web", **({} if key in KINDS else {"mode": MODE})}
+    if key in LATER_MODES_KEYS:
+        whole["mode"] = {**MODE, key: value}
+    elif key == "connections":
+        playbook[key] |= {name: {**CONNECTION, **one, "authentication": AUTHENTICATION} for name, one in value.items()}
+    elif key in ("inputs", "vars_files", "steps"):
+        playbook[key] = value
+        for one in value if key == "vars_files" else ():
+            (folder / one).write_text("a: 1\n", encoding="utf-8")
+    else:
+        whole[key] = value
+        if key == "proxy_jump":
+            playbook["connections"] |= dict.fromkeys(value, CONNECTION)
+        if key == "connection":
+            playbook["connections"].setdefault(value, CONNECTION)
+    if key == "include_steps":
+        (folder / value).write_text(json.dumps([{"connection": "web", "mode": MODE}]), encoding="utf-8")
+    playbook.setdefault("steps", [whole])
+    return without_what_comes_later(playbook, folder)
+
+
+LATER_MODES_KEYS = {"permissions"}
+
+
+def without_what_comes_later(playbook: dict[str, Any], folder: Path) -> str | None:
+    """The playbook as JSON, without the keywords that this schema lacks; None if nothing is left to check."""
+    kept = {key: value for key, value in playbook.items() if key in play_keys()}
+    steps = []
+    for one in playbook["steps"]:
+        for path in [one["include_steps"]] if "include_steps" in one else []:
+            (folder / path).write_text(json.dumps([{"connection": "web", "mode": MODE}]), encoding="utf-8")
+        assert one.keys() <= step_keys() | STEP_KEYWORDS
+        mine = {key: value for key, value in one.items() if key in step_keys()}
+        name = mine.get("mode", {}).get("mode_name")
+        if name in LATER_MODES and name not in mode_names():
+            continue
+        if "mode" in mine or any(key in mine for key in KINDS):
+            steps.append(mine)
+    if not steps:
+        return None
+    text = json.dumps({**kept, "steps": steps})
+    environment = templating.Templates(folder, Vault(None, Redactor()), runs_commands=False)._environment
+    for name in LATER_FILTERS:
+        if name not in environment.filters:
+            text = re.sub(rf" \| {name}(\([^)]*\))?", "", text)
+    if any(f"lookup('{name}'" in text for name in LATER_LOOKUPS if name not in templating.LOOKUP_OPTIONS):
+        return None
+    return text
+
+
+@pytest.mark.parametrize("pasted", ALL, ids=[one.name for one in ALL])
+def test_what_a_hint_says_to_write_is_valid(load: Loader, pasted: Pasted) -> None:
+    for problem in load.find_problems(pasted.text):
+        for fragment in fragments(problem.hint):
+            text = paste(fragment, load.folder)
+            assert text is None or load(text).steps, problem.hint
+
+
+def test_the_translations_are_looked_at() -> None:
+    """What is checked above is most of what is said: the test would not notice a hint without one."""
+    translated = [one for pasted in ALL for _, hint in pasted.told for one in fragments(hint)]
+    modes = [one for one in translated if "mode" in one]
+
+    assert len(translated) >= 100
+    assert len(modes) >= 60
+
+
+# --- no noise, and nothing for a playbook of ours --------------------------------------------------------------------
+
+
+def test_a_playbook_of_ours_does_not_load_what_knows_ansible(tmp_path: Path) -> None:
+    path = tmp_path / "play.yaml"
+    path.write_text(STEP, encoding="utf-8")
+    code = (
+        "import sys\nfrom runner.playbook.build import check_play\n"
+        f"assert check_play({str(path)!r}) == 1\n"
+        "print(sorted(name for name in sys.modules if name.startswith('runner.playbook.ansible')))\n"
+    )
+
+    printed = run_python(code)
+
+    assert printed.strip() == "['runner.playbook.ansible', 'runner.playbook.ansible.detection']"
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+MISSPELT = [
+    (step(hots="x"), "5:3 unknown key 'hots'", "Did you mean 'host'?"),
+    # A step that logs in by itself has a host, and no hosts.
+    (
+        step().replace("- host: sftp.bank.example\n", "- hosts: sftp.bank.example\n"),
+        "1:3 unknown key 'hosts'",
+        "Did you mean 'host'?",
+    ),
+    (play("step: 1\n"), "1:1 unknown key 'step'", "Did you mean 'steps'?"),
+    (step(zebra="{a: 1}"), "5:3 unknown key 'zebra'", "Known: "),
+]
+
+
+@pytest.mark.parametrize(("text", "told", "hint"), MISSPELT, ids=[told for _, told, _ in MISSPELT])
+def test_what_is_only_misspelt_is_not_taken_for_ansible_s(load: Loader, text: str, told: str, hint: str) -> None:
+    problem = load.find_problem(text)
+
+    assert tell(problem) == told
+    assert problem.hint.startswith(hint)
+
+
+def test_other_mistakes_beside_ansible_s_are_told_as_well(load: Loader) -> None:
+    text = step(become="true", port="0") + step(mode="{mode_name: copy_file_from_engine, source_file_name: a}")
+
+    assert [tell(one) for one in load.find_problems(text)] == [
+        "5:3 'become' is an Ansible keyword",
+        "6:9 'port' must be at least 1, not 0",
+        "10:9 missing key 'destination_file_name'",
+    ]
+
+
+def test_a_variable_of_the_playbook_s_own_is_none_of_ansible_s(load: Loader) -> None:
+    text = play("vars: {ansible_user: acme}\n", step(name="For {{ ansible_user }}", become="true"))
+
+    assert [tell(one) for one in load.find_problems(text)] == ["8:3 'become' is an Ansible keyword"]
+
+
+# --- names in templates of a playbook of ours ------------------------------------------------------------------------
+
+NAMES = {
+    "inventory_hostname": "`connection_name`",
+    "inventory_hostname_short": "`connection_name`",
+    "ansible_host": "`host`",
+    "ansible_hostname": "`host`",
+    "ansible_fqdn": "`host`",
+    "ansible_date_time.date": "`now(fmt='%Y-%m-%d')`",
+    "ansible_date_time.iso8601": "`now(utc=true, fmt='%Y-%m-%dT%H:%M:%SZ')`",
+    "ansible_date_time.epoch": "`now(fmt='%s')`",
+    "ansible_facts.date_time.date": "`now(fmt='%Y-%m-%d')`",
+    "ansible_facts['date_time']['year']": "`now(fmt='%Y')`",
+    "ansible_env.HOME": "`lookup('env', 'HOME')`",
+    "ansible_env['HOME']": "`lookup('env', 'HOME')`",
+    "ansible_check_mode": "`runner_check_mode`",
+    "ansible_version.full": "`runner_version`",
+    "ansible_play_hosts": "`play_hosts`",
+    "ansible_loop.index": "`loop.index`",
+    "ansible_failed_task.name": "`failed_step.name`",
+    "ansible_failed_result.msg": "`failed_step.error.message`",
+    "role_path": "`playbook_dir`",
+    "inventory_dir": "`playbook_dir`",
+    "ansible_user": "`vars: {user: acme}`",
+    "ansible_password": "lookup('env', 'PASSWORD')",
+    "ansible_os_family": "`vars: {os_family: …}`",
+    "ansible_default_ipv4.address": "`vars: {default_ipv4: …}`",
+    "ansible_facts['os_family']": "`vars: {os_family: …}`",
+    "omit": "leave the key out",
+    "query('fileglob', '*')": "`lookup(…)`",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_ansible_s_is_undefined_and_said_what_it_is_here(load: Loader, name: str) -> None:
+    problem = load.find_problem(step(name=json.dumps(f"For {{{{ {name} }}}}")))
+
+    assert tell(problem).startswith("5:9 undefined in the template: ")
+    assert NAMES[name] in problem.hint
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, hint in NAMES.items() if re.match(r"`(now|lookup|host|conn|play.dir)", hint)]
+)
+def test_what_is_written_for_a_name_can_be_filled_in(load: Loader, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/acme")
+    (found,) = find_names(f"{{{{ {name} }}}}")
+    text = step(name=json.dumps(f"{{{{ {found.expression} }}}}"), connection="web")
+
+    if found.expression == "lookup":
+        return
+    assert load(play("connections: {web: {}}\n", text)).steps[0].name
+
+
+def test_text_that_looks_like_a_name_is_none() -> None:
+    assert list(find_names("ansible_host is text here, and {{ 'ansible_host' }} too, and {{ my.ansible_host }}")) == []
+    assert explain_name("ansibel", "{{ ansibel }}") == ""
+
+
+# --- habits of Ansible's YAML ------------------------------------------------------------------------------------------
+
+HABITS = [
+    ("yes", "YAML 1.2 reads yes as text: write true."),
+    ("Yes", "YAML 1.2 reads Yes as text: write true."),
+    ("on", "YAML 1.2 reads on as text: write true."),
+    ("no", "YAML 1.2 reads no as text: write false."),
+    ("OFF", "YAML 1.2 reads OFF as text: write false."),
+]
+
+
+@pytest.mark.parametrize(("word", "hint"), HABITS)
+def test_old_booleans_are_text_and_said_to_be(load: Loader, word: str, hint: str) -> None:
+    mode = f"{{mode_name: copy_file_from_engine, source_file_name: a, destination_file_name: b, atomic: {word}}}"
+
+    problem = load.find_problem(step(mode=mode))
+
+    assert tell(problem) == "4:99 'atomic' must be true or false, not a string"
+    assert problem.hint == hint
+
+
+def test_key_value_in_one_line_is_shown_as_a_mapping(load: Loader) -> None:
+    problem = load.find_problem(step(mode="mode_name=remove path='/srv/a b' recursive=true"))
+
+    assert tell(problem) == "4:9 'mode' must be a mapping with 'mode_name', not a string"
+    assert '`mode: {mode_name: remove, path: /srv/a b, recursive: "true"}`' in problem.hint
+
+
+def test_a_secret_in_one_line_is_not_shown(load: Loader) -> None:
+    text = step(authentication="authentication_method=username_password username=u password=hunter2")
+
+    problem = load.find_problem(text)
+
+    assert 'username: u, password: "…"' in problem.hint
+    assert "hunter2" not in problem.hint
+
+
+SECRETS = [
+    "- hosts: web\n  vars: {ansible_password: hunter2, ansible_ssh_pass: hunter2, ansible_become_password: hunter2}\n",
+    "- hosts: web\n  tasks: [{set_fact: 'db_password=hunter2'}]\n",
+    "- hosts: web\n  tasks: [{debug: {msg: a, verbosity: 1}, environment: {TOKEN: hunter2}}]\n",
+    "- hosts: web\n  vars_prompt: [{name: password, default: hunter2}]\n",
+    "- hosts: web\n  tasks: [{get_url: {url: x, dest: /a, url_password: hunter2}}]\n",
+    "- hosts: web\n  tasks: [{user: {name: x, password: hunter2}}]\n",
+    "- hosts: web\n  tasks: [{set_fact: {cacheable: true, login: {api_token: hunter2}}}]\n",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_no_hint_shows_a_value_that_a_secret_s_name_holds(load: Loader, text: str) -> None:
+    problems = load.find_problems(text)
+
+    assert problems
+    assert not any("hunter2" in one.message + one.hint for one in problems)
+
+
+def test_what_is_written_in_a_hint_is_bounded(load: Loader) -> None:
+    long = "x" * 100_000
+    problems = load.find_problems(
+        f"- copy: {{content: {long}, dest: {long}}}\n  with_items: [{', '.join(['a'] * 2000)}]\n"
+    )
+
+    assert len(problems) == 2
+    assert all(len(one.message) + len(one.hint) < 2000 for one in problems)
+
+
+HOSTILE = {
+    "tasks without an end": "- hosts: web\n  tasks:\n" + "    - copy: {src: '{{ item }}', dest: /b/}\n" * 4000,
+    "templates that do not end": '- copy: "' + "{{ " * 150_000 + '"\n',
+    "a command of them": '- shell: "' + "{{ " * 150_000 + '"\n',
+    "quotes that do not end": '- debug: "msg={{ ansible_x' + "\\\"'" * 100_000 + '"\n',
+    "words in quotes": '- copy: "' + "'a\\\" " * 100_000 + '"\n',
+    "hosts without an end": '- hosts: "' + "a:" * 200_000 + '"\n',
+    "a path of many names": '- copy: {src: "' + "a/" * 200_000 + '", dest: b/}\n',
+    "a loop over templates": '- with_nested: "' + "{{ " * 100_000 + '"\n  copy: {src: a, dest: b}\n',
+    "templates without quotes": "a: [" + "{{x}}, " * 9000 + "]\n",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_playbook_is_answered_in_bounded_time(load: Loader, text: str) -> None:
+    began = time.process_time()
+    problems = load.find_problems(text)
+
+    assert 1 <= len(problems) <= 201
+    assert all(len(one.message) + len(one.hint) < 3000 for one in problems)
+    # Some tenths of a second; what grows with the square of the length takes minutes.
+    assert time.process_time() - began < 20
+
+
+def test_a_name_that_needs_quotes_gets_them() -> None:
+    assert write_pair("path", "a: b") == 'path: "a: b"'
+    assert write_pair("path", "no") == 'path: "no"'
+    assert write_pair("path", "0644") == 'path: "0644"'
+    assert write_pair("path", "1e3") == 'path: "1e3"'
+    assert write_pair("path", "- a") == 'path: "- a"'
+    assert write_pair("path", "a #b") == 'path: "a #b"'
+    assert write_pair("path", "a,b") == 'path: "a,b"'
+    assert write_pair("path", "") == 'path: ""'
+    assert write_pair("path", "a b/c-1.2_x") == "path: a b/c-1.2_x"
+    assert write_pair("password", "hunter2") == f'password: "{LEFT_OPEN}"'
+
+
+# --- the page ------------------------------------------------------------------------------------------------------------
+
+
+def page_rows() -> list[tuple[str, str]]:
+    """The rows of the page's tables: what is written in Ansible, and what is written here, each as one line of YAML."""
+    rows = []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+        if line.startswith("| `") and len(cells) == 2:
+            rows.append((unquote(cells[0]), unquote(cells[1])))
+    return rows
+
+
+def unquote(cell: str) -> str:
+    found = re.match(r"(`+) ?(.*?) ?\1", cell)
+    return (found[2] if found else "").replace("\\|", "|")
+
+
+def test_the_page_has_its_rows() -> None:
+    assert len(page_rows()) >= 40
+
+
+@pytest.mark.parametrize(("theirs", "ours"), page_rows(), ids=[theirs for theirs, _ in page_rows()])
+def test_a_row_of_the_page_is_what_the_program_says(load: Loader, theirs: str, ours: str) -> None:
+    is_play = re.match(r"(hosts|tasks|roles|vars_prompt|gather_facts|import_playbook|remote_user|handlers):", theirs)
+    text = f"- {{{theirs}}}\n"
+    if is_play:
+        text = f"- {{{theirs}}}\n" if "hosts" in theirs else f"- {{hosts: web, {theirs}}}\n"
+    if theirs.startswith("{{"):
+        text = step(name=json.dumps(theirs))
+    elif not is_play and re.match(r"with_|become|delegate_to|notify|environment|async", theirs):
+        text = f"- {{{theirs}, debug: {{msg: x}}}}\n"
+
+    problems = [one for one in load.find_problems(text) if "'hosts'" not in one.message or "hosts" in theirs]
+
+    assert len({one.location for one in problems}) == 1, problems
+    if ours:
+        assert any(ours in one.hint for one in problems), problems
+
+
+@pytest.mark.parametrize("ours", sorted({ours for _, ours in page_rows() if re.match(r"[a-z_]+: ", ours)}))
+def test_what_the_page_says_to_write_is_valid(load: Loader, ours: str) -> None:
+    (fragment,) = fragments(f"`{ours}`")
+
+    text = paste(fragment, load.folder)
+
+    assert text is None or load(text).steps
