@@ -108,4 +108,4 @@ def select_steps(plan: Play, selection: Selection) -> Play:
         return plan
     chosen = {step.index for step in steps}
     nodes = select_nodes(plan.program.nodes, lambda template: template.index in chosen)
-    return replace(plan, steps=steps, program=replace(plan.program, nodes=nodes))
+    return replace(plan, steps=steps, program=plan.program._replace(nodes=nodes))

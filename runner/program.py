@@ -7,7 +7,7 @@ the play has found out by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from runner.plan import ControlStep, Step
@@ -46,8 +46,7 @@ class LoopControl(NamedTuple):
 USUAL_CONTROL = LoopControl()
 
 
-@dataclass(frozen=True, slots=True)
-class Keywords:
+class Keywords(NamedTuple):
     """What stands beside what a step or a block does. Conditions are lists: all of one must hold."""
 
     when: tuple[Written, ...] = ()
@@ -85,8 +84,7 @@ class StepTemplate:
         return self.origins[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Steps in order, what is done if one of them fails, and what is done in any case.
 
     Of its keywords only `loop` and its control count here: everything else has been handed on to its steps. `origins` are
@@ -105,8 +103,7 @@ class Block:
 Node = StepTemplate | Block
 
 
-@dataclass(frozen=True, slots=True)
-class StepOptions:
+class StepOptions(NamedTuple):
     """What a step says about how its result counts and what is shown of it. None: as the command line has it."""
 
     ignores_errors: bool = False
@@ -119,8 +116,7 @@ class StepOptions:
 USUAL_OPTIONS = StepOptions()
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """A step whose turn has come, everything in it filled in. `arguments` are those of a step that is no connector call."""
 
     step: Step | ControlStep
@@ -223,11 +219,10 @@ def _select(nodes: Sequence[Node], is_chosen: Callable[[StepTemplate], bool]) ->
             continue
         parts = [select_nodes(part, is_chosen) for part in (node.steps, node.rescue, node.always)]
         if any(parts):
-            yield replace(node, steps=parts[0], rescue=parts[1], always=parts[2])
+            yield node._replace(steps=parts[0], rescue=parts[1], always=parts[2])
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """All that a playbook says to do, and what fills it in."""
 
     nodes: tuple[Node, ...]
