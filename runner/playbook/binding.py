@@ -85,10 +85,14 @@ class Binder:
         self._notes = notes
         self.owner: str | None = None
         self.heads: dict[int, StepHead] = {}
+        # Whether variables of a step are missing for a reason that is told, by its `origins`.
+        self._lacking: dict[int, bool] = {}
 
     def scope_of(self, node: Node, names: Scope = NO_NAMES) -> Scope:
         """The names that the templates and expressions of a step, or of a block's loop, see."""
         connection_name, connection = self._find_connection(node.origins)
+        # What another mistake takes away is no mistake of its own.
+        self._rendering.lacks_variables = self._lacks_variables(node.origins, connection_name, connection)
         merged = self.merge(node.location, self._sections.defaults, connection, *node.origins)
         return self._scopes.of(node.origins, connection_name, merged, names)
 
@@ -122,8 +126,7 @@ class Binder:
         before = len(self._notes.problems)
         connection_name, connection = self._find_connection(origins)
         lacks_inputs = self._lacks_inputs(origins, connection_name, connection)
-        # What another mistake takes away is no mistake of its own.
-        self._rendering.lacks_variables = lacks_inputs or self._lacks_variables(origins, connection)
+        self._rendering.lacks_variables = self._lacks_variables(origins, connection_name, connection)
         merged = self.merge(item.location, self._sections.defaults, connection, *origins)
         scope = self._scopes.of(origins, connection_name, merged, names)
         has_way = "proxy_jump" in merged
@@ -232,8 +235,7 @@ class Binder:
 
     def _bind_control(self, template: StepTemplate, names: Scope) -> Bound | None:
         before = len(self._notes.problems)
-        connection_name, connection = self._find_connection(template.origins)
-        self._rendering.lacks_variables = self._lacks_variables(template.origins, connection)
+        connection_name, _ = self._find_connection(template.origins)
         scope = self.scope_of(template, names)
         name = self._rendering.key(template.item, "name", scope)
         label = connection_name or NO_HOST
@@ -275,7 +277,10 @@ class Binder:
             else [(given, place)]
         )
         # `r.result` is as good as `r`.
-        return {text: self._rendering.expression(str(text), where, scope) for text, where in items}
+        return {
+            text: self._rendering.expression(text if isinstance(text, str) else str(text), where, scope)
+            for text, where in items
+        }
 
     # Keywords.
 
@@ -356,8 +361,18 @@ class Binder:
             or ("defaults" in top and self._sections.defaults is None)
         )
 
-    def _lacks_variables(self, origins: tuple[PositionedMap, ...], connection: PositionedMap | None) -> bool:
+    def _lacks_variables(
+        self, origins: tuple[PositionedMap, ...], connection_name: str | None, connection: PositionedMap | None
+    ) -> bool:
         """Whether variables of the step are where they cannot be found, for a reason that is told."""
+        if id(origins) not in self._lacking:
+            self._lacking[id(origins)] = self._lacks_inputs(
+                origins, connection_name, connection
+            ) or self._lacks_sections(origins, connection)
+        return self._lacking[id(origins)] or self._scopes.lacks_variables
+
+    def _lacks_sections(self, origins: tuple[PositionedMap, ...], connection: PositionedMap | None) -> bool:
+        """Whether one of the places where variables stand is misspelt, or no mapping."""
         sections = (self._sections.top, play_keys()), *((one, step_keys()) for one in (*origins, connection))
         for section, known in sections:
             if section is not None and (

@@ -167,18 +167,22 @@ class _Builder:
         self._hidden: HiddenNames | None = None
         self._folder = Path(path).absolute().parent
         self._vault = vault
-        data, problems = self._answer_ansible(data, problems)
         self._redactor = vault.redactor
+        # As they were written, and what is left of them.
+        self._written: list[PositionedMap | PositionedList] = []
+        self._documents: list[PositionedMap | PositionedList] = []
+        self._lacks_variables = False
+        data, answers = self._answer_ansible(data)
         self._data = data
         self._extra_vars = extra_vars
         self._variable_files: list[str] = []
-        self._notes = notes = Notes([*problems, *validate_playbook(data)])
+        self._notes = notes = Notes([*problems, *answers, *validate_playbook(data)])
         self._sections = sections = Sections(data)
         self._templates = Templates(self._folder, vault, runs_commands=runs_commands, find_hidden=self._find_hidden)
         self._rendering = rendering = Rendering(self._templates, vault.redactor, notes.problems.append)
         self._scopes = Scopes(sections, str(self._folder), extra_vars)
         self._endpoints = Endpoints(sections, rendering, self._scopes, notes)
-        self._documents: list[PositionedMap | PositionedList] = [data]
+        self._documents.append(data)
         self._read_variable_files()
         inputs = DeclaredInputs(notes.problems, vault.redactor, self._fill_in)
         declared = as_map(sections.top.get("inputs"))
@@ -186,6 +190,7 @@ class _Builder:
         self._binder = Binder(sections, rendering, self._scopes, self._endpoints, notes)
         self._outline = Outline(notes.problems, self._read_included, self._fill_in)
         self._nodes = self._outline.read(sections.steps, path)
+        self._scopes.lacks_variables = self._lacks_variables
         notes.problems += find_unknown_extra_vars(self._documents, extra_vars)
         notes.warnings += find_unused_extra_vars(self._documents, extra_vars)
         if runs_commands and may_run_commands:
@@ -195,16 +200,19 @@ class _Builder:
         self._binder.owner = self._find_owner()
 
     def _answer_ansible(
-        self, data: PositionedMap | PositionedList, problems: list[Problem]
+        self, data: PositionedMap | PositionedList
     ) -> tuple[PositionedMap | PositionedList, list[Problem]]:
         """What is written in Ansible is answered, and what is left of the file read on."""
+        around = tuple(self._written)
+        self._written.append(data)
         if not may_be_ansible(data, play_keys(), step_keys()):
-            return data, problems
+            return data, []
         # Few playbooks have anything of it.
         from runner.playbook.ansible.answers import answer_ansible
 
-        data, answers = answer_ansible(data, play_keys(), step_keys())
-        return data, [*problems, *answers]
+        answered = answer_ansible(data, play_keys(), step_keys(), around)
+        self._lacks_variables |= answered.lacks_variables
+        return answered.data, answered.problems
 
     def _find_hidden(self) -> HiddenNames:
         """What commands must not be given: all that is looked up for a secret, now or later."""
@@ -216,7 +224,7 @@ class _Builder:
         """A file of steps. Raises `OSError`, and `PlaybookInvalid` for what is no YAML."""
         text, was_encrypted = read_text(Path(path), path, self._vault)
         data = parse(text, path, self._vault, self._notes.problems.append)
-        data, answers = self._answer_ansible(data, [])
+        data, answers = self._answer_ansible(data)
         self._notes.problems += answers
         if was_encrypted:
             note_variables(data, self._redactor)
@@ -232,11 +240,12 @@ class _Builder:
         else:
             names = [(given, top.value_locations["vars_files"])] if given is not None else []
         for name, place in names:
-            if not isinstance(name, str) or isinstance(name, Unfilled):
-                continue
-            data = self._read_variables(name, place)
+            is_known = isinstance(name, str) and not isinstance(name, Unfilled)
+            data = self._read_variables(name, place) if is_known else None
             if data is not None:
                 self._scopes.add_file(data)
+            else:
+                self._lacks_variables = True
 
     def _read_variables(self, name: str, place: Location) -> PositionedMap | None:
         path = os.path.normpath(os.path.join(os.path.dirname(self._path), os.path.expanduser(name)))
@@ -264,6 +273,7 @@ class _Builder:
         return data
 
     def _fill_in(self, section: PositionedMap, key: str) -> Any:
+        self._rendering.lacks_variables = self._lacks_variables
         return self._rendering.key(section, key, self._scopes.of_playbook())
 
     def build(self) -> Play:

@@ -20,6 +20,7 @@ from runner.playbook.names import Expected
 from runner.playbook.provenance import plain
 from runner.playbook.registered import (
     FAILED_STEP_SHAPE,
+    Shape,
     describe_failed_step,
     describe_loop,
     describe_result,
@@ -102,10 +103,10 @@ class PlaybookLanguage:
     def _check_later_conditions(self, template: StepTemplate, names: Names) -> None:
         """`failed_when` and its like, as far as they can be looked at without a result."""
         keywords = template.keywords
-        what = _what(template)
-        shape = shape_of(what, is_loop=False)
+        shape = _find_shape(template, is_loop=False)
         reason = f"the result of step {template.index}"
-        known = {**names, "result": (Expected("", reason, shape["result"]), template.location)}
+        inner = None if shape is None else shape["result"]
+        known = {**names, "result": (Expected("", reason, inner), template.location)}
         if keywords.register is not None:
             known[keywords.register] = (Expected("", reason, shape), template.location)
         for conditions in (keywords.failed_when, keywords.changed_when, keywords.until):
@@ -126,7 +127,8 @@ class PlaybookLanguage:
         loop = node.keywords.loop
         assert loop is not None
         with self._collecting():
-            if isinstance(loop.value, str) and not is_template(loop.value):
+            is_text = isinstance(loop.value, str) and not isinstance(loop.value, Unfilled)
+            if is_text and not is_template(loop.value):
                 self._refuse_text(loop)
                 return None
             found = self._rendering.raw(loop.value, loop.location, self._scope(node, names))
@@ -185,8 +187,8 @@ class PlaybookLanguage:
 
     def _decide(self, condition: Written, scope: Names) -> bool | None:
         text, place = condition.value, condition.location
-        if not isinstance(text, str):
-            # The schema has told what it is.
+        if not isinstance(text, str) or isinstance(text, Unfilled):
+            # The schema has told what it is, or what was to be there is told.
             return None
         if is_template(text):
             bare = text.strip().removeprefix("{{").removesuffix("}}").strip()
@@ -245,7 +247,7 @@ class PlaybookLanguage:
         is_loop = template.keywords.loop is not None
         if any(result is None for result, _ in done) or (is_loop and not self._is_playing):
             reason = f"the result of step {template.index}"
-            return Expected("", reason, shape_of(_what(template), is_loop=is_loop))
+            return Expected("", reason, _find_shape(template, is_loop=is_loop))
         if not is_loop:
             result = done[0][0]
             assert result is not None
@@ -322,9 +324,20 @@ def _what(template: StepTemplate) -> str:
     """What a step does: its mode, or what else it is."""
     if template.kind != "mode":
         return template.kind
-    mode = next((one["mode"] for one in reversed(template.origins) if "mode" in one), None)
+    mode = _find_mode(template)
     name = mode.get("mode_name") if isinstance(mode, PositionedMap) else ""
     return name if isinstance(name, str) else ""
+
+
+def _find_mode(template: StepTemplate) -> Any:
+    return next((one["mode"] for one in reversed(template.origins) if "mode" in one), None)
+
+
+def _find_shape(template: StepTemplate, *, is_loop: bool) -> Shape | None:
+    """What the step's registered value has; None if nothing is known of what it does."""
+    if template.kind == "mode" and isinstance(_find_mode(template), Unfilled):
+        return None
+    return shape_of(_what(template), is_loop=is_loop)
 
 
 def _meant(text: str, value: Any) -> str:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 # What makes something of a value that may be missing.
 _FORGIVING_FILTERS = frozenset(("default", "d", "mandatory"))
 _FORGIVING_TESTS = frozenset(("defined", "undefined"))
+# Names that are there in some places alone.
+_SOMETIMES = {
+    "connection_name": "It is there in steps with a 'connection'.",
+    "host": "It is there in steps with a 'connection', or with a 'host' of their own.",
+    "item": "It is there in steps with a 'loop' that gives its items no other name.",
+    "loop": "It is there in loops with `loop_control: {extended: true}`.",
+    "result": "It is there in 'until', 'failed_when' and 'changed_when'. `register: NAME` keeps it as `NAME.result`.",
+    "failed_step": "It is there in 'rescue' and 'always'.",
+}
 
 
 class Unknown(NamedTuple):
@@ -35,12 +44,25 @@ class Expected(Awaited):
         return made
 
 
+def explain_undefined(name: str, text: str, given: Collection[str], kinds: Mapping[str, Collection[str]]) -> str:
+    """What to do about a name in `text` that nothing gives. `given` are those that there are, `kinds` filters and tests."""
+    # Loaded when a name is undefined.
+    from runner.playbook.ansible.names import explain_name
+    from runner.playbook.filters.strangers import find_name_hint
+
+    return explain_name(name, text) or _SOMETIMES.get(name) or find_name_hint(name, given, kinds)
+
+
 def find_unknown(
-    tree: nodes.Node, scope: Mapping[str, tuple[Any, Any]], known: Collection[str], shown: Collection[str]
+    tree: nodes.Node,
+    scope: Mapping[str, tuple[Any, Any]],
+    known: Collection[str],
+    shown: Collection[str],
+    kinds: Mapping[str, Collection[str]],
 ) -> Iterator[Unknown]:
     """What is wrong with the names of an expression or a template, by its text alone.
 
-    `known` are there by themselves; of these, `shown` are worth mentioning.
+    `known` are there by themselves; of these, `shown` are worth mentioning. `kinds` are the names of filters and tests.
     """
     from jinja2 import nodes
 
@@ -51,17 +73,33 @@ def find_unknown(
         if name in own or name in known:
             continue
         if name not in scope:
-            yield Unknown(f"'{name}' is undefined", nearest(name, [*scope, *shown]))
+            hint = explain_undefined(name, ".".join((name, *path)), [*scope, *shown], kinds)
+            yield Unknown(f"'{name}' is undefined", hint)
             continue
         value = scope[name][0]
-        shape = value.shape if isinstance(value, Expected) else None
-        for part in path:
-            if shape is None:
-                break
-            if part not in shape:
-                yield Unknown(f"'{name}' has no '{part}'", nearest(part, shape) or f"It has {', '.join(shape)}.")
-                break
-            shape = shape[part]
+        if isinstance(value, Expected):
+            yield from _find_unknown_part(name, path, value.shape)
+
+
+def _find_unknown_part(name: str, path: tuple[str, ...], whole: Mapping[str, Any] | None) -> Iterator[Unknown]:
+    shape = whole
+    for position, part in enumerate(path):
+        if shape is None:
+            return
+        if part not in shape:
+            hint = "" if position else _explain_foreign_part(name, path, shape)
+            hint = hint or nearest(part, shape) or f"It has {', '.join(shape)}."
+            yield Unknown(f"'{name}' has no '{part}'", hint)
+            return
+        shape = shape[part]
+
+
+def _explain_foreign_part(name: str, path: tuple[str, ...], shape: Mapping[str, Any]) -> str:
+    """What to write for a part that Ansible's results have."""
+    # Loaded when a part is missing.
+    from runner.playbook.ansible.results import explain_field
+
+    return explain_field(name, path[0], "".join(path[1:2]), shape)
 
 
 def paths_of(tree: nodes.Node, known: Collection[str]) -> list[str]:

@@ -162,6 +162,8 @@ class Rendering:
 
     def find_unknown_names(self, value: Any, location: Location, scope: Scope) -> list[Problem]:
         """What is wrong with the names in a value, without filling anything in."""
+        if self.lacks_variables:
+            return []
         if isinstance(value, PositionedMap):
             parts = [(item, value.value_locations[key]) for key, item in value.items()]
         elif isinstance(value, PositionedList):

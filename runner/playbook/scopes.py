@@ -21,6 +21,8 @@ class Scopes:
         self._folder = (folder, sections.start)
         self._files: dict[str, tuple[Any, Location]] = {}
         self._variables = variables(as_map(sections.top.get("vars")))
+        # Some variables are where they cannot be found, for a reason that is told.
+        self.lacks_variables = False
         self.outside: dict[str, tuple[Any, Location]] = {
             name: (value, COMMAND_LINE) for name, value in extra_vars.items()
         }

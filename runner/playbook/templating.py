@@ -227,8 +227,7 @@ class Templates:
 
     def render(self, value: Any, location: Location, scope: Scope) -> Any:
         """`value` with every template in it filled in; positions are kept. Raises `TemplateProblem`, `ValueUnknown`."""
-        if isinstance(value, Unfilled):
-            raise ValueUnknown(value.reason if isinstance(value, Awaited) else "")
+        _refuse_unfilled(value)
         attempts = _Attempts()
         if isinstance(value, PositionedMap):
             rendered = PositionedMap(value.location)
@@ -249,6 +248,7 @@ class Templates:
 
     def evaluate(self, expression: str, location: Location, scope: Scope) -> Any:
         """What an expression without braces gives. Raises as `render`."""
+        _refuse_unfilled(expression)
         return self._render_text(expression, location, scope, is_bare=True)
 
     def render_raw(self, value: Any, location: Location, scope: Scope) -> Any:
@@ -368,10 +368,14 @@ class Templates:
         return list(result) if is_lazy else result
 
     def _explain(self, error: Exception, text: str, location: Location, scope: Scope) -> Problem:
-        environment = self._environment
         if location.file in self._open_files:
             location = replace(location, line=_find_line(error, text))
-        return _explain(error, text, location, scope, {"filter": environment.filters, "test": environment.tests})
+        return _explain(error, text, location, scope, self._kinds)
+
+    @property
+    def _kinds(self) -> Mapping[str, Collection[str]]:
+        """The names of the filters and tests."""
+        return {"filter": self._environment.filters, "test": self._environment.tests}
 
     def _variable(self, name: str, scope: Scope) -> Any:
         """A variable's value, its own templates filled in first."""
@@ -450,7 +454,7 @@ class Templates:
 
         return [
             Problem(location, f"{UNDEFINED}{found.message}", found.hint)
-            for found in find_unknown(tree, scope, self._environment.globals, GLOBAL_NAMES)
+            for found in find_unknown(tree, scope, self._environment.globals, GLOBAL_NAMES, self._kinds)
         ]
 
     def _compile_expression(self, expression: nodes.Expr) -> Callable[[dict[str, Any]], Any]:
@@ -640,6 +644,12 @@ def _find_names(tree: nodes.Node) -> Iterator[nodes.Name]:
     return (name for name in found if name.ctx == "load")
 
 
+def _refuse_unfilled(value: Any) -> None:
+    """Raise `ValueUnknown` for what stands where a value is not known."""
+    if isinstance(value, Unfilled):
+        raise ValueUnknown(value.reason if isinstance(value, Awaited) else "")
+
+
 def _join(values: list[Any]) -> Any:
     """One value as it is; several texts with commas between them."""
     if len(values) == 1 or not all(isinstance(value, str) for value in values):
@@ -718,7 +728,7 @@ def _explain(
     from jinja2 import TemplateSyntaxError, UndefinedError
     from jinja2.exceptions import SecurityError
 
-    from runner.playbook.filters.strangers import find_hint, find_name_hint
+    from runner.playbook.filters.strangers import find_hint
 
     unknown = re.match(r"No (filter|test) named '(.{1,100}?)'", str(getattr(error, "message", "")))
     hint = find_hint(unknown[1], unknown[2], known) if unknown else ""
@@ -733,9 +743,9 @@ def _explain(
         name = re.match(r"'(\w+)' is undefined", str(error.message))
         if name:
             # Loaded when a name is undefined.
-            from runner.playbook.ansible.names import explain_name
+            from runner.playbook.names import explain_undefined
 
-            hint = explain_name(name[1], text) or find_name_hint(name[1], [*scope, *GLOBAL_NAMES], known)
+            hint = explain_undefined(name[1], text, [*scope, *GLOBAL_NAMES], known)
         return Problem(location, f"{UNDEFINED}{error.message}", hint)
     if isinstance(error, SecurityError):
         return Problem(location, f"the template is not allowed: {error}", "Templates run in a sandbox.")

@@ -13,14 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from runner.playbook import templating
-from runner.playbook.ansible.detection import PLAY_KEYWORDS, STEP_KEYWORDS
 from runner.playbook.ansible.names import explain_name, find_names
 from runner.playbook.ansible.writing import LEFT_OPEN, write_pair
 from runner.playbook.document import PositionedMap, parse
-from runner.playbook.validation import mode_names, play_keys, step_keys
-from runner.playbook.vault_password import Vault
-from runner.redaction import Redactor
+from runner.playbook.validation import play_keys, step_keys
 from tests.playbook.conftest import Loader, tell
 from tests.playbook.examples import STEP, play, step
 
@@ -62,25 +58,31 @@ def test_there_are_enough_of_them() -> None:
 
 # --- what a hint says to write, pasted into a playbook ---------------------------------------------------------------
 
-# Names that the translations use, which a loop, an earlier step or the reader gives.
+# Names that the translations use, which the reader gives.
 VARIABLES = {
-    **dict.fromkeys(("version", "day", "site", "dir", "index", "result", "user", "distribution", "os_family"), "x"),
-    **dict.fromkeys(("a", "b", "files", "users"), "{{ ['x'] }}"),
-    "item": "x",
-    "l": {"result": {"entries": []}},
-    "old": {"result": {"entries": []}},
-    "found": {"result": {"entries": []}},
-    "statement": {"result": {"sha256": "x", "destination": "x"}},
-    "failed_step": {"name": "x", "error": {"message": "x"}, "result": {}},
+    **dict.fromkeys(("version", "day", "site", "dir", "user", "distribution", "os_family"), "x"),
+    **dict.fromkeys(("a", "b", "files"), ["x"]),
+    "users": {"x": 1},
 }
 AUTHENTICATION = {"authentication_method": "ssh_agent", "username": "acme"}
 CONNECTION = {"host": "sftp.bank.example", "authentication": AUTHENTICATION}
 MODE = {"mode_name": "copy_file_from_engine", "source_file_name": "a", "destination_file_name": "b"}
 KINDS = ("block", "include_steps", "assert", "debug", "fail", "pause", "set_fact")
-# What the language has and the schema may not have yet.
-LATER_MODES = {"write_file", "read_file", "create_link", "wait_for"}
-LATER_FILTERS = ("basename", "dict2items", "flatten", "zip", "subelements")
-LATER_LOOKUPS = ("template", "first_found")
+COPY = {"connection": "web", "mode": MODE}
+# Names that the translations use, which an earlier step gives.
+REGISTERED = {
+    **dict.fromkeys(("l", "old", "found"), {"mode_name": "list", "path": "x"}),
+    **dict.fromkeys(("statement", "result", "copied", "copy_the_site", "NAME"), MODE),
+}
+# What a hint says to write in a mode, and not beside it.
+MODE_KEYS = {"permissions"}
+
+
+class Playbook(NamedTuple):
+    """A playbook of ours, and the values of its inputs."""
+
+    text: str
+    extra_vars: dict[str, str]
 
 
 def fragments(hint: str) -> Iterator[PositionedMap]:
@@ -92,67 +94,60 @@ def fragments(hint: str) -> Iterator[PositionedMap]:
         yield data
 
 
-def paste(fragment: PositionedMap, folder: Path) -> str | None:
-    """A playbook of ours with the fragment in it; None where its key is one that the schema has yet to get."""
+def paste(fragment: PositionedMap, folder: Path) -> Playbook:
+    """A playbook of ours with the fragment in it, and all that it needs around it."""
     (key, value), *_ = fragment.items()
-    assert key in step_keys() | play_keys() | STEP_KEYWORDS | PLAY_KEYWORDS | LATER_MODES_KEYS, key
-    playbook: dict[str, Any] = {"vars": VARIABLES, "connections": {"web": CONNECTION, "db1": CONNECTION}}
+    written = json.dumps(value)
+    variables = {**VARIABLES, **({"users": [{"keys": ["x"]}]} if "subelements" in written else {})}
+    playbook: dict[str, Any] = {"vars": variables, "connections": {"web": CONNECTION, "db1": CONNECTION}}
     whole: dict[str, Any] = {"connection": "web", **({} if key in KINDS else {"mode": MODE})}
-    if key in LATER_MODES_KEYS:
+    if key == "loop_control" or re.search(r"(?<![\w.])item\b", written):
+        whole["loop"] = ["x"]
+    extra_vars: dict[str, str] = {}
+    if key in MODE_KEYS:
         whole["mode"] = {**MODE, key: value}
     elif key == "connections":
         playbook[key] |= {name: {**CONNECTION, **one, "authentication": AUTHENTICATION} for name, one in value.items()}
-    elif key in ("inputs", "vars_files", "steps"):
+    elif key in play_keys() - step_keys():
         playbook[key] = value
-        for one in value if key == "vars_files" else ():
-            (folder / one).write_text("a: 1\n", encoding="utf-8")
     else:
-        whole[key] = value
-        if key == "proxy_jump":
-            playbook["connections"] |= dict.fromkeys(value, CONNECTION)
-        if key == "connection":
-            playbook["connections"].setdefault(value, CONNECTION)
-    if key == "include_steps":
-        (folder / value).write_text(json.dumps([{"connection": "web", "mode": MODE}]), encoding="utf-8")
-    playbook.setdefault("steps", [whole])
-    return without_what_comes_later(playbook, folder)
+        assert key in step_keys(), key
+        whole[key] = [COPY] if key == "block" else value
+    if key == "inputs":
+        extra_vars = {name: "x" for name, one in value.items() if one.get("required")}
+    for name in [value] if key == "connection" else value if key == "proxy_jump" else ():
+        playbook["connections"].setdefault(name, CONNECTION)
+    if "failed_step" in written:
+        whole = {"block": [COPY], "rescue": [whole]}
+    earlier = [
+        {"connection": "web", "mode": mode, "register": name}
+        for name, mode in REGISTERED.items()
+        if re.search(rf"(?<![\w.]){name}\b", written)
+    ]
+    playbook["steps"] = [*earlier, *playbook.get("steps", [whole])]
+    write_files(playbook, folder)
+    return Playbook(json.dumps(playbook), extra_vars)
 
 
-LATER_MODES_KEYS = {"permissions"}
-
-
-def without_what_comes_later(playbook: dict[str, Any], folder: Path) -> str | None:
-    """The playbook as JSON, without the keywords that this schema lacks; None if nothing is left to check."""
-    kept = {key: value for key, value in playbook.items() if key in play_keys()}
-    steps = []
-    for one in playbook["steps"]:
-        for path in [one["include_steps"]] if "include_steps" in one else []:
-            (folder / path).write_text(json.dumps([{"connection": "web", "mode": MODE}]), encoding="utf-8")
-        assert one.keys() <= step_keys() | STEP_KEYWORDS
-        mine = {key: value for key, value in one.items() if key in step_keys()}
-        name = mine.get("mode", {}).get("mode_name")
-        if name in LATER_MODES and name not in mode_names():
-            continue
-        if "mode" in mine or any(key in mine for key in KINDS):
-            steps.append(mine)
-    if not steps:
-        return None
-    text = json.dumps({**kept, "steps": steps})
-    environment = templating.Templates(folder, Vault(None, Redactor()), runs_commands=False)._environment
-    for name in LATER_FILTERS:
-        if name not in environment.filters:
-            text = re.sub(rf" \| {name}(\([^)]*\))?", "", text)
-    if any(f"lookup('{name}'" in text for name in LATER_LOOKUPS if name not in templating.LOOKUP_OPTIONS):
-        return None
-    return text
+def write_files(playbook: dict[str, Any], folder: Path) -> None:
+    """What the playbook reads."""
+    for name in playbook.get("vars_files", ()):
+        (folder / name).write_text("a: 1\n", encoding="utf-8")
+    for step in playbook["steps"]:
+        if "include_steps" in step:
+            (folder / step["include_steps"]).write_text(json.dumps([COPY]), encoding="utf-8")
+    for terms in re.findall(r"lookup\('(?:template|file|first_found)', ([^)]*)\)", json.dumps(playbook)):
+        for name in re.findall(r"'([^']+)'", terms):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text("x", encoding="utf-8")
 
 
 @pytest.mark.parametrize("pasted", ALL, ids=[one.name for one in ALL])
 def test_what_a_hint_says_to_write_is_valid(load: Loader, pasted: Pasted) -> None:
     for problem in load.find_problems(pasted.text):
         for fragment in fragments(problem.hint):
-            text = paste(fragment, load.folder)
-            assert text is None or load(text).steps, problem.hint
+            playbook = paste(fragment, load.folder)
+            assert load(playbook.text, extra_vars=playbook.extra_vars).steps, problem.hint
 
 
 def test_the_translations_are_looked_at() -> None:
@@ -237,9 +232,9 @@ NAMES = {
     "ansible_facts['date_time']['year']": "`now(fmt='%Y')`",
     "ansible_env.HOME": "`lookup('env', 'HOME')`",
     "ansible_env['HOME']": "`lookup('env', 'HOME')`",
-    "ansible_check_mode": "`runner_check_mode`",
+    "ansible_check_mode": "`check_mode: true`",
     "ansible_version.full": "`runner_version`",
-    "ansible_play_hosts": "`play_hosts`",
+    "ansible_play_hosts": "`loop: […]`",
     "ansible_loop.index": "`loop.index`",
     "ansible_failed_task.name": "`failed_step.name`",
     "ansible_failed_result.msg": "`failed_step.error.message`",
@@ -428,6 +423,6 @@ def test_a_row_of_the_page_is_what_the_program_says(load: Loader, theirs: str, o
 def test_what_the_page_says_to_write_is_valid(load: Loader, ours: str) -> None:
     (fragment,) = fragments(f"`{ours}`")
 
-    text = paste(fragment, load.folder)
+    playbook = paste(fragment, load.folder)
 
-    assert text is None or load(text).steps
+    assert load(playbook.text, extra_vars=playbook.extra_vars).steps

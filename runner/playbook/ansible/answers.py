@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from runner.playbook.ansible.arguments import FREE_FORM, read_arguments
+from runner.playbook.ansible.contents import find_foreign_results, find_own_names, find_texts
 from runner.playbook.ansible.detection import (
     FOREIGN_ARGUMENTS,
     LISTS_OF_STEPS,
-    PLAY_KEYWORDS,
-    STEP_KEYWORDS,
     is_foreign_statement,
     is_way_to_connect,
 )
@@ -32,6 +30,11 @@ _EXPRESSIONS = ("when", "until", "failed_when", "changed_when")
 _LISTS_OF_TASKS = ("pre_tasks", "tasks", "post_tasks")
 # With one of these a step says itself where it goes.
 _OWN_INPUTS = ("host", "authentication", "hostkey", "port", "connection")
+# What gives variables whose names are not known from it, or not before it is translated.
+_GIVERS = {
+    *("roles", "vars_prompt", "include_vars", "include_role", "import_role", "set_stats"),
+    *("include_tasks", "import_tasks", "include", "import_playbook"),
+}
 
 
 # What is looked at of one text.
@@ -39,37 +42,50 @@ MAX_TEXT_LENGTH = 2000
 
 
 class Answered(NamedTuple):
-    """What is left of a playbook without what is Ansible's, and a problem for each thing of that."""
+    """What is left of a playbook without what is Ansible's, and a problem for each thing of that.
+
+    `lacks_variables`: some of what has been told about gives variables, and nobody knows which.
+    """
 
     data: PositionedMap | PositionedList
     problems: list[Problem]
+    lacks_variables: bool
 
 
 def answer_ansible(
-    data: PositionedMap | PositionedList, play_keys: frozenset[str], step_keys: frozenset[str]
+    data: PositionedMap | PositionedList,
+    play_keys: frozenset[str],
+    step_keys: frozenset[str],
+    around: Iterable[PositionedMap | PositionedList] = (),
 ) -> Answered:
     """Every thing in the playbook that is Ansible's, each as a problem whose hint says what to write in its place.
 
     What is left can be checked as any playbook. Where something is missing because it was written in Ansible's way, an
-    `Unfilled` stands for it, so that it is not reported as missing. Without such a thing `data` is what was given.
-    `play_keys` and `step_keys` are the names that the schema knows.
+    `Unfilled` stands for it, so that it is not reported as missing: for modes, connections and loops, and for the names in
+    templates that have been told about, which are variables of the step then. Without such a thing `data` is what was
+    given. `play_keys` and `step_keys` are the names that the schema knows; `around` are the files that `data` is included
+    by, whose names are no Ansible's either.
     """
-    answering = _Answering(data, play_keys, step_keys)
+    answering = _Answering([data, *around], play_keys, step_keys)
     left = answering.answer(data)
-    return Answered(left if answering.problems else data, answering.problems)
+    return Answered(left if answering.problems else data, answering.problems, answering.lacks_variables)
 
 
 class _Answering:
     """One playbook, while its problems are being collected."""
 
     def __init__(
-        self, data: PositionedMap | PositionedList, play_keys: frozenset[str], step_keys: frozenset[str]
+        self,
+        documents: list[PositionedMap | PositionedList],
+        play_keys: frozenset[str],
+        step_keys: frozenset[str],
     ) -> None:
         self.problems: list[Problem] = []
+        self.lacks_variables = False
         self._play_keys = play_keys
         self._step_keys = step_keys
-        self._own_names = frozenset(_find_own_names(data))
-        self._registered = frozenset(_find_foreign_results(data))
+        self._own_names = frozenset(find_own_names(documents))
+        self._registered = frozenset(find_foreign_results(documents))
         self._is_play = False
 
     def answer(self, data: PositionedMap | PositionedList) -> PositionedMap | PositionedList:
@@ -95,12 +111,12 @@ class _Answering:
         """A playbook of ours, in the mapping form."""
         left = PositionedMap(data.location)
         for key, value in data.items():
-            keyword = None if key in self._play_keys | PLAY_KEYWORDS else ANSIBLE_PLAY.get(key)
+            keyword = None if key in self._play_keys else ANSIBLE_PLAY.get(key)
             if keyword:
                 self._tell_keyword(key, keyword, data)
             elif key == "steps" and isinstance(value, PositionedList):
                 left.put(key, self._answer_steps(value), data.key_locations[key], data.value_locations[key])
-            elif key in self._play_keys or key not in PLAY_KEYWORDS:
+            else:
                 left.take(key, data)
         return left
 
@@ -109,25 +125,33 @@ class _Answering:
         self._is_play = True
         told: set[str] = set()
         for key, value in play.items():
-            is_ours = key in self._play_keys | PLAY_KEYWORDS
-            keyword = None if is_ours else ANSIBLE_PLAY.get(key)
+            keyword = None if key in self._play_keys else ANSIBLE_PLAY.get(key)
             if keyword and (not keyword.topic or keyword.topic not in told):
                 self._tell_keyword(key, keyword, play)
                 told.add(keyword.topic)
             if (key in _LISTS_OF_TASKS or key in ("steps", "handlers")) and isinstance(value, PositionedList):
                 for item, place in zip(value, value.item_locations, strict=True):
                     steps.add(self._answer_step(item), place)
-            elif key not in left and not keyword and (not is_ours or key in self._play_keys):
+            elif key == "vars" and isinstance(value, PositionedMap):
+                self._answer_variables(value, left)
+            elif key not in left and not keyword:
                 left.take(key, play)
-            if key == "vars" and isinstance(value, PositionedMap):
-                self._tell_variables(value)
+            elif key == "vars_files":
+                self.lacks_variables = True
 
-    def _tell_variables(self, variables: PositionedMap) -> None:
+    def _answer_variables(self, variables: PositionedMap, left: PositionedMap) -> None:
         """A play's variables: those that say how to reach a host, and Ansible's names in the others."""
         for name, value in variables.items():
             if hint := explain_variable(name, value):
                 self._tell(variables.key_locations[name], f"'{name}' is an Ansible variable", hint)
-        self._tell_names(variables, set())
+        told = self._tell_names(variables, set())
+        # One playbook is made of all plays: it is looked at, and never played.
+        if isinstance(left.get("vars", {}), dict):
+            shared = _open_variables(left, variables.location)
+            for name in variables:
+                if name not in shared:
+                    shared.take(name, variables)
+        _stand_in_for_names(left, told, variables.location)
 
     def _close(self, left: PositionedMap, steps: PositionedList, place: Location) -> PositionedMap:
         """The playbook that the plays are: with steps, if there is none a stand-in."""
@@ -158,7 +182,7 @@ class _Answering:
         for key, value in item.items():
             if key in LISTS_OF_STEPS and isinstance(value, PositionedList):
                 inner = self._answer_steps(value)
-                self._keep(left, key, inner, item)
+                left.put(key, inner, item.key_locations[key], item.value_locations[key])
             elif key in modules:
                 self._tell_module(key, item, left)
             elif key == "args" and modules:
@@ -168,29 +192,21 @@ class _Answering:
                 modules.append(key)
             elif key == "connection" and is_way_to_connect(value):
                 self._tell_keyword(key, TASK_KEYWORDS[key], item)
-            elif self._is_ours(key):
-                self._keep(left, key, value, item)
+            elif key in self._step_keys:
+                left.take(key, item)
             else:
                 self._answer_key(key, item, left, told)
         if len(self.problems) > before or self._is_play:
-            self._tell_names(item, set(modules))
+            _stand_in_for_names(left, self._tell_names(item, set(modules)), item.location)
             self._complete(left, item, has_module=bool(modules))
         return left
 
-    def _is_ours(self, key: str) -> bool:
-        return key in self._step_keys or key in STEP_KEYWORDS
-
     def _is_module(self, key: str, item: PositionedMap) -> bool:
-        if self._is_ours(key) or key in TASK_KEYWORDS:
+        if key in self._step_keys or key in TASK_KEYWORDS:
             return key in ("action", "local_action")
         if key in ("action", "local_action"):
             return True
         return is_module(key) and isinstance(item[key], str | dict | None)
-
-    def _keep(self, left: PositionedMap, key: str, value: Any, item: PositionedMap) -> None:
-        # A keyword of the language that this version's schema lacks is no mistake of the playbook's.
-        if key in self._step_keys:
-            left.put(key, value, item.key_locations[key], item.value_locations[key])
 
     def _answer_key(self, key: str, item: PositionedMap, left: PositionedMap, told: set[str]) -> None:
         """A key that is none of ours, and no module."""
@@ -198,6 +214,8 @@ class _Answering:
         if key.startswith("with_"):
             hint = explain_loop(key.removeprefix("with_"), self._translate(item[key]))
             self._tell(item.key_locations[key], f"'{key}' is an Ansible loop", hint)
+            if "loop" not in item:
+                _stand_in(left, "loop", item.location)
         elif keyword is None or (key == "hosts" and not self._is_play and _names_its_host(item)):
             left.take(key, item)
         elif not keyword.topic or keyword.topic not in told:
@@ -217,6 +235,7 @@ class _Answering:
     def _tell_keyword(self, key: str, keyword: Keyword, section: PositionedMap) -> None:
         hint = keyword.explain(self._translate(section[key]), section)
         place = section.key_locations[key]
+        self.lacks_variables |= key.rpartition(".")[2] in _GIVERS
         if key == "connection":
             self._tell(place, f"'connection: {section[key]}' is Ansible's", hint)
         else:
@@ -232,6 +251,7 @@ class _Answering:
             self._tell_statement(key, bare, item[key], item, left)
             return
         register = item.get("register")
+        self.lacks_variables |= bare in _GIVERS
         task = Task(name, self._translate(arguments), register if isinstance(register, str) else "")
         if key == "local_action":
             self._tell(place, "'local_action' is an Ansible keyword", _LOCAL_ACTION)
@@ -246,7 +266,7 @@ class _Answering:
         statement = explain_statement(name, self._translate(value), key)
         place = item.key_locations[key]
         self._tell(place, statement.message, statement.hint)
-        if name in self._step_keys and statement.value is not None:
+        if statement.value is not None:
             arguments = PositionedMap(place)
             for one, given in statement.value.items():
                 arguments.put(one, given, place, place)
@@ -263,29 +283,38 @@ class _Answering:
             text = value[:MAX_TEXT_LENGTH] if len(self.problems) <= MAX_PROBLEMS else LEFT_OPEN
             return replace_names(text, self._own_names)
         if isinstance(value, dict):
-            translated = PositionedMap(value.location) if isinstance(value, PositionedMap) else dict[str, Any]()
+            if not isinstance(value, PositionedMap):
+                return {key: self._translate(one) for key, one in value.items()}
+            translated = PositionedMap(value.location)
             for key, one in value.items():
-                translated[key] = self._translate(one)
+                translated.put(key, self._translate(one), value.key_locations[key], value.value_locations[key])
             return translated
-        if isinstance(value, list):
-            return [self._translate(one) for one in value]
+        if isinstance(value, PositionedList):
+            items = PositionedList(value.location)
+            for one, place in zip(value, value.item_locations, strict=True):
+                items.add(self._translate(one), place)
+            return items
         return value
 
-    def _tell_names(self, section: PositionedMap, modules: set[str]) -> None:
-        """Ansible's variables in what is not translated as a whole, each once at a place."""
+    def _tell_names(self, section: PositionedMap, modules: set[str]) -> set[str]:
+        """Ansible's variables in what is not translated as a whole, each once at a place. Gives the names told about."""
+        told: set[str] = set()
         for key, value in section.items():
             if key in LISTS_OF_STEPS or len(self.problems) > MAX_PROBLEMS:
                 continue
             # A hint that shows a translation has the names in it translated.
             is_translated = key in modules or key.startswith("with_") or key == "args"
-            for whole, place in _texts(value, section.value_locations[key]):
+            for whole, place in find_texts(value, section.value_locations[key]):
                 text = whole[:MAX_TEXT_LENGTH]
                 found = find_names(text, is_expression=key in _EXPRESSIONS, own=self._own_names)
                 for name in {one.written: one for one in found}.values():
                     if name.expression is None or not is_translated:
                         self._tell(place, f"'{name.written}' is an Ansible variable", name.hint)
+                        # What its translation is called is given by the reader, who has been told so.
+                        told |= {name.name, *([name.variable.partition(".")[0]] if name.variable else [])}
                 for field in dict.fromkeys(find_fields(text, self._registered)):
                     self._tell(place, f"'{field.written}' is a result of an Ansible module", field.hint)
+        return told
 
 
 _LOCAL_ACTION = (
@@ -333,39 +362,21 @@ def _stand_in(left: PositionedMap, key: str, place: Location) -> None:
     left.put(key, Unfilled(), place, place)
 
 
-def _find_own_names(value: Any) -> Iterator[str]:
-    """The names that the playbook itself gives to something, wherever."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key in ("vars", "set_fact", "inputs") and isinstance(item, Mapping):
-                yield from item
-            elif key in ("register", "loop_var", "index_var") and isinstance(item, str):
-                yield item
-            yield from _find_own_names(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _find_own_names(item)
+def _stand_in_for_names(left: PositionedMap, names: Collection[str], place: Location) -> None:
+    """Let names be variables of which nothing is known, where `vars` is not something else by mistake."""
+    if not names or not isinstance(left.get("vars", {}), dict):
+        return
+    variables = _open_variables(left, place)
+    for name in names:
+        if name not in variables:
+            _stand_in(variables, name, place)
 
 
-def _find_foreign_results(value: Any) -> Iterator[str]:
-    """The names that modules of Ansible's register their results under."""
-    if isinstance(value, Mapping):
-        if isinstance(value.get("register"), str) and any(is_module(key) for key in value):
-            yield value["register"]
-        for item in value.values():
-            yield from _find_foreign_results(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _find_foreign_results(item)
-
-
-def _texts(value: Any, place: Location) -> Iterator[tuple[str, Location]]:
-    """Every text in a value, with its place."""
-    if isinstance(value, PositionedMap):
-        for key, item in value.items():
-            yield from _texts(item, value.value_locations[key])
-    elif isinstance(value, PositionedList):
-        for item, where in zip(value, value.item_locations, strict=True):
-            yield from _texts(item, where)
-    elif type(value) is str and re.search(r"ansible_|inventory_|role_|omit|\bq(uery)?\s*\(|\w\.\w", value):
-        yield value, place
+def _open_variables(left: PositionedMap, place: Location) -> PositionedMap:
+    """The `vars` of what is left, to add to: a copy, since a file's own are as they were written."""
+    own = PositionedMap(place)
+    given = left.get("vars") or PositionedMap(place)
+    for name in given:
+        own.take(name, given)
+    left.put("vars", own, place, place)
+    return own

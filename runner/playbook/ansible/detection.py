@@ -8,17 +8,6 @@ from typing import Any
 
 from runner.playbook.document import PositionedList, PositionedMap
 
-# Keywords of the language, whatever the schema of this version has of them.
-STEP_KEYWORDS = {
-    *("name", "when", "vars", "tags", "register", "loop", "loop_control", "ignore_errors", "no_log"),
-    *("failed_when", "changed_when", "connection", "retries", "delay", "until", "timeout"),
-    *("ignore_unreachable", "check_mode", "diff", "block", "rescue", "always", "include_steps", "assert"),
-    *("set_fact", "debug", "fail", "pause", "mode"),
-}
-PLAY_KEYWORDS = {
-    *("name", "schema_version", "inputs", "vars", "vars_files", "defaults", "connections", "steps"),
-    *("workdir", "owner"),
-}
 LISTS_OF_STEPS = ("block", "rescue", "always")
 # Kinds of steps that both have, and the arguments that only Ansible's take.
 FOREIGN_ARGUMENTS = {
@@ -39,10 +28,10 @@ _SHORT_FORM = re.compile(r"\s*\w+=")
 
 def may_be_ansible(data: PositionedMap | PositionedList, play_keys: frozenset[str], step_keys: frozenset[str]) -> bool:
     """Whether a key of the playbook, or of a step, is none of ours, or is used as only Ansible uses it."""
-    if isinstance(data, PositionedMap) and not data.keys() <= play_keys | PLAY_KEYWORDS:
+    if isinstance(data, PositionedMap) and not data.keys() <= play_keys:
         return True
     steps = data.get("steps") if isinstance(data, PositionedMap) else data
-    return _any_foreign(steps, step_keys | STEP_KEYWORDS)
+    return _any_foreign(steps, step_keys)
 
 
 def _any_foreign(steps: Any, known: frozenset[str]) -> bool:

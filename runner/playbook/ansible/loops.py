@@ -23,7 +23,7 @@ def explain_loop(name: str, value: Any) -> str:
         names = value.get("files") if isinstance(value, dict) else value
         found = f"\"{{{{ lookup('{name}', {_terms(names)}) }}}}\""
         return f"No loop is needed: write `{found}` in the place of `{{{{ item }}}}`."
-    return f"There is no lookup '{name}' to loop over: write `loop: …` with a list."
+    return f"There is no lookup '{name}' to loop over: write `loop: […]` with what is in the list."
 
 
 def _explain_items(value: Any) -> str:

@@ -37,9 +37,7 @@ _SAME = {
     **dict.fromkeys(
         ("ansible_host", "ansible_ssh_host", "ansible_fqdn", "ansible_hostname", "ansible_nodename"), "host"
     ),
-    "ansible_check_mode": "runner_check_mode",
     "ansible_version": "runner_version",
-    **dict.fromkeys(("ansible_play_hosts", "ansible_play_hosts_all", "ansible_play_batch"), "play_hosts"),
     **dict.fromkeys(("role_path", "inventory_dir", "ansible_config_file_dir"), "playbook_dir"),
 }
 
@@ -58,6 +56,14 @@ _NO_COUNTERPART = {
     **dict.fromkeys(
         ("ansible_password", "ansible_ssh_pass", "ansible_become_password", "ansible_become_pass"),
         "A secret stands in 'authentication' alone, as in `password: \"{{ lookup('env', 'PASSWORD') }}\"`.",
+    ),
+    "ansible_check_mode": (
+        "There is no such variable: a step that may change nothing has `check_mode: true`, and one that is carried out with "
+        "--check as well `check_mode: false`."
+    ),
+    **dict.fromkeys(
+        ("ansible_play_hosts", "ansible_play_hosts_all", "ansible_play_batch"),
+        "There is no list of hosts: give their names to `loop: […]`, as they stand in 'connections'.",
     ),
     "omit": "There is no 'omit': leave the key out, or write two steps with opposite conditions.",
     "inventory_file": "There is no inventory: hosts are the playbook's 'connections'.",
@@ -89,7 +95,7 @@ class Name(NamedTuple):
 
 def explain_name(name: str, text: str) -> str:
     """The hint for an undefined name in a template; empty for a name that is not Ansible's."""
-    for found in find_names(text):
+    for found in find_names(text, is_expression=True):
         if found.name == name:
             return found.hint
     return next((found.hint for found in _find_in(name)), "")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 # Of what a file is: `NAME.stat.…` there.
 _STATS = {
@@ -50,11 +50,23 @@ def find_fields(text: str, registered: Collection[str]) -> Iterator[Field]:
             yield Field(f"{written}.{found['inner']}" if is_stat else written, hint)
 
 
-def explain_field(name: str, field: str, inner: str = "") -> str:
-    """The hint for `name.field` of a registered result, `name.stat.inner` included; empty for what is not Ansible's."""
-    if field == "stat":
-        meant = _STATS.get(inner, "{name}.result")
-        return f"Write `{meant.format(name=name)}`."
+def explain_field(name: str, field: str, inner: str = "", shape: Mapping[str, Any] | None = None) -> str:
+    """The hint for `name.field` of a registered result, `name.stat.inner` included; empty for what is not Ansible's.
+
+    With a `shape`, that of the result, it is empty as well where the result has no such thing under another name.
+    """
     if field in _OF_COMMANDS:
         return "No command is run on a host, and so nothing is printed there."
-    return f"Write `{_FIELDS[field].format(name=name)}`." if field in _FIELDS else ""
+    meant = _STATS.get(inner, "{name}.result") if field == "stat" else _FIELDS.get(field, "")
+    return f"Write `{meant.format(name=name)}`." if meant and _has(shape, meant) else ""
+
+
+def _has(shape: Mapping[str, Any] | None, meant: str) -> bool:
+    """Whether there is what an expression asks of a result."""
+    for part in re.findall(r"\.(\w+)", meant.partition(" ")[0]):
+        if shape is None:
+            return True
+        if part not in shape:
+            return False
+        shape = shape[part]
+    return True
