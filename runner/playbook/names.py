@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.playbook.document import Awaited
+from runner.playbook.document import Awaited, Unfilled
 from runner.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ def explain_undefined(name: str, text: str, given: Collection[str], kinds: Mappi
     return explain_name(name, text) or _SOMETIMES.get(name) or find_name_hint(name, given, kinds)
 
 
+def names_in(scope: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """The names that are worth mentioning: not those that stand for something that is told."""
+    return [name for name, (value, _) in scope.items() if type(value) is not Unfilled]
+
+
 def find_unknown(
     tree: nodes.Node,
     scope: Mapping[str, tuple[Any, Any]],
@@ -73,7 +78,7 @@ def find_unknown(
         if name in own or name in known:
             continue
         if name not in scope:
-            hint = explain_undefined(name, ".".join((name, *path)), [*scope, *shown], kinds)
+            hint = explain_undefined(name, ".".join((name, *path)), [*names_in(scope), *shown], kinds)
             yield Unknown(f"'{name}' is undefined", hint)
             continue
         value = scope[name][0]

@@ -173,6 +173,8 @@ def describe_failed_step(result: StepResult) -> Result:
 def _reads(key: str, *, negated: bool = False) -> Callable[[Any], bool]:
     def test(value: Any) -> bool:
         if not isinstance(value, Mapping) or key not in value:
+            # What is undefined says so itself.
+            str(value)
             raise TypeError(f"'is {key}' asks about a registered result, and this is none")
         return bool(value[key]) != negated
 

@@ -743,9 +743,9 @@ def _explain(
         name = re.match(r"'(\w+)' is undefined", str(error.message))
         if name:
             # Loaded when a name is undefined.
-            from runner.playbook.names import explain_undefined
+            from runner.playbook.names import explain_undefined, names_in
 
-            hint = explain_undefined(name[1], text, [*scope, *GLOBAL_NAMES], known)
+            hint = explain_undefined(name[1], text, [*names_in(scope), *GLOBAL_NAMES], known)
         return Problem(location, f"{UNDEFINED}{error.message}", hint)
     if isinstance(error, SecurityError):
         return Problem(location, f"the template is not allowed: {error}", "Templates run in a sandbox.")

@@ -61,7 +61,7 @@ def test_there_are_enough_of_them() -> None:
 # Names that the translations use, which the reader gives.
 VARIABLES = {
     **dict.fromkeys(("version", "day", "site", "dir", "user", "distribution", "os_family"), "x"),
-    **dict.fromkeys(("a", "b", "files"), ["x"]),
+    **{name: ["x"] for name in ("a", "b", "files")},
     "users": {"x": 1},
 }
 AUTHENTICATION = {"authentication_method": "ssh_agent", "username": "acme"}
@@ -71,8 +71,8 @@ KINDS = ("block", "include_steps", "assert", "debug", "fail", "pause", "set_fact
 COPY = {"connection": "web", "mode": MODE}
 # Names that the translations use, which an earlier step gives.
 REGISTERED = {
-    **dict.fromkeys(("l", "old", "found"), {"mode_name": "list", "path": "x"}),
-    **dict.fromkeys(("statement", "result", "copied", "copy_the_site", "NAME"), MODE),
+    **{name: {"mode_name": "list", "path": "x"} for name in ("l", "old", "found")},
+    **dict.fromkeys(("statement", "result", "copied", "copy_the_site", "copy_config", "NAME"), MODE),
 }
 # What a hint says to write in a mode, and not beside it.
 MODE_KEYS = {"permissions"}
@@ -133,9 +133,11 @@ def write_files(playbook: dict[str, Any], folder: Path) -> None:
     """What the playbook reads."""
     for name in playbook.get("vars_files", ()):
         (folder / name).write_text("a: 1\n", encoding="utf-8")
-    for step in playbook["steps"]:
-        if "include_steps" in step:
-            (folder / step["include_steps"]).write_text(json.dumps([COPY]), encoding="utf-8")
+    for one in playbook["steps"]:
+        if "include_steps" in one:
+            (folder / one["include_steps"]).write_text(json.dumps([COPY]), encoding="utf-8")
+    for name in re.findall(r"lookup\('pipe', 'cat ([\w.]+)'", json.dumps(playbook)):
+        (folder / name).write_text("x", encoding="utf-8")
     for terms in re.findall(r"lookup\('(?:template|file|first_found)', ([^)]*)\)", json.dumps(playbook)):
         for name in re.findall(r"'([^']+)'", terms):
             (folder / name).parent.mkdir(exist_ok=True)
@@ -215,6 +217,171 @@ def test_a_variable_of_the_playbook_s_own_is_none_of_ansible_s(load: Loader) -> 
     text = play("vars: {ansible_user: acme}\n", step(name="For {{ ansible_user }}", become="true"))
 
     assert [tell(one) for one in load.find_problems(text)] == ["8:3 'become' is an Ansible keyword"]
+
+
+# --- what is told is no other mistake besides, where the rest of the playbook is ours ---------------------------------
+
+WEB = """\
+connections:
+  web: {host: h.example, authentication: {authentication_method: ssh_agent, username: acme}}
+"""
+# The steps begin on line 4, each as one that names its connection.
+BESIDES = {
+    "a name in a condition, and another that is undefined": (
+        "- {connection: web, become: yes, when: ansible_os_family == 'x' and vresion, debug: {msg: a}}\n",
+        [
+            "4:21 'become' is an Ansible keyword",
+            "4:40 'ansible_os_family' is an Ansible variable",
+            "4:40 undefined in the template: 'vresion' is undefined",
+        ],
+    ),
+    "the names of a block": (
+        "- {connection: web, become: yes, when: ansible_os_family == 'x', block: [{debug: {msg: a}}]}\n",
+        ["4:21 'become' is an Ansible keyword", "4:40 'ansible_os_family' is an Ansible variable"],
+    ),
+    "a statement in one line": (
+        "- {connection: web, debug: \"msg='{{ ansible_os_family }} {{ inventory_hostname }}'\"}\n",
+        [
+            "4:21 'debug' is a mapping, not 'key=value' in one line",
+            "4:28 'ansible_os_family' is an Ansible variable",
+        ],
+    ),
+    "the variable that debug names": (
+        "- {connection: web, debug: {var: inventory_hostname, verbosity: 1}}\n",
+        ["4:21 'debug' is written as in Ansible"],
+    ),
+    "what assert is given": (
+        "- {connection: web, assert: {that: [ansible_os_family == 'x', ansible_host != 'y'], quiet: true}}\n",
+        ["4:21 'assert' is written as in Ansible", "4:37 'ansible_os_family' is an Ansible variable"],
+    ),
+    "the item of a loop": (
+        "- {connection: web, copy: {src: a, dest: b}, with_items: [a], name: '{{ item }}', when: item != 'b'}\n",
+        ["4:21 'copy' is an Ansible module", "4:46 'with_items' is an Ansible loop"],
+    ),
+    "the result of a module": (
+        "- {connection: web, stat: path=/a, register: st, until: st.stat.exists}\n"
+        "- {connection: web, debug: {msg: '{{ st.result.exists }}'}, when: not st.result.exists}\n",
+        ["4:21 'stat' is an Ansible module", "4:57 'st.stat.exists' is a result of an Ansible module"],
+    ),
+    "the result of a module, in what is translated": (
+        "- {connection: web, stat: path=/a, register: st}\n- {connection: web, debug: 'msg={{st.stat.exists}}'}\n",
+        [
+            "4:21 'stat' is an Ansible module",
+            "5:21 'debug' is a mapping, not 'key=value' in one line",
+        ],
+    ),
+    "what is in a fact": (
+        "- {connection: web, set_fact: {login: {user: '{{ ansible_host }}'}, cacheable: true}}\n"
+        "- {connection: web, debug: {msg: '{{ login.user }}'}}\n",
+        ["4:21 'set_fact' is written as in Ansible"],
+    ),
+    "variables of an included file": (
+        "- include_vars: x.yml\n- {connection: web, debug: {msg: '{{ y }}'}, when: y == 1}\n",
+        ["4:3 'include_vars' is an Ansible module"],
+    ),
+    "facts of included tasks": (
+        "- include_tasks: x.yml\n- {connection: web, debug: {msg: '{{ y }}'}, when: false}\n",
+        ["4:3 'include_tasks' is an Ansible module"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("steps", "told"), BESIDES.values(), ids=BESIDES)
+def test_what_is_told_is_not_reported_again(load: Loader, steps: str, told: list[str]) -> None:
+    assert [tell(one) for one in load.find_problems(play(WEB, steps))] == told
+
+
+def test_what_is_asked_for_is_not_reported_as_undefined(load: Loader) -> None:
+    text = play("vars_prompt: [{name: version}]\n" + WEB, "- {connection: web, debug: {msg: '{{ version }}'}}\n")
+
+    assert [tell(one) for one in load.find_problems(text)] == ["1:1 'vars_prompt' is an Ansible keyword"]
+
+
+def test_variables_of_all_plays_are_known(load: Loader) -> None:
+    text = (
+        "- {hosts: a, vars: {x: 1}, tasks: []}\n"
+        "- {hosts: b, vars: {y: 2}, connection: ssh, tasks: [{debug: {msg: '{{ x }} {{ y }}'}}]}\n"
+        "- {hosts: c, vars: [1], tasks: []}\n"
+    )
+
+    told = [tell(one) for one in load.find_problems(text)]
+
+    assert all(" is an Ansible keyword" in one or "is Ansible's" in one for one in told), told
+
+
+def test_included_steps_are_answered_where_they_stand(load: Loader) -> None:
+    (load.folder / "more.yml").write_text(
+        "- copy: {src: a, dest: '/b/{{ inventory_hostname }}'}\n"
+        "  become: yes\n"
+        "- stat: path=/a\n"
+        "  register: st\n"
+        "- {connection: web, debug: {msg: '{{ own }} {{ ansible_user }}'}, become: yes}\n",
+        encoding="utf-8",
+    )
+    steps = "- {include_steps: more.yml, vars: {own: a}}\n- {connection: web, debug: {msg: '{{ st.result.exists }}'}}\n"
+
+    # The name is the including file's own.
+    problems = load.find_problems(play("vars: {ansible_user: x}\n" + WEB, steps))
+
+    assert {Path(one.location.file).name for one in problems} == {"more.yml"}
+    assert [tell(one) for one in problems] == [
+        "1:3 'copy' is an Ansible module",
+        "2:3 'become' is an Ansible keyword",
+        "3:3 'stat' is an Ansible module",
+        "5:67 'become' is an Ansible keyword",
+    ]
+    assert 'destination_file_name: "/b/{{ connection_name }}"' in problems[0].hint
+
+
+FIELDS = {
+    "r.stat.exists": "Write `r.result.exists`.",
+    "r.stat.size": "Write `r.result.size_bytes`.",
+    "r['stat']['isdir']": "Write `r.result.type == 'directory'`.",
+    "r.stat": "Write `r.result`.",
+    "r.msg": "Write `r.message`.",
+    "r.rc": "No command is run on a host, and so nothing is printed there.",
+    "r.stdout_lines": "No command is run on a host, and so nothing is printed there.",
+    # Those of other modes are not there.
+    "r.dest": "Did you mean 'result'?",
+}
+
+
+@pytest.mark.parametrize(("field", "hint"), FIELDS.items(), ids=FIELDS)
+def test_a_field_of_ansible_s_in_a_result_of_ours_is_said_what_it_is_here(load: Loader, field: str, hint: str) -> None:
+    begin = "- {connection: web, mode: {mode_name: stats, path: a}, register: r"
+
+    later = load.find_problem(play(WEB, f'{begin}}}\n- debug: {{msg: "{{{{ {field} }}}}"}}\n'))
+    until = load.find_problem(play(WEB, f'{begin}, until: "{field}"}}\n'))
+
+    for problem in (later, until):
+        assert problem.message.startswith("undefined in the template: 'r' has no '")
+        assert problem.hint == hint
+
+
+def test_a_field_of_ansible_s_is_not_promised_where_a_loop_has_none(load: Loader) -> None:
+    steps = (
+        "- {connection: web, loop: [a], mode: {mode_name: stats, path: a}, register: r}\n"
+        "- {debug: {msg: '{{ r.stat.exists }}'}}\n"
+    )
+
+    problem = load.find_problem(play(WEB, steps))
+
+    assert tell(problem) == "5:17 undefined in the template: 'r' has no 'stat'"
+    assert "r.result" not in problem.hint
+
+
+def test_a_name_of_ansible_s_beside_one_that_waits_for_the_play_has_its_hint(load: Loader) -> None:
+    steps = (
+        "- {connection: web, mode: {mode_name: stats, path: a}, register: r}\n"
+        "- {debug: {msg: '{{ r.result.exists }} {{ ansible_date_time.date }} {{ query(r) }}'}}\n"
+    )
+
+    hints = [one.hint for one in load.find_problems(play(WEB, steps))]
+
+    assert hints == [
+        "Ansible's 'ansible_date_time.date' is `now(fmt='%Y-%m-%d')` here.",
+        "Write `lookup(…)`; `lookup('fileglob', …)` gives a list.",
+    ]
 
 
 # --- names in templates of a playbook of ours ------------------------------------------------------------------------

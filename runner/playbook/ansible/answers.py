@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from runner.playbook.ansible.arguments import FREE_FORM, read_arguments
-from runner.playbook.ansible.contents import find_foreign_results, find_own_names, find_texts
+from runner.playbook.ansible.contents import EXPRESSIONS_IN, find_foreign_results, find_own_names, find_texts
 from runner.playbook.ansible.detection import (
     FOREIGN_ARGUMENTS,
     LISTS_OF_STEPS,
@@ -19,14 +19,13 @@ from runner.playbook.ansible.loops import explain_loop
 from runner.playbook.ansible.modules import explain_module, is_module
 from runner.playbook.ansible.names import find_names, replace_names
 from runner.playbook.ansible.reading import Task
-from runner.playbook.ansible.results import find_fields
+from runner.playbook.ansible.results import find_fields, replace_fields
 from runner.playbook.ansible.statements import explain_statement
 from runner.playbook.ansible.writing import LEFT_OPEN
 from runner.playbook.document import PositionedList, PositionedMap, Unfilled
 from runner.problems import MAX_PROBLEMS, Location, Problem
 
 _KINDS = ("mode", "block", "include_steps", *FOREIGN_ARGUMENTS)
-_EXPRESSIONS = ("when", "until", "failed_when", "changed_when")
 _LISTS_OF_TASKS = ("pre_tasks", "tasks", "post_tasks")
 # With one of these a step says itself where it goes.
 _OWN_INPUTS = ("host", "authentication", "hostkey", "port", "connection")
@@ -263,7 +262,7 @@ class _Answering:
             self._tell(place, f"'{key}' is an Ansible module", explain_module(task))
 
     def _tell_statement(self, key: str, name: str, value: Any, item: PositionedMap, left: PositionedMap) -> None:
-        statement = explain_statement(name, self._translate(value), key)
+        statement = explain_statement(name, self._translate(value, EXPRESSIONS_IN.get(name, ())), key)
         place = item.key_locations[key]
         self._tell(place, statement.message, statement.hint)
         if statement.value is not None:
@@ -272,8 +271,11 @@ class _Answering:
                 arguments.put(one, given, place, place)
             left.put(name, arguments, place, place)
 
-    def _translate(self, value: Any) -> Any:
-        """A value with the names of Ansible's that have a counterpart replaced."""
+    def _translate(self, value: Any, inner: Collection[str] = (), *, is_expression: bool = False) -> Any:
+        """A value with what is Ansible's in its templates replaced by its counterparts.
+
+        `inner` are the keys of a mapping whose values are expressions without braces.
+        """
         if isinstance(value, Unfilled):
             return value
         if isinstance(value, str):
@@ -281,18 +283,20 @@ class _Answering:
                 return value
             # What is shown of it is less. Of what comes after the last problem that is reported, nothing is.
             text = value[:MAX_TEXT_LENGTH] if len(self.problems) <= MAX_PROBLEMS else LEFT_OPEN
-            return replace_names(text, self._own_names)
+            text = replace_names(text, self._own_names, is_expression=is_expression)
+            return replace_fields(text, self._registered, is_expression=is_expression)
         if isinstance(value, dict):
             if not isinstance(value, PositionedMap):
                 return {key: self._translate(one) for key, one in value.items()}
             translated = PositionedMap(value.location)
             for key, one in value.items():
-                translated.put(key, self._translate(one), value.key_locations[key], value.value_locations[key])
+                ours = self._translate(one, is_expression=key in inner)
+                translated.put(key, ours, value.key_locations[key], value.value_locations[key])
             return translated
         if isinstance(value, PositionedList):
             items = PositionedList(value.location)
             for one, place in zip(value, value.item_locations, strict=True):
-                items.add(self._translate(one), place)
+                items.add(self._translate(one, is_expression=is_expression), place)
             return items
         return value
 
@@ -304,16 +308,17 @@ class _Answering:
                 continue
             # A hint that shows a translation has the names in it translated.
             is_translated = key in modules or key.startswith("with_") or key == "args"
-            for whole, place in find_texts(value, section.value_locations[key]):
+            for whole, place, is_expression in find_texts(value, section.value_locations[key], key):
                 text = whole[:MAX_TEXT_LENGTH]
-                found = find_names(text, is_expression=key in _EXPRESSIONS, own=self._own_names)
+                found = find_names(text, is_expression=is_expression, own=self._own_names)
                 for name in {one.written: one for one in found}.values():
                     if name.expression is None or not is_translated:
                         self._tell(place, f"'{name.written}' is an Ansible variable", name.hint)
                         # What its translation is called is given by the reader, who has been told so.
                         told |= {name.name, *([name.variable.partition(".")[0]] if name.variable else [])}
-                for field in dict.fromkeys(find_fields(text, self._registered)):
-                    self._tell(place, f"'{field.written}' is a result of an Ansible module", field.hint)
+                for field in dict.fromkeys(find_fields(text, self._registered, is_expression=is_expression)):
+                    if not field.expression or not is_translated:
+                        self._tell(place, f"'{field.written}' is a result of an Ansible module", field.hint)
         return told
 
 

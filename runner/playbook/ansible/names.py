@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from runner.playbook.ansible.arguments import TEMPLATE
@@ -73,6 +73,8 @@ _NO_COUNTERPART = {
     "ansible_python_interpreter": "Nothing is needed on the host but its SSH server: remove it.",
 }
 
+_CALL_HINT = "Write `lookup(…)`; `lookup('fileglob', …)` gives a list."
+
 _NAME = r"(?:ansible_\w+|inventory_(?:hostname(?:_short)?|dir|file)|role_path|role_name|omit)"
 _TOKEN = re.compile(
     rf"(?P<name>(?<![\w.]){_NAME}\b(?P<path>(?:\.\w+|\[\s*['\"]\w+['\"]\s*\])*))"
@@ -98,18 +100,29 @@ def explain_name(name: str, text: str) -> str:
     for found in find_names(text, is_expression=True):
         if found.name == name:
             return found.hint
-    return next((found.hint for found in _find_in(name)), "")
+    return _CALL_HINT if name in ("query", "q") else next((found.hint for found in _find_in(name)), "")
 
 
 def find_names(text: str, *, is_expression: bool = False, own: Collection[str] = ()) -> Iterator[Name]:
     """Ansible's names in the templates of a text, or in an expression. Those of `own` are the playbook's variables."""
-    pieces = [text] if is_expression and "{{" not in text else _TEMPLATE.findall(text)
-    for piece in pieces:
+    for piece in split_templates(text, is_expression=is_expression):
         yield from (found for found in _find_in(piece) if found.name not in own)
 
 
-def replace_names(text: str, own: Collection[str] = ()) -> str:
-    """The text with every name in its templates that has a counterpart replaced by it."""
+def split_templates(text: str, *, is_expression: bool) -> list[str]:
+    """The templates of a text; the whole of it if it is an expression without braces."""
+    return [text] if is_expression and "{{" not in text else _TEMPLATE.findall(text)
+
+
+def map_templates(text: str, change: Callable[[str], str], *, is_expression: bool) -> str:
+    """The text with its templates changed; the whole of it if it is an expression without braces."""
+    if is_expression and "{{" not in text:
+        return change(text)
+    return _TEMPLATE.sub(lambda piece: change(piece[0]), text)
+
+
+def replace_names(text: str, own: Collection[str] = (), *, is_expression: bool = False) -> str:
+    """The text with every name in its templates, or in an expression, that has a counterpart replaced by it."""
 
     def replace(found: re.Match[str]) -> str:
         meant = _read(found)
@@ -117,7 +130,7 @@ def replace_names(text: str, own: Collection[str] = ()) -> str:
             return found[0]
         return meant.expression or meant.variable or found[0]
 
-    return _TEMPLATE.sub(lambda piece: _TOKEN.sub(replace, piece[0]), text)
+    return map_templates(text, lambda piece: _TOKEN.sub(replace, piece), is_expression=is_expression)
 
 
 def _find_in(expression: str) -> Iterator[Name]:
@@ -129,7 +142,7 @@ def _find_in(expression: str) -> Iterator[Name]:
 
 def _read(found: re.Match[str]) -> Name | None:
     if found["call"]:
-        return Name(found[0], found[0], "lookup", "", "Write `lookup(…)`; `lookup('fileglob', …)` gives a list.")
+        return Name(found[0], found[0], "lookup", "", _CALL_HINT)
     if not found["name"]:
         return None
     written, path = found["name"], re.findall(r"\w+", found["path"])

@@ -78,17 +78,6 @@ _LOOKUPS = {
 KINDS = {"filter": _FILTERS, "test": _TESTS, "lookup": _LOOKUPS}
 
 
-# What stands in templates of Ansible by itself.
-_NAMES = {
-    **dict.fromkeys(("query", "q"), "lookup(KIND, …)"),
-    "omit": "… | default('…') with what holds otherwise, or leave the key out",
-    **dict.fromkeys(("ansible_host", "ansible_ssh_host", "inventory_hostname"), "host, or connection_name"),
-    **dict.fromkeys(("ansible_date_time",), "now(), as in now(fmt='%Y-%m-%d')"),
-    "ansible_env": "lookup('env', NAME)",
-    "ansible_version": "runner_version",
-}
-
-
 def find_hint(kind: str, name: str, known: Mapping[str, Collection[str]]) -> str:
     """What to do about the unknown `filter`, `test` or `lookup` of this name; empty if nothing can be said.
 
@@ -109,8 +98,6 @@ def find_hint(kind: str, name: str, known: Mapping[str, Collection[str]]) -> str
 
 def find_name_hint(name: str, given: Collection[str], known: Mapping[str, Collection[str]]) -> str:
     """What to write in place of a name that nothing gives. `given` are those that there are, `known` as for `find_hint`."""
-    if name in _NAMES:
-        return f"Ansible has the name '{name}', the runner has not. Write {_NAMES[name]}."
     kind = next((kind for kind, names in known.items() if name in names), "")
     return (
         f"'{name}' is a {kind}: write {_show(kind, name)}."

@@ -97,10 +97,10 @@ class TestFiles:
             "unknown lookup 'ansible.builtin.env'",
             "Write lookup('env', …), without",
         ),
-        ("query('fileglob', '*')", "undefined in the template: 'query' is undefined", "Write lookup(KIND, …)."),
-        ("q('fileglob', '*')", "undefined in the template: 'q' is undefined", "Write lookup(KIND, …)."),
+        ("query('fileglob', '*')", "undefined in the template: 'query' is undefined", "Write `lookup(…)`"),
+        ("q('fileglob', '*')", "undefined in the template: 'q' is undefined", "Write `lookup(…)`"),
         ("missing | default(omit)", "undefined in the template: 'omit' is undefined", "leave the key out"),
-        ("inventory_hostname", "undefined in the template: 'inventory_hostname'", "Write host, or connection_name."),
+        ("inventory_hostname", "undefined in the template: 'inventory_hostname'", "is `connection_name` here"),
         ("ansible_date_time.date", "undefined in the template: 'ansible_date_time'", "now(fmt='%Y-%m-%d')"),
         (
             "basename(day)",
