@@ -503,7 +503,7 @@ class Templates:
 
         from runner.playbook.dialect import keep_backslashes, make_lists, make_missing
         from runner.playbook.filters.registry import make_filters, make_tests, make_timedelta
-        from runner.playbook.registered import RESULT_TESTS, why_absent
+        from runner.playbook.registered import why_absent
 
         class BoundedEnvironment(ImmutableSandboxedEnvironment):
             """A sandbox in which a product cannot fill the memory or keep the processor busy where no signal is heard."""
@@ -535,7 +535,6 @@ class Templates:
             lambda context, source, *terms, **options: self._lookup(*terms, **options)
         )
         environment.tests.update(make_tests(StrictUndefined, self._sources.folder))
-        environment.tests.update(RESULT_TESTS)
         return environment
 
     @cached_property
