@@ -497,7 +497,7 @@ class Templates:
 
     @cached_property
     def _environment(self) -> SandboxedEnvironment:
-        from jinja2 import StrictUndefined, pass_context
+        from jinja2 import StrictUndefined, UndefinedError, pass_context
         from jinja2.sandbox import ImmutableSandboxedEnvironment
         from jinja2.utils import missing
 
@@ -521,8 +521,10 @@ class Templates:
         class Lacking(make_missing(StrictUndefined)):  # type: ignore[misc]
             """What is not there, with the reason where the value that it was asked of knows one."""
 
-            def __init__(self, hint: str | None = None, obj: Any = missing, name: Any = None, *args: Any) -> None:
-                super().__init__(why_absent(obj, name) or hint, obj, name, *args)
+            def __init__(
+                self, hint: str | None = None, obj: Any = missing, name: Any = None, exc: Any = UndefinedError
+            ) -> None:
+                super().__init__(why_absent(obj, name) or hint, obj, name, exc)
 
         environment = BoundedEnvironment(undefined=Lacking, keep_trailing_newline=True)
         environment.globals.update(now=self._get_now, lookup=refuse_other_name)
