@@ -16,7 +16,7 @@ from runner.events import Event, Observer, ObserverFailed, PlayStarted, StepStar
 from runner.logins import Selection
 from runner.plan import NO_HOST, PlayOptions
 from runner.playbook.build import load_play
-from runner.program import Play, select_nodes, steps_of
+from runner.program import Confirm, Play, select_nodes, steps_of
 from runner.results import EXIT_BUG, PlayResult, StepFailure
 from runner.suggestions import nearest
 from runner.tags import SPECIAL_TAGS, TagFilter
@@ -32,8 +32,11 @@ def play(
     observers: list[Observer],
     cancellation: Cancellation,
     memory: Memory | None = None,
+    confirm: Confirm | None = None,
 ) -> PlayResult:
     """Carry out a loaded play; every event goes to every observer. Plays of one command line share one `memory`.
+
+    `confirm` is asked before each step; one that it does not want is skipped.
 
     One that fails is told nothing more; neither the play nor the others end by it, but the exit code is that of a bug.
     """
@@ -54,7 +57,14 @@ def play(
                 failures.append(error)
                 tell_all(ObserverFailed(error))
 
-    result = run_play(plan, options=options, observer=tell_all, cancellation=cancellation, memory=memory or Memory())
+    result = run_play(
+        plan,
+        options=options,
+        observer=tell_all,
+        cancellation=cancellation,
+        memory=memory or Memory(),
+        confirm=confirm,
+    )
     return _blame_observers(result, failures) if failures else result
 
 

@@ -131,6 +131,10 @@ class Verdict(NamedTuple):
     failed: Written | None = None
 
 
+# Whether a step, with what is shown of its item, is to be carried out.
+Confirm = Callable[[Step | ControlStep, str | None], bool]
+
+
 class Language(Protocol):
     """Fills in what is written. `names` are those that the play has come to know: of loops, results and facts.
 

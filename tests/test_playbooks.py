@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,166 @@ def test_upload_with_marker(runner: Runner, remote: Path) -> None:
     assert sorted(os.listdir(inbox)) == ["payments-2026-11-24.xml", "payments-2026-11-24.xml.done"]
 
 
+LANGUAGE_PLAYBOOKS = (
+    *("publish-release.yaml", "keep-newest-releases.yaml", "fetch-newest.yaml", "fetch-and-archive.yaml"),
+    *(
+        "fetch-manifest.yaml",
+        "guarded-upload.yaml",
+        "daily-payments.yaml",
+        "check-payments.yaml",
+        "wait-for-receipt.yaml",
+    ),
+)
+
+
+def write_files(folder: Path, **files: str) -> None:
+    for number, (name, text) in enumerate(files.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (1_700_000_000 + number, 1_700_000_000 + number))
+
+
+def play_example(runner: Runner, name: str, *arguments: str) -> Outcome:
+    report = runner.folder / "report.json"
+    outcome = runner("play", str(playbook_path(name)), "--json", str(report), *arguments)
+    return Outcome(outcome.exit_code, outcome.stdout, outcome.stderr, json.loads(report.read_text()))
+
+
+@pytest.mark.usefixtures("bank")
+class TestTheLanguage:
+    def test_publish_release(self, runner: Runner, remote: Path) -> None:
+        write_files(runner.folder / "data/dist", **{"index.html": "new", "css/a.css": "a"})
+        (remote / "releases/1.0.0").mkdir(parents=True)
+        (remote / "current").symlink_to("releases/1.0.0")
+
+        first = play_example(runner, "publish-release.yaml", "-e", "version=1.1.0")
+        again = play_example(runner, "publish-release.yaml", "-e", "version=1.1.0")
+        wrong = runner("play", str(playbook_path("publish-release.yaml")), "-e", "version=latest")
+
+        assert (first.exit_code, first.statuses) == (0, ["changed"] * 3), first.output
+        assert (again.exit_code, again.statuses) == (0, ["ok"] * 3), again.output
+        assert os.readlink(remote / "current") == "releases/1.1.0"
+        assert snapshot(remote / "current") == {
+            "VERSION": b"1.1.0\n",
+            "index.html": b"new",
+            "css": None,
+            "css/a.css": b"a",
+        }
+        assert wrong.exit_code == 3
+
+    def test_keep_newest_releases(self, runner: Runner, remote: Path) -> None:
+        for number in range(5):
+            (remote / f"releases/{number}/files").mkdir(parents=True)
+            os.utime(remote / f"releases/{number}", (1_700_000_000 + number,) * 2)
+
+        checked = play_example(runner, "keep-newest-releases.yaml", "-e", "keep=2", "--check")
+        assert len(list((remote / "releases").iterdir())) == 5
+        played = play_example(runner, "keep-newest-releases.yaml", "-e", "keep=2")
+        none = play_example(runner, "keep-newest-releases.yaml", "-e", "keep=0")
+
+        assert checked.statuses == played.statuses == ["ok", "ok", "changed", "changed", "changed"]
+        assert sorted(path.name for path in (remote / "releases").iterdir()) == ["3", "4"]
+        assert none.exit_code == 2
+        assert "at least one release stays" in none.stdout
+
+    def test_fetch_newest(self, runner: Runner, remote: Path) -> None:
+        missing = play_example(runner, "fetch-newest.yaml")
+        (remote / "outbox").mkdir()
+        empty = play_example(runner, "fetch-newest.yaml")
+        write_files(remote / "outbox", **{"statement-9.csv": "old", "statement-10.csv": "new", "z.txt": "other"})
+        found = play_example(runner, "fetch-newest.yaml")
+
+        assert (missing.exit_code, empty.exit_code) == (2, 2)
+        assert empty.step["error"]["type"] == "ConditionFailed"
+        assert found.exit_code == 0, found.output
+        assert snapshot(runner.folder / "data") == {"statement.csv": b"new"}
+
+    def test_fetch_and_archive(self, runner: Runner, remote: Path) -> None:
+        write_files(remote / "outbox", **{"report-1.csv": "1", "report-2.csv": "2", "other.csv": "x"})
+        (remote / "archive").mkdir()
+        (runner.folder / "data/reports/report-2.csv").mkdir(parents=True)
+
+        failed = play_example(runner, "fetch-and-archive.yaml")
+        assert failed.exit_code == 2
+        assert sorted(snapshot(remote)) == sorted(
+            ["archive", "archive/report-1.csv", "outbox", "outbox/other.csv", "outbox/report-2.csv"]
+        )
+        (runner.folder / "data/reports/report-2.csv").rmdir()
+        again = play_example(runner, "fetch-and-archive.yaml")
+
+        assert again.exit_code == 0, again.output
+        assert snapshot(runner.folder / "data/reports") == {"report-1.csv": b"1", "report-2.csv": b"2"}
+        assert sorted(os.listdir(remote / "outbox")) == ["other.csv"]
+
+    def test_fetch_manifest(self, runner: Runner, remote: Path) -> None:
+        files = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b")}
+        manifest = {"files": [{"name": name, "sha256": sha256} for name, sha256 in files.items()]}
+        write_files(remote / "outbox", **{"a": "a", "b": "b", "manifest.json": json.dumps(manifest)})
+
+        first = play_example(runner, "fetch-manifest.yaml")
+        again = play_example(runner, "fetch-manifest.yaml")
+        (remote / "outbox/b").write_text("other")
+        wrong = play_example(runner, "fetch-manifest.yaml")
+
+        assert (first.exit_code, first.statuses) == (0, ["ok", "changed", "changed", "ok", "ok"]), first.output
+        assert (again.exit_code, again.statuses) == (0, ["ok", "ok", "ok", "skipped", "skipped"]), again.output
+        assert (wrong.exit_code, wrong.statuses) == (2, ["ok", "ok", "changed", "skipped", "failed"])
+        assert "the manifest says another checksum" in wrong.stdout
+
+    def test_guarded_upload(self, runner: Runner, remote: Path) -> None:
+        (remote / "inbox").mkdir()
+        failed = play_example(runner, "guarded-upload.yaml")
+        assert failed.exit_code == 2
+        assert sorted(os.listdir(remote / "inbox")) == ["ALERT"]
+        assert "does not exist on this machine" in (remote / "inbox/ALERT").read_text()
+        write_files(runner.folder / "data", **{"out/payments.xml": "payments"})
+        (remote / "inbox/.lock").write_text("somebody else's")
+        locked = play_example(runner, "guarded-upload.yaml")
+        assert locked.exit_code == 2
+        assert (remote / "inbox/.lock").read_text() == "somebody else's"
+        assert not (remote / "inbox/payments.xml").exists()
+        (remote / "inbox/.lock").unlink()
+        done = play_example(runner, "guarded-upload.yaml")
+
+        assert (done.exit_code, done.statuses) == (0, ["changed"] * 3), done.output
+        assert (remote / "inbox/payments.xml").read_text() == "payments"
+        assert not (remote / "inbox/.lock").exists()
+
+    def test_daily_payments(self, runner: Runner, remote: Path) -> None:
+        yesterday = (datetime.now().astimezone() - timedelta(days=1)).strftime("%Y%m%d")
+        write_files(runner.folder / "data", **{f"out/payments-{yesterday}.xml": "payments"})
+
+        outcome = play_example(runner, "daily-payments.yaml", "-e", "force=true")
+        wrong = runner("play", str(playbook_path("daily-payments.yaml")), "-e", "stage=prod")
+
+        assert outcome.exit_code == 0, outcome.output
+        assert snapshot(remote) == {"test": None, f"test/payments-{yesterday}.xml": b"payments"}
+        assert outcome.report["steps"][-1]["message"].endswith(": changed")
+        assert (wrong.exit_code, "must be one of test, live" in wrong.stderr) == (3, True)
+
+    def test_check_payments(self, runner: Runner) -> None:
+        playbook = runner.folder / "other.yaml"
+        path = playbook_path("check-payments.yaml")
+        playbook.write_text(json.dumps([{"include_steps": str(path), "vars": {"file": "a.csv"}}]))
+
+        outcome = runner("play", str(playbook))
+
+        assert outcome.exit_code == 2
+        assert "a.csv is none" in outcome.stdout
+
+    def test_wait_for_receipt(self, runner: Runner, remote: Path) -> None:
+        write_files(runner.folder / "data", **{"out/order.json": "{}"})
+        write_files(remote / "outbox", **{"receipt.json": '{"accepted": true}'})
+        accepted = play_example(runner, "wait-for-receipt.yaml")
+        (remote / "outbox/receipt.json").write_text('{"accepted": false}')
+        refused = play_example(runner, "wait-for-receipt.yaml")
+
+        assert (accepted.exit_code, accepted.statuses) == (0, ["changed", "ok", "ok", "ok"]), accepted.output
+        assert refused.exit_code == 2
+        assert "the partner has refused the order" in refused.stdout
+
+
 def test_ci_publish(
     runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +519,7 @@ def test_every_example_has_a_test() -> None:
         "release.yaml",
         "upload-with-marker.yaml",
         "wait-and-fetch.yaml",
+        *LANGUAGE_PLAYBOOKS,
     }
 
     assert {path.name for path in playbook_path("demo.yaml").parent.glob("*.yaml")} == tested

@@ -19,6 +19,7 @@ from runner.cli.options import (
     vault_option,
     workdir_option,
 )
+from runner.cli.prompt import Prompt
 from runner.cli.report_file import deliver_report, require_report_writable
 from runner.cli.signals import cancelling_on_signals, interrupting_at_once
 from runner.cli.ssh_log import logging_ssh
@@ -30,7 +31,7 @@ from runner.logins import Selection, trust_logins
 from runner.plan import PlayOptions
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
-from runner.program import Play, steps_of
+from runner.program import Confirm, Play, steps_of
 from runner.redaction import Redactor
 from runner.report.bugs import BugPrinter
 from runner.report.console import Console, print_error
@@ -51,8 +52,9 @@ from runner.transfer.memory import Memory
     "-D", "--diff", "is_diff", is_flag=True, help="Show what changes, and the differences of small text files."
 )
 @extra_vars_option
-@click.option("--limit", metavar="NAMES", help="Only the steps of these connections, separated by commas.")
+@click.option("-l", "--limit", metavar="NAMES", help="Only the steps of these connections, separated by commas.")
 @click.option("--start-at-step", metavar="STEP", help="Begin with this step: its name or its number.")
+@click.option("--step", "asks", is_flag=True, help="Ask before each step.")
 @click.option("-t", "--tags", multiple=True, metavar="TAGS", help="Only the steps with one of these tags (a,b).")
 @click.option("--skip-tags", multiple=True, metavar="TAGS", help="Not the steps with one of these tags.")
 @click.option("--list-tags", is_flag=True, help="Print the tags and stop.")
@@ -80,6 +82,7 @@ def command(
     extra_vars: dict[str, Any],
     limit: str | None,
     start_at_step: str | None,
+    asks: bool,
     tags: tuple[str, ...],
     skip_tags: tuple[str, ...],
     list_tags: bool,
@@ -106,6 +109,7 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
+    confirm = Prompt(redactor).ask if asks else None
     reporter = _JsonReporter(json_path, is_check, redactor, is_list=len(playbooks) > 1)
     names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
     is_listing = list_steps or list_hosts or list_tags
@@ -137,7 +141,7 @@ def command(
         stream = sys.stderr if json_path == "-" else sys.stdout
         console_options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
         options = PlayOptions(is_check, is_check or is_diff or verbose > 0, is_diff)
-        return _play_all(plans, options, console_options, reporter, redactor, cancellation)
+        return _play_all(plans, options, console_options, reporter, redactor, cancellation, confirm)
 
 
 def _play_all(
@@ -147,6 +151,7 @@ def _play_all(
     reporter: _JsonReporter,
     redactor: Redactor,
     cancellation: Cancellation,
+    confirm: Confirm | None,
 ) -> int:
     memory = Memory(own_files=find_own_files(plans))
     results: list[PlayResult] = []
@@ -155,7 +160,14 @@ def _play_all(
         try:
             for plan in plans:
                 observers: list[Observer] = [Console(console_options, redactor), BugPrinter(redactor)]
-                result = play(plan, options=options, observers=observers, cancellation=cancellation, memory=memory)
+                result = play(
+                    plan,
+                    options=options,
+                    observers=observers,
+                    cancellation=cancellation,
+                    memory=memory,
+                    confirm=confirm,
+                )
                 results.append(result)
                 if cancellation.is_requested:
                     break

@@ -12,7 +12,7 @@ from runner.execution.sessions import Sessions
 from runner.execution.step_run import Clock, PlayContext, describe_failure
 from runner.execution.turns import Turns
 from runner.plan import Endpoint, PlayOptions, Step
-from runner.program import Play
+from runner.program import Confirm, Play
 from runner.results import PlayResult, StepFailure, combine_exit_codes
 from runner.transfer.memory import Memory
 
@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 
 
 def run_play(
-    play: Play, *, options: PlayOptions, observer: Observer, cancellation: Cancellation, memory: Memory
+    play: Play,
+    *,
+    options: PlayOptions,
+    observer: Observer,
+    cancellation: Cancellation,
+    memory: Memory,
+    confirm: Confirm | None = None,
 ) -> PlayResult:
     """Carry out the program. A failed step ends the later steps of its host, not those of other hosts.
 
-    `memory` is what the steps of earlier plays of the same command line have left to be remembered.
+    `memory` is what the steps of earlier plays of the same command line have left to be remembered. `confirm` is asked
+    before each step.
 
     Never raises for what a step does wrong, nor on a signal, nor for a bug met on the way: the result tells. All
     connections are closed in the end.
@@ -44,7 +51,7 @@ def run_play(
     sessions = Sessions(cancellation, tell_connected, play.calls)
     crash: StepFailure | None = None
     observer(PlayStarted(play, options.is_check))
-    turns = Turns(play, PlayContext(sessions, options, observer, cancellation, memory), weaknesses)
+    turns = Turns(play, PlayContext(sessions, options, observer, cancellation, memory), weaknesses, confirm)
     try:
         turns.run()
     finally:

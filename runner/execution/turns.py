@@ -12,7 +12,7 @@ from runner.execution.step_run import Clock, PlayContext, StepRun, describe_fail
 from runner.interpreter import Interpreter, Misread, NodeOver, Pause, Reply, Request, Rescued, Turn
 from runner.plan import NO_HOST, ControlStep, Endpoint, PlayOptions, Step
 from runner.problems import Location
-from runner.program import Bound, Data, Language, Names, Play, StepOptions, StepTemplate, steps_of
+from runner.program import Bound, Confirm, Data, Language, Names, Play, StepOptions, StepTemplate, steps_of
 from runner.results import StepFailure, StepResult
 
 INTERRUPTED = "the play was interrupted"
@@ -27,8 +27,18 @@ _NEEDS_RESULT = "which --check does not carry out"
 class Turns:
     """Carries out one play. `results` fills up with what is reported."""
 
-    def __init__(self, play: Play, shared: PlayContext, weaknesses: Mapping[Endpoint, Iterable[str]]) -> None:
-        """`weaknesses` says what is weak about the connections to each endpoint that have been opened so far."""
+    def __init__(
+        self,
+        play: Play,
+        shared: PlayContext,
+        weaknesses: Mapping[Endpoint, Iterable[str]],
+        confirm: Confirm | None = None,
+    ) -> None:
+        """`weaknesses` says what is weak about the connections to each endpoint that have been opened so far.
+
+        `confirm` is asked before each step.
+        """
+        self._confirm = confirm
         self._play = play
         self._shared = shared
         self._weaknesses = weaknesses
@@ -86,6 +96,8 @@ class Turns:
                 return self._report(self._skip(template, turn.label, error.message), options)
             return self._report(self._fail(template, turn.label, error), options)
         reason = self._interpreter.why_not_on(bound.step.host_label)
+        if not reason and self._confirm is not None and not self._confirm(bound.step, turn.label):
+            reason = "it was not confirmed"
         if reason:
             return self._report(self._skip(template, turn.label, reason), options)
         self._shared.observer(StepStarted(bound.step))
