@@ -71,6 +71,7 @@ KINDS = ("block", "include_steps", "assert", "debug", "fail", "pause", "set_fact
 COPY = {"connection": "web", "mode": MODE}
 # Names that the translations use, which an earlier step gives.
 REGISTERED = {
+    "st": {"mode_name": "stats", "path": "x"},
     **{name: {"mode_name": "list", "path": "x"} for name in ("l", "old", "found")},
     **dict.fromkeys(("statement", "result", "copied", "copy_the_site", "copy_config", "NAME"), MODE),
 }
@@ -119,14 +120,15 @@ def paste(fragment: PositionedMap, folder: Path) -> Playbook:
         playbook["connections"].setdefault(name, CONNECTION)
     if "failed_step" in written:
         whole = {"block": [COPY], "rescue": [whole]}
-    earlier = [
-        {"connection": "web", "mode": mode, "register": name}
-        for name, mode in REGISTERED.items()
-        if re.search(rf"(?<![\w.]){name}\b", written)
-    ]
+    earlier = [register(name) for name in REGISTERED if re.search(rf"(?<![\w.]){name}\b", written)]
     playbook["steps"] = [*earlier, *playbook.get("steps", [whole])]
     write_files(playbook, folder)
     return Playbook(json.dumps(playbook), extra_vars)
+
+
+def register(name: str) -> dict[str, Any]:
+    """The step that a name has its result from."""
+    return {"connection": "web", "mode": REGISTERED[name], "register": name}
 
 
 def write_files(playbook: dict[str, Any], folder: Path) -> None:
@@ -574,7 +576,12 @@ def test_a_row_of_the_page_is_what_the_program_says(load: Loader, theirs: str, o
     text = f"- {{{theirs}}}\n"
     if is_play:
         text = f"- {{{theirs}}}\n" if "hosts" in theirs else f"- {{hosts: web, {theirs}}}\n"
-    if theirs.startswith("{{"):
+    name = re.match(r"\{\{ (\w+)", theirs)
+    if name and name[1] in REGISTERED:
+        text = json.dumps(
+            {"connections": {"web": CONNECTION}, "steps": [register(name[1]), {"debug": {"msg": theirs}}]}
+        )
+    elif name:
         text = step(name=json.dumps(theirs))
     elif not is_play and re.match(r"with_|become|delegate_to|notify|environment|async", theirs):
         text = f"- {{{theirs}, debug: {{msg: x}}}}\n"
@@ -593,3 +600,17 @@ def test_what_the_page_says_to_write_is_valid(load: Loader, ours: str) -> None:
     playbook = paste(fragment, load.folder)
 
     assert load(playbook.text, extra_vars=playbook.extra_vars).steps
+
+
+RESULTS = [(theirs, ours) for theirs, ours in page_rows() if ours and re.match(r"\{\{ (st|found|copied)\.", theirs)]
+
+
+@pytest.mark.parametrize(("theirs", "ours"), RESULTS)
+def test_what_the_page_says_of_a_result_is_there(load: Loader, theirs: str, ours: str) -> None:
+    steps = [register(ours.partition(".")[0]), {"debug": {"msg": f"{{{{ {ours} }}}}"}}]
+
+    assert len(load(json.dumps({"connections": {"web": CONNECTION}, "steps": steps})).steps) == 2
+
+
+def test_results_are_on_the_page() -> None:
+    assert len(RESULTS) >= 6

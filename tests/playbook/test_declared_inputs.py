@@ -212,3 +212,11 @@ class TestFilesOfVariables:
         )
 
         assert load(text).calls[0].mode.subject == "no"
+
+
+def test_what_a_missing_file_of_variables_gives_is_not_reported_besides(load: Loader) -> None:
+    steps = "- {debug: {msg: '{{ day }}'}, when: stage == 'live'}\n- {debug: {msg: '{{ day }}'}, when: false}\n"
+
+    problems = load.find_problems(f"vars_files: [nope.yaml]\nsteps:\n{steps}")
+
+    assert [one.message for one in problems] == ["cannot read the variables in 'nope.yaml': No such file or directory"]
