@@ -117,11 +117,15 @@ USUAL_OPTIONS = StepOptions()
 
 
 class Bound(NamedTuple):
-    """A step whose turn has come, everything in it filled in. `arguments` are those of a step that is no connector call."""
+    """A step whose turn has come, everything in it filled in. `arguments` are those of a step that is no connector call.
+
+    Before the play something may be open: then it `is_final` only when its turn has come.
+    """
 
     step: Step | ControlStep
     options: StepOptions = USUAL_OPTIONS
     arguments: Any = None
+    is_final: bool = True
 
 
 class Verdict(NamedTuple):

@@ -136,7 +136,12 @@ class StepRun:
 
     def _is_enough(self, until: Callable[[StepResult], str]) -> bool:
         """Whether the attempt that has just ended is the last one."""
-        lacking = until(self._make_result())
+        try:
+            lacking = until(self._make_result())
+        except StepError as error:
+            # Trying again does not make another expression of it.
+            self._status, self._failure = "failed", describe_failure(error)
+            return True
         if not lacking:
             return True
         if self._has_attempts_left:

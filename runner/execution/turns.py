@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from runner.errors import ConditionFailed, InternalError, Interrupted, InvalidInput, StepError
-from runner.events import FailuresRescued, StepCrashed, StepFinished, StepStarted
+from runner.events import Event, FailuresRescued, Observer, StepCrashed, StepFinished, StepRetried, StepStarted
 from runner.execution.step_run import Clock, PlayContext, StepRun, describe_failure, sleep
 from runner.interpreter import Interpreter, Misread, NodeOver, Pause, Reply, Request, Rescued, Turn
 from runner.plan import NO_HOST, ControlStep, Endpoint, PlayOptions, Step
@@ -117,6 +117,8 @@ class Turns:
             return self._language.describe(verdict.failed, template, known) if verdict.failed is not None else ""
 
         shared = self._shared._replace(options=options)
+        if bound.options.hides_output:
+            shared = shared._replace(observer=_hiding(shared.observer))
         result, self.interruption = StepRun(bound.step, shared, find_lacking if until else None).run()
         if self.interruption is not None:
             self._interpreter.give_up(NO_HOST, INTERRUPTED)
@@ -246,6 +248,15 @@ class Turns:
     def _interrupt(self, signalled: Interrupted) -> None:
         self.interruption = signalled
         self._interpreter.give_up(NO_HOST, INTERRUPTED)
+
+
+def _hiding(observer: Observer) -> Observer:
+    """Tells what happens, and not what is said about it."""
+
+    def tell(event: Event) -> None:
+        observer(event._replace(message=HIDDEN) if isinstance(event, StepRetried) else event)
+
+    return tell
 
 
 def _fail_with(result: StepResult, error: StepError) -> StepResult:

@@ -101,9 +101,10 @@ class Binder:
 
         Where `names` has values that only the play will know, its mode is a `LaterMode`.
         """
-        if template.kind == "mode":
-            return self._bind_call(template, names)
-        return self._bind_control(template, names)
+        before = self._rendering.awaited_count
+        bind = self._bind_call if template.kind == "mode" else self._bind_control
+        bound = bind(template, names)
+        return bound if bound is None else bound._replace(is_final=self._rendering.awaited_count == before)
 
     def look_at_names(self, template: StepTemplate, names: Scope) -> None:
         """Note what is wrong with the names in a step that will not be carried out."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.errors import InvalidInput
 from runner.interpreter import Interpreter, Turn
-from runner.plan import NO_HOST, ControlStep, LaterMode, Step
+from runner.plan import NO_HOST, ControlStep, Step
 from runner.playbook.binding import Binder
 from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, describe_type
 from runner.playbook.endpoints import Notes
@@ -52,6 +52,8 @@ class PlaybookLanguage:
         # The steps in which nothing was left open, by their numbers.
         self._fixed: dict[int, Bound] = {}
         self._hosts: dict[int, str] = {}
+        # The steps whose names were looked at because they will not be carried out.
+        self._looked_at: set[int] = set()
         # What each step sees of what only the play will know, the last time it was visited.
         self._names: dict[int, Names] = {}
         # How often a step was bound while exploring: in a loop, more than once.
@@ -82,7 +84,9 @@ class PlaybookLanguage:
         verdict = self.judge(template.keywords.when, template, names)
         if verdict.holds is False:
             # Nothing of it is needed, secrets among them: only its names are looked at.
-            self._binder.look_at_names(template, names)
+            if template.index not in self._looked_at:
+                self._looked_at.add(template.index)
+                self._binder.look_at_names(template, names)
             label = template.connection or NO_HOST
             shown = template.name or _what(template)
             return ControlStep(template.index, shown, label, _what(template), template.location)
@@ -90,14 +94,13 @@ class PlaybookLanguage:
         self._check_later_conditions(template, names)
         if bound is None:
             return None
-        self._note_bound(template, bound, is_certain=verdict.holds is True)
+        self._note_bound(template, bound)
         return bound.step
 
-    def _note_bound(self, template: StepTemplate, bound: Bound, *, is_certain: bool) -> None:
+    def _note_bound(self, template: StepTemplate, bound: Bound) -> None:
         count = self._bound_counts[template.index] = self._bound_counts.get(template.index, 0) + 1
         self._hosts.setdefault(template.index, bound.step.host_label)
-        is_open = isinstance(bound.step, Step) and isinstance(bound.step.mode, LaterMode)
-        if count == 1 and template.kind == "mode" and template.keywords.loop is None and not is_open:
+        if count == 1 and template.kind == "mode" and template.keywords.loop is None and bound.is_final:
             self._fixed[template.index] = bound
         else:
             self._fixed.pop(template.index, None)

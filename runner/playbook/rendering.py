@@ -53,6 +53,8 @@ class Rendering:
         self._tell = tell
         # Some variables are not there, for a reason that has been told: what is undefined is no problem of its own.
         self.lacks_variables = False
+        # How many values were asked for that only the play will know.
+        self.awaited_count = 0
 
     def inputs(self, merged: PositionedMap, scope: Scope) -> PositionedMap:
         """The merged inputs, filled in; secrets are noted, and an empty one is a problem."""
@@ -197,6 +199,7 @@ class Rendering:
             return fill_in(value, location, scope)
         except ValueUnknown as error:
             if error.reason:
+                self.awaited_count += 1
                 return Awaited(written, error.reason)
         except TemplateProblem as error:
             # What was looked up for a secret on the way to a mistake is as secret.

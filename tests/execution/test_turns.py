@@ -275,6 +275,22 @@ def test_until_tries_again_what_is_missing(site: Site) -> None:
     assert (site.local / "got").read_text() == "there"
 
 
+def test_until_that_means_nothing_is_no_bug_and_is_not_tried_again(site: Site) -> None:
+    outcome = site.play(site.call({"mode_name": "list", "path": "."}, until="result.entries[0].path == 'x'", delay=0))
+
+    assert outcome.step["attempts"] == 1
+    assert outcome.step["error"]["type"] == "InvalidInput"
+    assert outcome.exit_code == 2
+    assert "bug" not in outcome.output
+
+
+def test_a_name_that_waits_for_a_result_is_filled_in(site: Site) -> None:
+    """Also where everything else of the step was known before."""
+    outcome = site.play(listing(), site.call({"mode_name": "list", "path": "."}, name="{{ found.result.path }} again"))
+
+    assert outcome.report["steps"][1]["name"] == ". again"
+
+
 @pytest.mark.parametrize(
     ("keywords", "status", "error"),
     [
@@ -390,6 +406,8 @@ def test_no_log_shows_nothing_but_the_status(site: Site) -> None:
 
     assert outcome.exit_code == 0
     assert "confidential" not in outcome.output
+    retried = site.call(download("confidential-too", "x"), no_log=True, until="false", retries=1, delay=0, name="Retry")
+    assert "confidential" not in site.play(retried).output
     assert "confidential" not in str(outcome.report["steps"])
     assert outcome.statuses == ["ok", "changed", "failed", "ok"]
     assert messages(outcome)[-1] == "1"
