@@ -20,6 +20,7 @@ from runner.playbook.ansible.modules import explain_module, is_module
 from runner.playbook.ansible.names import find_names, replace_names
 from runner.playbook.ansible.reading import Task
 from runner.playbook.ansible.results import find_fields, replace_fields
+from runner.playbook.ansible.stand_ins import open_variables, stand_in, stand_in_for_names
 from runner.playbook.ansible.statements import explain_statement
 from runner.playbook.ansible.writing import LEFT_OPEN
 from runner.playbook.document import PositionedList, PositionedMap, Unfilled
@@ -146,11 +147,11 @@ class _Answering:
         told = self._tell_names(variables, set())
         # One playbook is made of all plays: it is looked at, and never played.
         if isinstance(left.get("vars", {}), dict):
-            shared = _open_variables(left, variables.location)
+            shared = open_variables(left, variables.location)
             for name in variables:
                 if name not in shared:
                     shared.take(name, variables)
-        _stand_in_for_names(left, told, variables.location)
+        stand_in_for_names(left, told, variables.location)
 
     def _close(self, left: PositionedMap, steps: PositionedList, place: Location) -> PositionedMap:
         """The playbook that the plays are: with steps, if there is none a stand-in."""
@@ -160,10 +161,10 @@ class _Answering:
         return left
 
     def _make_stand_in(self, place: Location) -> PositionedMap:
-        stand_in = PositionedMap(place)
-        _stand_in(stand_in, "connection", place)
-        _stand_in(stand_in, "mode", place)
-        return stand_in
+        step = PositionedMap(place)
+        stand_in(step, "connection", place)
+        stand_in(step, "mode", place)
+        return step
 
     def _answer_steps(self, steps: PositionedList) -> PositionedList:
         left = PositionedList(steps.location)
@@ -196,7 +197,7 @@ class _Answering:
             else:
                 self._answer_key(key, item, left, told)
         if len(self.problems) > before or self._is_play:
-            _stand_in_for_names(left, self._tell_names(item, set(modules)), item.location)
+            stand_in_for_names(left, self._tell_names(item, set(modules)), item.location)
             self._complete(left, item, has_module=bool(modules))
         return left
 
@@ -214,7 +215,7 @@ class _Answering:
             hint = explain_loop(key.removeprefix("with_"), self._translate(item[key]))
             self._tell(item.key_locations[key], f"'{key}' is an Ansible loop", hint)
             if "loop" not in item:
-                _stand_in(left, "loop", item.location)
+                stand_in(left, "loop", item.location)
         elif keyword is None or (key == "hosts" and not self._is_play and _names_its_host(item)):
             left.take(key, item)
         elif not keyword.topic or keyword.topic not in told:
@@ -224,9 +225,9 @@ class _Answering:
     def _complete(self, left: PositionedMap, item: PositionedMap, *, has_module: bool) -> None:
         """Put something in the place of what is missing because it is written in Ansible's way."""
         if not any(key in left for key in _KINDS) and (has_module or self._is_play or _is_statement(item)):
-            _stand_in(left, "mode", item.location)
+            stand_in(left, "mode", item.location)
         if not any(key in left for key in _OWN_INPUTS) and (has_module or self._is_play or "mode" not in item):
-            _stand_in(left, "connection", item.location)
+            stand_in(left, "connection", item.location)
 
     def _tell(self, place: Location, message: str, hint: str) -> None:
         self.problems.append(Problem(place, message, hint))
@@ -361,27 +362,3 @@ def _is_statement(item: PositionedMap) -> bool:
 def _names_its_host(item: PositionedMap) -> bool:
     """Whether a step says itself how to log in, so that its `hosts` is a `host` that is misspelt."""
     return any(key in item for key in ("authentication", "hostkey"))
-
-
-def _stand_in(left: PositionedMap, key: str, place: Location) -> None:
-    left.put(key, Unfilled(), place, place)
-
-
-def _stand_in_for_names(left: PositionedMap, names: Collection[str], place: Location) -> None:
-    """Let names be variables of which nothing is known, where `vars` is not something else by mistake."""
-    if not names or not isinstance(left.get("vars", {}), dict):
-        return
-    variables = _open_variables(left, place)
-    for name in names:
-        if name not in variables:
-            _stand_in(variables, name, place)
-
-
-def _open_variables(left: PositionedMap, place: Location) -> PositionedMap:
-    """The `vars` of what is left, to add to: a copy, since a file's own are as they were written."""
-    own = PositionedMap(place)
-    given = left.get("vars") or PositionedMap(place)
-    for name in given:
-        own.take(name, given)
-    left.put("vars", own, place, place)
-    return own
