@@ -21,6 +21,7 @@ class FileStatus(NamedTuple):
     """What a side says about one path. `permissions` are the nine bits; None for what it does not tell.
 
     `special_bits` are set-uid, set-gid and sticky of a directory, and 0 for anything else: only a directory keeps them.
+    Without `is_kind_told` it may be anything: nothing is to be removed, replaced or moved then that could be a directory.
     """
 
     is_directory: bool
@@ -30,6 +31,7 @@ class FileStatus(NamedTuple):
     modified_at_seconds: int | None
     is_link: bool = False
     special_bits: int = 0
+    is_kind_told: bool = True
 
 
 class WantedAttributes(NamedTuple):
@@ -40,6 +42,21 @@ class WantedAttributes(NamedTuple):
 
 
 NOTHING_WANTED = WantedAttributes(None, None)
+
+
+class AttributesSet(NamedTuple):
+    """What came of a request to set attributes by path that was not refused as a whole.
+
+    `refused_permissions` says in words why the server did not take them, empty if it took them; `are_times_refused` that it
+    did not take the times. `found` is what it says there is now, None if it does not tell.
+    """
+
+    refused_permissions: str = ""
+    are_times_refused: bool = False
+    found: FileStatus | None = None
+
+
+ATTRIBUTES_SET = AttributesSet()
 
 
 class Source(NamedTuple):
@@ -247,7 +264,14 @@ class Listing(Protocol):
     path: str
 
     def take(self, name: str, status: FileStatus) -> None:
-        """One entry, links not followed. Called in the transport's thread."""
+        """One entry, links not followed; neither a directory nor regular if no request tells what it is.
+
+        Called in the transport's thread.
+        """
+        ...
+
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        """What an entry is that has been given, by a closer look; None if it is gone. Called in the transport's thread."""
         ...
 
     def finish(self, error: StepError | None) -> None:
@@ -285,7 +309,8 @@ class Errand:
     A link is made under its `temporary` name and renamed over what is there (nothing, if it `is_new`), which is kept under
     the name `backup` if one is given. `rename` gives the name `target`, unless something has it. `replace` gives what is
     called `temporary` the name `path`, whatever has it: `note` is told how before that is asked for. `look` follows links,
-    `look closely` does not. `is_missing` says that nothing is at `path`: for a removal no failure, for a look one.
+    `look closely` does not. `is_missing` says that nothing is at `path`: for a removal no failure, for a look one. Of
+    attributes `attributes_set` says which are not as they were wanted.
     """
 
     what: ErrandKind
@@ -302,6 +327,7 @@ class Errand:
     note: Note | None = None
     # What is not as it should be although it was done.
     warning: str = ""
+    attributes_set: AttributesSet = ATTRIBUTES_SET
 
     def finish(self, error: StepError | None) -> None:
         """The request was answered."""
@@ -416,7 +442,10 @@ class RemoteFiles(Protocol):
         ...
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
-        """What is at `path`, links followed or not; None if nothing is. Raises `StatusRefused` if the server keeps it."""
+        """What is at `path`, links followed or not; None if nothing is. Raises `StatusRefused` if the server keeps it.
+
+        Where the server tells no kind, other requests have found it out, or `is_kind_told` is false.
+        """
         ...
 
     def names_in(self, folder: str) -> Generator[str, None, None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from runner.remote_files import Errand, Published
-from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_file import BatchFile, Engine, Stages
+from runner.sftp.attributes import to_status
+from runner.sftp.batch_attributes import set_attributes
+from runner.sftp.batch_file import BatchFile, Engine, Stages, look
+from runner.sftp.batch_kinds import find_kind
 from runner.sftp.batch_publish import Publication, give_name, publish, remove_temporary
 from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, replace_by_link
 from runner.sftp.packets import (
@@ -15,6 +17,7 @@ from runner.sftp.packets import (
     Type,
     encode_path,
 )
+from runner.sftp.refusals import still_there
 
 _DOING = {
     "make folder": "cannot create the folder",
@@ -59,11 +62,26 @@ class SingleRequest(BatchFile):
             yield from self._make_link()
         elif self.job.what == "replace":
             yield from give_name(self, self._describe())
+        elif self.job.what == "set attributes":
+            yield from set_attributes(self, self.job)
         else:
             self.ask(*self._make_request(), self._take_answer)
             yield
             if self.job.what in _ANSWERED and not self._has_answer:
                 self.miss(_ANSWERED[self.job.what])
+            if self.job.is_missing and self.job.what.startswith("remove"):
+                yield from self._see_whether_gone()
+            elif self.job.status is not None and not self.job.status.is_kind_told:
+                follows_links = self.job.what == "look"
+                self.job.status = yield from find_kind(
+                    self, self.job.path, self.job.status, follows_links=follows_links
+                )
+
+    def _see_whether_gone(self) -> Stages[None]:
+        """The server says that what is to be removed is not there. Somebody else may have removed it; or it is there."""
+        if (yield from look(self, self.job.path)).mode is not None:
+            self.job.is_missing = False
+            self.fail(still_there(self.job.path, self.session.peer))
 
     def _make_link(self) -> Stages[None]:
         job, traits = self.job, self.session.traits
@@ -95,8 +113,6 @@ class SingleRequest(BatchFile):
         match self.job.what:
             case "make folder":
                 return Type.MKDIR, path + Attributes(mode=self.job.wanted.permissions).encode()
-            case "set attributes":
-                return Type.SETSTAT, path + encode_wanted(self.job.wanted)
             case "remove":
                 return Type.REMOVE, path
             case "remove folder":
@@ -111,7 +127,7 @@ class SingleRequest(BatchFile):
                 return Type.STAT, path
             case "look closely":
                 return Type.LSTAT, path
-            case "make link" | "replace" | "sync folder":
+            case "make link" | "replace" | "set attributes" | "sync folder":
                 raise AssertionError("this takes several requests")
 
     def _take_answer(self, kind: int, body: memoryview) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from runner.errors import FileRefused, StepError, VerificationFailed
 from runner.remote_files import Note, Published
-from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
+from runner.sftp.batch_file import Answer, BatchFile, Stages, look
+from runner.sftp.batch_kinds import KIND_UNTOLD, find_kind
 from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, read_link
 from runner.sftp.packets import HARDLINK, POSIX_RENAME, StatusCode, Type, encode_path, encode_string
 from runner.sftp.refusals import describe_refusal, rename_refused, taken_away
@@ -193,7 +194,11 @@ def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
     aside = publication.backup or publication.aside
     if not file.session.traits.is_sequential and (yield from _is_directory(file, publication.destination)):
         file.fail(
-            FileRefused(f"{publication.destination!r} on {file.session.peer} is a directory", hint="Name a file in it.")
+            FileRefused(
+                f"{publication.destination!r} on {file.session.peer} is a directory, or the server does not tell that it is "
+                "none",
+                hint="Name a file in it.",
+            )
         )
         return
     publication.note(Published(False, publication.backup, aside))
@@ -223,18 +228,12 @@ def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
 
 
 def _is_directory(file: BatchFile, path: str) -> Stages[bool]:
-    """Whether a directory is at a path. Some servers tell no kind of what they list: one that can be listed is one."""
+    """Whether a directory is at a path, or may be: where no request tells, nothing is moved aside."""
     found = yield from look(file, path)
     if found.mode is None or stat.S_IFMT(found.mode):
         return found.is_directory
-    opening = Answer(file)
-    file.ask(Type.OPENDIR, encode_path(path), opening.take)
-    yield
-    if opening.refusal is not None:
-        return False
-    file.ask(Type.CLOSE, opening.handle, ignore)
-    yield
-    return True
+    status = yield from find_kind(file, path, KIND_UNTOLD, follows_links=False)
+    return status.is_directory or not status.is_kind_told
 
 
 def _replace_link(file: BatchFile, publication: Publication, target: str) -> Stages[None]:

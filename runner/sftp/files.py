@@ -39,7 +39,7 @@ from runner.sftp.packets import (
     encode_string,
     take_handle,
 )
-from runner.sftp.refusals import explain_refusal, explain_renaming, knows_no_sync
+from runner.sftp.refusals import explain_refusal, explain_renaming, knows_no_sync, still_there
 from runner.sftp.requests import ask_to_open, take
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
@@ -117,9 +117,17 @@ class SftpFiles:
         return self._shell.exists
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
-        return self._status(
-            path, self._session.submit(Type.STAT if follow else Type.LSTAT, encode_path(path)), is_followed=follow
-        )
+        kind = Type.STAT if follow else Type.LSTAT
+        found = self._status(path, self._session.submit(kind, encode_path(path)), is_followed=follow)
+        return found if found is None or found.is_kind_told else self._find_kind(path, found, follow=follow)
+
+    def _find_kind(self, path: str, found: FileStatus, *, follow: bool) -> FileStatus | None:
+        """What is at a path whose kind the server has not told: other requests may (`batch_kinds.py`)."""
+        look = Errand("look" if follow else "look closely", path, lambda errand, error: None)
+        batch = self.start_batch()
+        batch.run(look)
+        complete(batch)
+        return None if look.is_missing else look.status or found
 
     def _status(self, path: str, look: Reply, *, is_followed: bool = True) -> FileStatus | None:
         try:
@@ -187,14 +195,17 @@ class SftpFiles:
         try:
             self._session.expect_status(making)
             # Some servers say OK of a directory that is there already (`rclone serve sftp`): what was seen counts.
-            return status
+            is_made = True
         except Refusal:
+            is_made = False
             if is_new:
                 del made[path]
-        if problem is not None:
+        if problem is not None and not is_made:
             raise problem
-        if status is None:
+        if status is None and not is_made:
             self.create_folder(path, permissions, made)
+        if status is not None and not status.is_kind_told:
+            return self._find_kind(path, status, follow=True)
         return status
 
     def _claim_in_turn(self, path: str, permissions: int | None, made: Made | None) -> FileStatus | None:
@@ -407,6 +418,10 @@ class SftpFiles:
         except Refusal as refusal:
             if refusal.code != StatusCode.NO_SUCH_FILE:
                 raise explain_refusal(refusal, doing, path, self._session) from refusal
+            # Somebody else may have removed it; or it is there.
+            with suppress(StatusRefused):
+                if self.status(path, follow=False) is not None:
+                    raise still_there(path, self._session.peer) from refusal
             return False
         return True
 
@@ -466,7 +481,7 @@ class SftpFiles:
             found = self.status(path)
         except StatusRefused:
             return True
-        return found is not None and found.is_directory
+        return found is not None and (found.is_directory or not found.is_kind_told)
 
 
 def source_missing(path: str, peer: str) -> SourceMissing:

@@ -96,6 +96,14 @@ def name_temporary_options(error: StepError) -> None:
         error.hint = f"{error.hint} {_TEMPORARY_OPTIONS}" if error.hint else _TEMPORARY_OPTIONS
 
 
+def still_there(path: str, peer: str) -> FileRefused:
+    """The error for what is to be removed, is said to be missing, and is there."""
+    return FileRefused(
+        f"cannot remove {path!r} on {peer}: the server says that it is not there, and shows it all the same",
+        hint="Nothing that this server says of the path can be relied on: ask its operator what becomes of it.",
+    )
+
+
 def explain_renaming(refusal: Refusal, source: str, destination: str, session: SftpSession) -> StepError:
     """The error for a refused rename that is no part of a copy."""
     what = f"cannot rename {source!r} to {destination!r} on {session.peer}: {describe_refusal(refusal)}"

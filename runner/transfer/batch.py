@@ -56,6 +56,7 @@ from runner.transfer.verification import (
     GONE_WHEN_HASHED,
     GONE_WHEN_READ,
     NOT_SYNCED_HERE,
+    PERMISSIONS_UNTOLD,
     SIZE_UNTOLD,
     TIMES_UNTOLD,
     prove_attributes,
@@ -546,8 +547,10 @@ class Download:
         # What is here already is the beginning of the source that was looked at, and of no other.
         received, found, after, is_gone = read
         kept_bytes = received
+        source = self._file.source
+        if self.is_looked_at or source.modified_at_seconds is None or source.permissions is None:
+            self._learn_source(found, after)
         if self.is_looked_at and self._target is not None:
-            self._learn_source(found)
             kept_bytes = os.fstat(self._target.fd).st_size
         before = self._file.source if self.offset or found is None else found
         read = ReadFile(received, before, after, is_gone)
@@ -564,17 +567,22 @@ class Download:
             kept = hash_file(self._target.fd, self._common.check)
             self._verified, self._sha256 = prove_kept(self.source, kept, self._expected, self._common.peer), kept
 
-    def _learn_source(self, found: FileStatus | None) -> None:
-        """Where nobody may look at names, the open file may tell what the copy shall carry."""
-        source = self._file.source
-        if found is not None and None in (source.permissions, source.modified_at_seconds):
-            known = source._replace(
-                permissions=found.permissions if source.permissions is None else source.permissions,
-                modified_at_seconds=source.modified_at_seconds or found.modified_at_seconds,
-            )
-            self._file = self._file._replace(source=known)
-        if "times" in self._common.options.preserve and self._file.source.modified_at_seconds is None:
+    def _learn_source(self, *looks: FileStatus | None) -> None:
+        """Where too little is told of a name, the open file may tell what the copy shall carry."""
+        source, options = self._file.source, self._common.options
+        for found in looks:
+            if found is not None and None in (source.permissions, source.modified_at_seconds):
+                source = source._replace(
+                    permissions=found.permissions if source.permissions is None else source.permissions,
+                    modified_at_seconds=(
+                        found.modified_at_seconds if source.modified_at_seconds is None else source.modified_at_seconds
+                    ),
+                )
+        self._file = self._file._replace(source=source)
+        if "times" in options.preserve and source.modified_at_seconds is None:
             self._warnings.append(TIMES_UNTOLD)
+        if options.permissions is None and asks_for_permissions(options) and source.permissions is None:
+            self._warnings.append(PERMISSIONS_UNTOLD)
 
     def hold(self) -> None:
         if self._keep is not None:

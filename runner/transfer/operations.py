@@ -21,6 +21,7 @@ from runner.transfer.directory_modes import asked_for_mode, mode_of
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.protected_places import ask_remote_places, refuse_protected
+from runner.transfer.remote_status import require_kind
 from runner.transfer.removal import remove_path
 from runner.transfer.requirements import (
     explained_by,
@@ -65,7 +66,7 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
             )
         return Renaming(message="already renamed", source=mode.source, destination=mode.destination)
     for path, found in ((mode.source, source), (mode.destination, destination)):
-        if found is not None and found.is_directory:
+        if found is not None and (found.is_directory or not found.is_kind_told):
             _require_movable(path, around, "renamed" if path == mode.source else "replaced")
     # An earlier attempt may have cleared the way.
     before = destination if journal is None else journal.before(mode.destination, destination)
@@ -73,8 +74,9 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
         hint = "'mode_name: create_directory' makes it."
         require_remote_folder(mode.destination, around, is_made=False, hint=hint)
     elif destination is not None:
+        require_kind(destination, mode.destination, around.peer)
         _require_replaceable(mode, source, destination, around)
-    if source.is_directory:
+    if source.is_directory or not source.is_kind_told:
         require_outside(mode.source, mode.destination, around)
     around.tell(Change("rename", mode.source, f"→ {mode.destination}"))
     if around.is_check:
@@ -185,6 +187,7 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
         return _finish_creation(mode, path, around.journal.made, around)
     if found is None:
         return _create(mode, path, around)
+    require_kind(found, path, around.peer)
     if not found.is_directory:
         raise FileRefused(
             f"{path!r} on {around.peer} is there already and no folder", hint="Name another one, or remove it first."

@@ -22,7 +22,8 @@ from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.listing import look, missing
 from runner.transfer.protected_places import require_removable
-from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
+from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name
+from runner.transfer.remote_status import kind_untold, require_kind
 from runner.transfer.tree_names import Entries, is_proper_name, join
 
 
@@ -42,6 +43,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
         if not mode.missing_ok:
             raise missing(path, around)
         return Removal(message="not there", path=path, removed=0)
+    require_kind(found, path, around.peer)
     if not found.is_directory:
         around.tell(Change("delete", path))
         if not around.is_check:
@@ -165,17 +167,11 @@ class _Sweep:
             path = join(folder.path, name)
             if not is_proper_name(name):
                 self._stay(folder, path, hostile_name(name))
-            elif is_kind_known(status):
+            elif status.is_kind_told:
                 self._remove(folder, path, status)
             else:
-                self._batch.run(Errand("look closely", path, functools.partial(self._looked, folder)))
+                self._stay(folder, path, kind_untold(path, self._around.peer))
         self._one_less(folder)
-
-    def _looked(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
-        if error is not None or errand.status is None:
-            self._stay(folder, errand.path, error or self._swapped(folder))
-        else:
-            self._remove(folder, errand.path, errand.status)
 
     def _remove(self, folder: _Folder, path: str, status: FileStatus) -> None:
         if status.is_directory:

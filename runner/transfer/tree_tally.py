@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from runner.errors import SafetyLimitHeld, StepError, TreeIncomplete
 from runner.plan import CopyDirectory
 from runner.results import MAX_BACKUPS_TOLD, CopyResult, Verified
+from runner.transfer.failures import join_hints, tell_failures
 from runner.transfer.leftovers import describe_leftovers
 
 MAX_FAILURES_KEPT = 1000
@@ -105,13 +106,12 @@ class Tally:
         kept = (
             f". Old files are kept as {', '.join(map(repr, self.backups[:MAX_FAILURES_TOLD]))}" if self.backups else ""
         )
-        told = "; ".join(f"{path}: {error}" for path, error in self.failures[:MAX_FAILURES_TOLD])
-        more = self.failure_count - MAX_FAILURES_TOLD
+        told = tell_failures(self.failures, self.failure_count)
         codes = {error.exit_code for _, error in self.failures}
         return TreeIncomplete(
             f"{self.failure_count:,} of what is in {self.copy.source!r} could not be copied: {told}"
-            f"{f'; and {more:,} more' if more > 0 else ''}. The rest is done: {self.describe()}{kept}",
-            hint=self.failures[0][1].hint or "Play again when it is mended: what is right already is not copied again.",
+            f". The rest is done: {self.describe()}{kept}",
+            hint=join_hints(self.failures, "Play again when it is mended: what is right already is not copied again."),
             exit_code=codes.pop() if len(codes) == 1 else 2,
         )
 

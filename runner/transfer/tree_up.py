@@ -34,7 +34,8 @@ from runner.transfer.leftovers import RemoteLeftovers
 from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import to_status
 from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
-from runner.transfer.remote_status import look, status_refused
+from runner.transfer.remote_folders import amend_entry
+from runner.transfer.remote_status import look, require_kind, status_refused
 from runner.transfer.requirements import (
     explained_by,
     require_no_dangling_link,
@@ -96,6 +97,7 @@ class TreeUp(TreeWalk):
         require_temporary_directory(self.copy, self.around)
         take_places = ask_remote_places(self.destination_root, self.around)
         destination = self._claim_root(first_permissions(self.copy, source))
+        require_kind(destination, self.destination_root, self.around.peer)
         if destination is not None and not destination.is_directory:
             raise FileRefused(
                 f"the destination {self.destination_root!r} {self.where} is no folder",
@@ -304,7 +306,7 @@ class TreeUp(TreeWalk):
             Errand(
                 "set attributes",
                 self.destination_path(path),
-                lambda errand, error: self.permissions_changed(path, error),
+                lambda errand, error: self.permissions_changed(path, permissions, error, errand.attributes_set.found),
                 WantedAttributes(permissions, None),
             )
         )
@@ -314,7 +316,7 @@ class TreeUp(TreeWalk):
             Errand(
                 "set attributes",
                 self.destination_path(folder.path),
-                lambda errand, error: self.folder_set(folder, error),
+                lambda errand, error: self.folder_set(folder, wanted, error, errand.attributes_set),
                 wanted,
             )
         )
@@ -404,6 +406,9 @@ class _Listing:
     def take(self, name: str, status: FileStatus) -> None:
         self._entries[name] = status
 
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        amend_entry(self._entries, name, status)
+
     def finish(self, error: StepError | None) -> None:
         if error is None:
             self._walk.see_destination(self._folder, self._entries)
@@ -428,6 +433,9 @@ class _ExtraListing:
 
     def take(self, name: str, status: FileStatus) -> None:
         self._entries[name] = status
+
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        amend_entry(self._entries, name, status)
 
     def finish(self, error: StepError | None) -> None:
         if error is None or isinstance(error, SourceMissing):

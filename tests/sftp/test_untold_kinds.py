@@ -1,0 +1,253 @@
+"""Servers that send no mode, or one without type bits, and servers that say wrong things of what they remove or set."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.oddities import Told, _with_attributes
+from tests.conformance.served import Ask, ConformanceServer, Personality, accept, refuse
+from tests.conftest import Outcome, Runner, snapshot, step
+from tests.servers.raw_sftp import NO_SUCH_FILE, PERMISSION_DENIED, Execute, Kind
+
+OLD_SECONDS = 1_600_000_000
+EVERYTHING = (Kind.READDIR, Kind.LSTAT, Kind.STAT)
+
+
+def without_mode(told: Told) -> Told:
+    return dataclasses.replace(told, mode=None)
+
+
+def without_type(told: Told) -> Told:
+    return dataclasses.replace(told, mode=stat.S_IMODE(told.mode or 0))
+
+
+untelling = pytest.mark.parametrize("tell", [without_mode, without_type])
+
+
+class NoModes(Personality):
+    """Leaves the mode, or its type bits, out of the answers to some requests, and refuses others."""
+
+    def __init__(
+        self, *kinds: Kind, refuses: tuple[Kind, ...] = (), tell: Callable[[Told], Told] = without_mode
+    ) -> None:
+        super().__init__()
+        self.kinds, self.refuses, self.tell = kinds, refuses, tell
+
+    def answer(self, ask: Ask, execute: Execute) -> Iterable[bytes]:
+        if ask.kind in self.refuses:
+            return refuse(ask, PERMISSION_DENIED, b"Permission denied")
+        return [_with_attributes(execute(), self.tell)] if ask.kind in self.kinds else [execute()]
+
+
+class NoTimes(Personality):
+    """Tells no times at all."""
+
+    def answer(self, ask: Ask, execute: Execute) -> Iterable[bytes]:
+        return [_with_attributes(execute(), lambda told: dataclasses.replace(told, times=None))]
+
+
+class Answers(Personality):
+    """Answers some requests with something of its own, and does nothing."""
+
+    def __init__(self, answer: Callable[[Ask], Iterable[bytes]], *kinds: Kind) -> None:
+        super().__init__()
+        self.own, self.kinds = answer, kinds
+
+    def answer(self, ask: Ask, execute: Execute) -> Iterable[bytes]:
+        return self.own(ask) if ask.kind in self.kinds else [execute()]
+
+
+@pytest.fixture(params=["", "OpenSSH_9.2p1"], ids=["other", "openssh"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ConformanceServer]:
+    """A server by either name, with a directory `sub` of one file, and one file beside it."""
+    root = tmp_path / "remote"
+    (root / "tree/sub").mkdir(parents=True)
+    (root / "tree/sub/kept").write_bytes(b"kept")
+    (root / "tree/file").write_bytes(b"file")
+    served = ConformanceServer(tmp_path / "server", root=root)
+    served.software = request.param
+    with served:
+        yield served
+
+
+def play(runner: Runner, server: ConformanceServer, personality: Personality, **mode: Any) -> Outcome:
+    server.personality = personality
+    return runner.play([step(server, mode)])
+
+
+def copy_up(runner: Runner, server: ConformanceServer, personality: Personality) -> Outcome:
+    """A tree with another file in the directory, into one that it shall be like."""
+    source = runner.folder / "source/sub"
+    source.mkdir(parents=True)
+    (source / "new").write_bytes(b"new")
+    return play(
+        runner,
+        server,
+        personality,
+        mode_name="copy_directory_from_engine",
+        source_directory_name=str(source.parent),
+        destination_directory_name=str(server.root / "tree"),
+        delete=True,
+    )
+
+
+@untelling
+@pytest.mark.parametrize("kinds", [(Kind.READDIR,), EVERYTHING], ids=["listing", "everything"])
+def test_a_directory_whose_kind_is_not_told_does_not_step_aside(
+    runner: Runner, server: ConformanceServer, kinds: tuple[Kind, ...], tell: Callable[[Told], Told]
+) -> None:
+    outcome = copy_up(runner, server, NoModes(*kinds, tell=tell))
+
+    assert outcome.exit_code == 0, outcome.output
+    assert snapshot(server.root) == {"tree": None, "tree/sub": None, "tree/sub/new": b"new"}
+    assert outcome.step["result"]["removed"] == 2
+
+
+@untelling
+def test_what_may_be_a_directory_is_neither_moved_nor_removed_with_a_tree(
+    runner: Runner, server: ConformanceServer, tell: Callable[[Told], Told]
+) -> None:
+    """The root shows by STAT; what is in it, by nothing."""
+
+    class OnlyRoot(NoModes):
+        def answer(self, ask: Ask, execute: Execute) -> Iterable[bytes]:
+            is_root = ask.path.endswith(b"/tree") and ask.kind != Kind.READDIR
+            return [execute()] if is_root else super().answer(ask, execute)
+
+    before = snapshot(server.root)
+    outcome = copy_up(runner, server, OnlyRoot(*EVERYTHING, refuses=(Kind.OPENDIR,), tell=tell))
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "does not tell whether" in outcome.step["error"]["message"]
+    assert snapshot(server.root) == before
+
+
+def test_what_nothing_tells_is_refused_and_left_alone(runner: Runner, server: ConformanceServer) -> None:
+    before = snapshot(server.root)
+    personality = NoModes(*EVERYTHING, refuses=(Kind.OPENDIR,))
+    outcome = play(runner, server, personality, mode_name="remove", path=str(server.root / "tree/sub"), recursive=True)
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "does not tell whether" in outcome.step["error"]["message"]
+    assert outcome.step["error"]["hint"]
+    assert snapshot(server.root) == before
+
+
+@untelling
+def test_a_listing_without_kinds_is_completed(
+    runner: Runner, server: ConformanceServer, tell: Callable[[Told], Told]
+) -> None:
+    os.symlink("file", server.root / "tree/link")
+    personality = NoModes(Kind.READDIR, tell=tell)
+    outcome = play(runner, server, personality, mode_name="list", path=str(server.root / "tree"))
+
+    assert outcome.exit_code == 0, outcome.output
+    types = {os.path.basename(entry["path"]): entry["type"] for entry in outcome.step["result"]["entries"]}
+    assert types == {"file": "file", "link": "link", "sub": "directory"}
+
+
+def test_a_listing_that_tells_the_kinds_costs_nothing_more(runner: Runner, server: ConformanceServer) -> None:
+    personality = Personality()
+    play(runner, server, personality, mode_name="list", path=str(server.root / "tree"))
+
+    assert "LSTAT" not in personality.names_asked()
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_what_is_said_to_be_missing_and_is_there_was_not_removed(
+    runner: Runner, server: ConformanceServer, recursive: bool
+) -> None:
+    before = snapshot(server.root)
+    personality = Answers(lambda ask: refuse(ask, NO_SUCH_FILE, b"No such file"), Kind.REMOVE)
+    path = server.root / ("tree/sub" if recursive else "tree/file")
+    outcome = play(runner, server, personality, mode_name="remove", path=str(path), recursive=recursive)
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "shows it all the same" in outcome.step["error"]["message"]
+    assert snapshot(server.root) == before
+
+
+def test_modes_that_a_directory_does_not_get_fail_where_they_were_asked_for(
+    runner: Runner, server: ConformanceServer
+) -> None:
+    (runner.folder / "source/new").mkdir(parents=True)
+    before = stat.S_IMODE((server.root / "tree").stat().st_mode)
+    personality = Answers(accept, Kind.SETSTAT)
+    outcome = play(
+        runner,
+        server,
+        personality,
+        mode_name="copy_directory_from_engine",
+        source_directory_name=str(runner.folder / "source"),
+        destination_directory_name=str(server.root / "tree"),
+        permissions="0600",
+    )
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "said that it has set the permissions 0700" in outcome.step["error"]["message"]
+    assert stat.S_IMODE((server.root / "tree").stat().st_mode) == before
+
+
+def test_times_that_directories_are_said_to_have_are_one_warning(runner: Runner, server: ConformanceServer) -> None:
+    for name in ("a", "b", "c"):
+        folder = runner.folder / "source" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (OLD_SECONDS, OLD_SECONDS))
+    personality = Answers(accept, Kind.SETSTAT)
+    outcome = play(
+        runner,
+        server,
+        personality,
+        mode_name="copy_directory_from_engine",
+        source_directory_name=str(runner.folder / "source"),
+        destination_directory_name=str(server.root / "tree"),
+        preserve=["times"],
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    assert sum("times" in warning for warning in outcome.step["result"]["warnings"]) == 1
+
+
+def test_a_source_whose_time_is_not_told_is_one_warning(runner: Runner, server: ConformanceServer) -> None:
+    outcome = play(
+        runner,
+        server,
+        NoTimes(),
+        mode_name="copy_directory_to_engine",
+        source_directory_name=str(server.root / "tree"),
+        destination_directory_name=str(runner.folder / "copy"),
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    assert snapshot(runner.folder / "copy") == snapshot(server.root / "tree")
+    assert sum("time" in warning for warning in outcome.step["result"]["warnings"]) == 1
+
+
+def test_permissions_that_nobody_tells_are_set_where_the_step_gives_them(
+    runner: Runner, server: ConformanceServer
+) -> None:
+    source, there = runner.folder / "file", server.root / "tree/file"
+    source.write_bytes(b"file")
+    for path in (source, there):
+        os.utime(path, (OLD_SECONDS, OLD_SECONDS))
+    there.chmod(0o600)
+    outcome = play(
+        runner,
+        server,
+        NoModes(*EVERYTHING, Kind.FSTAT),
+        mode_name="copy_file_from_engine",
+        source_file_name=str(source),
+        destination_file_name=str(there),
+        permissions="0640",
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    assert stat.S_IMODE(there.stat().st_mode) == 0o640
+    assert any("permissions" in warning for warning in outcome.step["result"]["warnings"])
