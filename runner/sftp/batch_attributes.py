@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Final
 
 from runner.remote_files import AttributesSet, Errand, FileStatus, WantedAttributes
 from runner.sftp.attributes import encode_wanted, to_status
@@ -12,34 +13,61 @@ from runner.sftp.refusals import describe_refusal
 from runner.sftp.session import Refusal
 
 _DOING = "cannot set permissions or times of"
+_DEED: Final = "set attributes"
+_TOGETHER = "together"
 
 
 def set_attributes(file: BatchFile, job: Errand) -> Stages[None]:
     """Set what is wanted, one by one if both together are refused. `file.error` says that all of it was refused.
 
-    The path is looked at behind that. OpenSSH's server carries both out in order, so that they share a round trip.
+    The path is looked at behind that, and what is seen counts. OpenSSH's server carries both out in order, so that they
+    share a round trip; the first few times only, if what is seen is right.
     """
-    permissions, modified_at = job.wanted
-    answers = _Answers(file, job.path)
-    answers.ask("both", job.wanted)
-    if not file.session.traits.is_sequential:
+    traits, answers = file.session.traits, _Answers(file, job.path)
+    is_believed = traits.believes(_DEED)
+    answers.ask(_TOGETHER, job.wanted)
+    if not traits.is_sequential:
         yield
-    answers.look()
+    if not is_believed:
+        answers.look()
     yield
-    refused = answers.refused
-    if "both" in refused and None not in job.wanted:
+    whole = answers.refused.pop(_TOGETHER, None)
+    wanted = _take_apart(job.wanted)
+    if whole is not None and len(wanted) > 1:
         # Servers that refuse times may take permissions, and the other way round.
-        answers.ask("permissions", WantedAttributes(permissions, None))
-        answers.ask("times", WantedAttributes(None, modified_at))
+        for name, single in wanted.items():
+            answers.ask(name, single)
         yield
+    elif whole is not None:
+        answers.refused.update(dict.fromkeys(wanted, whole))
+    if whole is not None:
         answers.look()
         yield
-        if {"permissions", "times"} <= refused.keys():
-            file.fail(refused["both"], _DOING)
-    elif "both" in refused:
-        file.fail(refused["both"], _DOING)
-    why = describe_refusal(refused["permissions"]) if "permissions" in refused else ""
-    job.attributes_set = AttributesSet(why, "times" in refused, answers.found)
+    found = answers.found
+    lacking = {name: refusal for name, refusal in answers.refused.items() if not _shows(found, wanted[name])}
+    if whole is not None and lacking.keys() == wanted.keys():
+        file.fail(whole, _DOING)
+    if whole is None and found is not None and not _shows(found, job.wanted):
+        traits.doubt(_DEED)
+    why = describe_refusal(lacking["permissions"]) if "permissions" in lacking else ""
+    job.attributes_set = AttributesSet(why, "times" in lacking, found)
+
+
+def _take_apart(wanted: WantedAttributes) -> dict[str, WantedAttributes]:
+    """What is wanted, each by itself."""
+    each = {
+        "permissions": WantedAttributes(wanted.permissions, None),
+        "times": WantedAttributes(None, wanted.modified_at_seconds),
+    }
+    return {name: single for name, single in each.items() if single != (None, None)}
+
+
+def _shows(found: FileStatus | None, wanted: WantedAttributes) -> bool:
+    """Whether what is seen is as it was wanted."""
+    permissions, modified_at = wanted
+    if found is None or (modified_at is not None and found.modified_at_seconds != modified_at):
+        return False
+    return permissions is None or found.permissions == permissions & 0o777
 
 
 class _Answers:

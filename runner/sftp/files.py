@@ -223,7 +223,8 @@ class SftpFiles:
     def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
         missing = [path]
         made = {} if made is None else made
-        has_made = False
+        # Upwards to what is there, and down again: once, whatever the server says of what is missing.
+        is_on_the_way_up = True
         # Nearly always only the last one is missing: it is tried first, since each look at one above takes a round trip.
         while missing:
             folder = missing[-1]
@@ -232,18 +233,18 @@ class SftpFiles:
             try:
                 mode = permissions if folder == path else None
                 self._session.call(Type.MKDIR, encode_path(folder), Attributes(mode=mode).encode())
-                has_made = True
             except Refusal as refusal:
                 parent = posixpath.dirname(folder)
                 if not is_noted:
                     del made[folder]
-                if not has_made and parent not in ("", "/") and self._is_for_want_of(parent, refusal):
+                if is_on_the_way_up and parent not in ("", "/") and self._is_for_want_of(parent, refusal):
                     missing.append(parent)
                     continue
                 # Somebody else may have made it in the meantime, or an earlier attempt.
                 if not self._is_directory(folder):
                     self.remove_folders(list(made))
                     raise explain_refusal(refusal, "cannot create the folder", folder, self._session) from refusal
+            is_on_the_way_up = False
             missing.pop()
         return list(made)
 

@@ -148,11 +148,25 @@ class _Sweep:
         self._batch.run(Errand("look closely", folder.path, looked))
 
     def _leave_out(self, folder: _Folder, error: StepError) -> None:
-        """A folder cannot be looked into. Another play may have removed it a moment before."""
+        """A folder cannot be looked into. Another play may have removed it a moment before; or it is there."""
+
+        def looked(errand: Errand, refusal: StepError | None) -> None:
+            if errand.is_missing:
+                self._one_less(folder.parent)
+            else:
+                self._stay(folder.parent, folder.path, refusal or self._contradicted(folder))
+
         if isinstance(error, SourceMissing):
-            self._one_less(folder.parent)
+            self._batch.run(Errand("look closely", folder.path, looked))
         else:
             self._stay(folder.parent, folder.path, error)
+
+    def _contradicted(self, folder: _Folder) -> FileRefused:
+        return FileRefused(
+            f"cannot list {folder.path!r} on {self._around.peer}: the server says that it is not there, and shows it all "
+            "the same",
+            hint="Nothing that this server says of the path can be relied on: ask its operator what becomes of it.",
+        )
 
     def _swapped(self, folder: _Folder) -> FileRefused:
         return FileRefused(

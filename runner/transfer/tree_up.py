@@ -306,7 +306,7 @@ class TreeUp(TreeWalk):
             Errand(
                 "set attributes",
                 self.destination_path(path),
-                lambda errand, error: self.permissions_changed(path, permissions, error, errand.attributes_set.found),
+                lambda errand, error: self.permissions_changed(path, permissions, error, errand.attributes_set),
                 WantedAttributes(permissions, None),
             )
         )

@@ -37,7 +37,7 @@ from runner.transfer.tree_names import (
     with_slash,
 )
 from runner.transfer.tree_tally import Tally
-from runner.transfer.verification import prove_directory, prove_permissions
+from runner.transfer.verification import describe_kept_permissions, prove_directory, prove_permissions
 
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
 ListSource = Callable[[], Entries]
@@ -706,14 +706,14 @@ class TreeWalk(ABC):
         self.change_permissions(path, permissions)
 
     def permissions_changed(
-        self, path: str, permissions: int, error: StepError | None, found: FileStatus | None = None
+        self, path: str, permissions: int, error: StepError | None, done: AttributesSet = ATTRIBUTES_SET
     ) -> None:
-        """A file whose content was right has its permissions, or the server refuses. `found` is what it says of it now."""
+        """A file whose content was right has its permissions, or it was refused to set them. `done` is what came of it."""
         place, peer = self.destination_path(path), self.around.peer
         warning = None
         if error is None:
             try:
-                warning = prove_permissions(self.copy, place, WantedAttributes(permissions, None), found, peer)
+                warning = prove_permissions(self.copy, place, WantedAttributes(permissions, None), done.found, peer)
             except PermissionRefused as refusal:
                 error = refusal
         if warning is not None:
@@ -723,7 +723,8 @@ class TreeWalk(ABC):
             self.tally.files_changed += 1
         elif self.copy.permissions is None and isinstance(error, PermissionRefused | ServerLacksFeature | FileRefused):
             self.tally.files_right += 1
-            self.tally.warn(f"the server refused to preserve permissions: {error}")
+            refused = describe_kept_permissions("files", done) if done.refused_permissions else f"permissions: {error}"
+            self.tally.warn(f"the server refused to preserve {refused}")
         else:
             self.tally.fail(path, error)
 

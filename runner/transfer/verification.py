@@ -205,23 +205,35 @@ def prove_directory(
     """What to warn of if a directory has not got the modes or times that it was to have.
 
     `refusal` says that none of them was set. Raises it, or `PermissionRefused`, if the step itself gives the permissions.
-    The texts name no path: those of many directories are one warning.
+    The texts name no path: those of many directories are one warning, as long as they have the same mode.
     """
-    is_asked_for = copy.permissions is not None and wanted.permissions is not None
-    if refusal is not None:
-        if is_asked_for:
-            refusal.hint = f"{refusal.hint} Without 'permissions' in the mode this is a warning.".lstrip()
-            raise refusal
-        return ["the server refused to set modes or times of directories"]
+    if refusal is not None and copy.permissions is not None and wanted.permissions is not None:
+        refusal.hint = f"{refusal.hint} Without 'permissions' in the mode this is a warning.".lstrip()
+        raise refusal
     warnings: list[str] = []
+    if done.refused_permissions and copy.permissions is not None:
+        raise PermissionRefused(
+            f"{peer} refused to set the permissions {wanted.permissions or 0:04o} of {path!r}: "
+            f"{describe_kept_permissions('directories', done)}",
+            hint="Remove 'permissions' from the mode if the server's own choice will do.",
+        )
     if done.refused_permissions:
-        prove_attributes(copy, path, f"permissions of directories ({done.refused_permissions})", peer, warnings)
-    elif wanted.permissions is not None:
+        warnings.append(f"the server refused to preserve {describe_kept_permissions('directories', done)}")
+    elif wanted.permissions is not None and refusal is None:
         # The special bits are the server's to keep or to drop.
         nine_bits = WantedAttributes(wanted.permissions & 0o777, None)
         warnings += filter(None, (prove_permissions(copy, path, nine_bits, done.found, peer),))
     warnings += filter(None, (_warn_of_directory_times(copy, wanted, done),))
+    if refusal is not None and not warnings:
+        warnings.append("the server refused to set modes or times of directories")
     return warnings
+
+
+def describe_kept_permissions(of_what: str, done: AttributesSet) -> str:
+    """Permissions that a server has refused to set, with its reason and those that stay, if it tells."""
+    kept = done.found.permissions if done.found is not None else None
+    stay = "" if kept is None else f"; they stay at {kept:04o}"
+    return f"permissions of {of_what} ({done.refused_permissions}){stay}"
 
 
 def _warn_of_directory_times(copy: CopyFile, wanted: WantedAttributes, done: AttributesSet) -> str | None:

@@ -66,8 +66,6 @@ _ENDS = (
 TRIALS: tuple[Known, ...] = (
     _trials("what calls itself OpenSSH is believed that it has renamed or removed something", f"{_STRAYS}|{_WORD}",
             request="posix-rename|RENAME|REMOVE|RMDIR|MKDIR|SYMLINK|hardlink", oddity="ignored"),
-    _trials("what stepped aside or was tried out, and is told to be missing when it is removed, is not named", "stray",
-            request="REMOVE", oddity="refused-2", case="up-.*"),
     _trials("in two steps: the old file has stepped aside when the line breaks, and its name is not told", f"lost|{_STRAYS}",
             request="[^|]*", oddity=f"{_ENDS}|refused-.*|done-refused", case=".*(bare|no-hardlink|retried).*"),
     _trials("a download that was published when the line broke is not known to the next attempt",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runner.server_traits import SAMPLE_SIZE
 from tests.conformance.oddities import Told, _with_attributes
 from tests.conformance.served import Ask, ConformanceServer, Personality, accept, refuse
 from tests.conftest import Outcome, Runner, snapshot, step
@@ -251,3 +252,99 @@ def test_permissions_that_nobody_tells_are_set_where_the_step_gives_them(
     assert outcome.exit_code == 0, outcome.output
     assert stat.S_IMODE(there.stat().st_mode) == 0o640
     assert any("permissions" in warning for warning in outcome.step["result"]["warnings"])
+
+
+def test_modes_that_directories_do_not_get_are_one_warning_that_names_what_stayed(
+    runner: Runner, server: ConformanceServer
+) -> None:
+    """Nobody asked for them: they are the source's."""
+    for name in ("a", "b", "c"):
+        (runner.folder / "source" / name).mkdir(parents=True)
+        (runner.folder / "source" / name).chmod(0o711)
+    personality = Answers(lambda ask: refuse(ask, PERMISSION_DENIED, b"no"), Kind.SETSTAT)
+    outcome = play(
+        runner,
+        server,
+        personality,
+        mode_name="copy_directory_from_engine",
+        source_directory_name=str(runner.folder / "source"),
+        destination_directory_name=str(server.root / "tree"),
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    kept = {stat.S_IMODE((server.root / "tree" / name).stat().st_mode) for name in ("a", "b", "c")}
+    warnings = [warning for warning in outcome.step["result"]["warnings"] if "permissions" in warning]
+    assert len(kept) == len(warnings) == 1
+    assert f"{kept.pop():04o}" in warnings[0]
+
+
+def test_modes_that_are_refused_and_set_all_the_same_are_right(runner: Runner, server: ConformanceServer) -> None:
+    (runner.folder / "source/new").mkdir(parents=True)
+
+    class Contradicts(Personality):
+        def answer(self, ask: Ask, execute: Execute) -> Iterable[bytes]:
+            reply = execute()
+            return refuse(ask, PERMISSION_DENIED, b"no") if ask.kind == Kind.SETSTAT else [reply]
+
+    outcome = play(
+        runner,
+        server,
+        Contradicts(),
+        mode_name="copy_directory_from_engine",
+        source_directory_name=str(runner.folder / "source"),
+        destination_directory_name=str(server.root / "tree"),
+        permissions="0640",
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    assert stat.S_IMODE((server.root / "tree/new").stat().st_mode) == 0o750
+
+
+def test_directories_of_a_server_that_sets_what_it_says_are_looked_at_a_few_times_only(
+    runner: Runner, server: ConformanceServer
+) -> None:
+    """A server that is not known to carry requests out in order is looked at each time."""
+    for number in range(40):
+        (runner.folder / f"source/{number}").mkdir(parents=True)
+    personality = Personality()
+    outcome = play(
+        runner,
+        server,
+        personality,
+        mode_name="copy_directory_from_engine",
+        source_directory_name=str(runner.folder / "source"),
+        destination_directory_name=str(server.root / "tree"),
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    looks, known = personality.names_asked().count("STAT"), bool(server.software)
+    assert SAMPLE_SIZE <= looks < 2 * SAMPLE_SIZE if known else looks >= 40
+
+
+@pytest.mark.parametrize("name", ["new", "new/deep/deeper"])
+def test_a_folder_that_cannot_be_made_because_something_is_always_missing_is_given_up(
+    runner: Runner, server: ConformanceServer, name: str
+) -> None:
+    """Every directory above is there, and the server says each time that one is missing."""
+    before = snapshot(server.root)
+    personality = Answers(lambda ask: refuse(ask, NO_SUCH_FILE, b"No such file"), Kind.MKDIR)
+    outcome = play(runner, server, personality, mode_name="create_directory", path=str(server.root / "tree" / name))
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "cannot create the folder" in outcome.step["error"]["message"]
+    assert snapshot(server.root) == before
+    assert personality.names_asked().count("MKDIR") < 30
+
+
+@pytest.mark.parametrize("kind", [Kind.OPENDIR, Kind.READDIR])
+@pytest.mark.parametrize("path", ["tree", "tree/sub"])
+def test_a_directory_that_is_said_to_be_missing_and_is_there_was_not_removed(
+    runner: Runner, server: ConformanceServer, kind: Kind, path: str
+) -> None:
+    before = snapshot(server.root)
+    personality = Answers(lambda ask: refuse(ask, NO_SUCH_FILE, b"No such file"), kind)
+    outcome = play(runner, server, personality, mode_name="remove", path=str(server.root / path), recursive=True)
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "shows it all the same" in outcome.step["error"]["message"]
+    assert snapshot(server.root) == before
