@@ -345,8 +345,7 @@ class TreeWalk(ABC):
                 self._doubtful.append((folder, name, source))
             else:
                 self._look_at(folder, name, source, destination.get(name))
-        for name, status in destination.items():
-            self._find_extra(folder, name, status, entries)
+        self._find_extras(folder, entries, destination)
         if self.copy.delete:
             twins = find_twins(entries, destination)
             self.twins |= {
@@ -804,6 +803,12 @@ class TreeWalk(ABC):
         self.work()
 
     # What the source lacks; `tree_extras.py` removes it.
+
+    def _find_extras(self, folder: Folder, source: Entries, destination: Entries) -> None:
+        # What the source lists under a name that no file can have may be any of those that it seems to lack.
+        if not self.copy.delete or all(map(is_proper_name, source)):
+            for name, status in destination.items():
+                self._find_extra(folder, name, status, source)
 
     def _find_extra(self, folder: Folder, name: str, status: FileStatus, source: Entries) -> None:
         path = folder.child(name)
