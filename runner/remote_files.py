@@ -88,14 +88,15 @@ class Written(NamedTuple):
 class Published(NamedTuple):
     """A file under its final name: whether what was there was replaced in one step, and where that is kept, if it is.
 
-    `aside` is what it was called in between, where it was neither replaced in one step nor kept. `warnings` say what is
-    not as it should be all the same.
+    `aside` is what it was called in between, where it was neither replaced in one step nor kept. `left` are names of ours
+    that the server did not remove. `probes` are names with which it is tried out what the server does with links.
     """
 
     in_one_step: bool
     backup: str | None = None
     aside: str | None = None
-    warnings: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
 
 
 UNPUBLISHED = Published(False)
@@ -325,9 +326,9 @@ class Errand:
     status: FileStatus | None = None
     is_missing: bool = False
     note: Note | None = None
-    # What is not as it should be although it was done.
-    warning: str = ""
     attributes_set: AttributesSet = ATTRIBUTES_SET
+    # Names of ours that the server did not remove.
+    left: tuple[str, ...] = ()
 
     def finish(self, error: StepError | None) -> None:
         """The request was answered."""

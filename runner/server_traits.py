@@ -32,7 +32,7 @@ _YES_NO_UNKNOWN = {
 SAMPLE_SIZE = 16
 
 # What a server may say that it has done, in words.
-Deed = Literal["set attributes"]
+Deed = Literal["renamed", "removed", "made a directory", "set attributes"]
 SetBy = Literal["handle", "path", "nothing"]
 LinkOrder = Literal["target first", "link first"]
 
@@ -88,13 +88,7 @@ class ServerTraits:
         )
         if self.is_sequential and (told < _ENOUGH_OPENSSH_EXTENSIONS or foreign):
             why = f"it tells {foreign[0]!r}" if foreign else f"it tells {told} of OpenSSH's extensions"
-            for name, value in (
-                ("is_sequential", False),
-                ("shares_files", False),
-                ("renames_links", None),
-                ("link_order", None),
-            ):
-                self.saw(name, value, why)
+            self._expect_nothing(why)
 
     def believes(self, deed: Deed) -> bool:
         """Whether a server's OK to one more request is all that need be known of it.
@@ -108,6 +102,25 @@ class ServerTraits:
         if left:
             self._unsampled[deed] = left - 1
         return not left
+
+    def catch(self, deed: Deed) -> None:
+        """It said that it had done something, and it had not: from here on it is a server like any other."""
+        if self.is_sequential:
+            self._expect_nothing(f"it answered OK, and had not {deed}")
+
+    def mixes_up(self, deed: Deed) -> None:
+        """Only a second look has shown what the request before the first one was to do: it does not keep their order."""
+        if self.is_sequential:
+            self._expect_nothing(f"it was asked to look behind that, and had not {deed} yet")
+
+    def _expect_nothing(self, why: str) -> None:
+        for name, value in (
+            ("is_sequential", False),
+            ("shares_files", False),
+            ("renames_links", None),
+            ("link_order", None),
+        ):
+            self.saw(name, value, why)
 
     def doubt(self, deed: Deed) -> None:
         """It said that it had done something, and it is otherwise: from here on each such request is looked at."""

@@ -12,6 +12,7 @@ from runner.results import Change, CopyResult, Output
 from runner.transfer.context import Surroundings
 from runner.transfer.copy import copy_file
 from runner.transfer.journal import Journal
+from runner.transfer.left_behind import LeftBehind
 from runner.transfer.memory import Memory
 from runner.transfer.owner import find_owner
 from runner.transfer.read_only import read_only
@@ -27,11 +28,12 @@ def carry_out(
     cancellation: Cancellation,
     memory: Memory,
     journal: Journal | None = None,
+    left: LeftBehind | None = None,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
     `memory` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
-    to the `journal` counts as done.
+    to the `journal` counts as done. What may be left behind is noted in `left`, and told by the caller.
 
     Raises a `StepError`, or `Interrupted`.
     """
@@ -48,6 +50,7 @@ def carry_out(
         memory=memory,
         step=f"step {step.index} ({step.name}, {step.location})",
         journal=journal,
+        left=left or LeftBehind(),
     )
     if journal is not None and journal.is_retry:
         from runner.transfer.recovery import recover

@@ -18,6 +18,7 @@ from runner.plan import PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import CopyResult, Output, Status, StepFailure, StepResult
 from runner.transfer.journal import Journal
+from runner.transfer.left_behind import LeftBehind
 from runner.transfer.memory import Memory
 
 MAX_PAUSE_SECONDS = 60.0
@@ -66,6 +67,7 @@ class StepRun:
         self._changes = StepChanges(step, play.observer)
         # With --check nothing is changed, and a step without retries has nothing to remember.
         self._journal = Journal() if step.retries and not play.options.is_check else None
+        self._left = self._journal.left if self._journal is not None else LeftBehind()
 
     def run(self) -> tuple[StepResult, Interrupted | None]:
         """The result, whatever goes wrong, and the signal that ended the step if one did."""
@@ -82,7 +84,8 @@ class StepRun:
                 self._play.sessions.drop(self._step.endpoint)
         except Interrupted as signalled:
             interruption = signalled
-            self._failure = StepFailure("Interrupted", str(signalled), "Play again to finish.", signalled.exit_code)
+            message = ". ".join((str(signalled), *self._left.describe("")))
+            self._failure = StepFailure("Interrupted", message, "Play again to finish.", signalled.exit_code)
         return self._make_result(), interruption
 
     def _attempt(self) -> bool:
@@ -105,6 +108,7 @@ class StepRun:
                 play.observer(StepRetried(step, self._attempts, error.message, 0.0))
                 return False
             if self._attempts - self._free_attempts > step.retries or not error.may_pass:
+                self._left.add_to(error)
                 self._status = "unreachable" if isinstance(error, UnreachableError) else "failed"
                 self._failure = describe_failure(error)
                 return True
@@ -115,6 +119,7 @@ class StepRun:
         warning = play.sessions.take_warning(step)
         if warning and isinstance(self._output, CopyResult):
             self._output = replace(self._output, warnings=(*self._output.warnings, warning))
+        self._output = self._left.warn(self._output)
         self._status = _status_of(self._output)
         return True
 
@@ -132,6 +137,7 @@ class StepRun:
             play.cancellation,
             play.memory,
             self._journal,
+            self._left,
         )
 
     def _report_progress(self, done_bytes: int, total_bytes: int) -> None:

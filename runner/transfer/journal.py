@@ -14,6 +14,7 @@ from typing import NamedTuple
 from runner.errors import StepError
 from runner.remote_files import FileStatus
 from runner.results import Output, Verified
+from runner.transfer.left_behind import LeftBehind
 
 
 class Done(NamedTuple):
@@ -70,6 +71,8 @@ class Journal:
         # Where permissions or times alone were changed.
         self.attributes_set: set[str] = set()
         self.removed: set[str] = set()
+        # What all attempts may leave behind.
+        self.left = LeftBehind()
 
     def begin_attempt(self, number: int, attempts_allowed: int) -> None:
         """Attempt `number` of a step begins, counted from 1."""

@@ -14,9 +14,9 @@ from runner.results import Entry, EntryType, moment
 from runner.transfer.batch import running_batch
 from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
-from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name
+from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import look as look_or_raise
-from runner.transfer.tree_names import Entries, is_proper_name, join
+from runner.transfer.tree_names import Entries, improper_name, is_proper_name, join
 
 _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
 
@@ -126,7 +126,7 @@ class _Walk:
         for name, status in entries.items():
             path = join(folder, name)
             if not is_proper_name(name):
-                self.failures.add(path, hostile_name(name))
+                self.failures.add(path, improper_name(name))
             else:
                 self._note(path, status)
 

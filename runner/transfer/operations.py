@@ -9,6 +9,7 @@ from runner.errors import (
     PermissionRefused,
     SourceMissing,
     StepError,
+    UnreachableError,
     VerificationFailed,
 )
 from runner.operation_results import FolderCreation, Renaming
@@ -122,11 +123,7 @@ def _rename(
         remote.rename(mode.source, mode.destination)
         return published
     if remote.can_replace or not destination.is_directory:
-        try:
-            return remote.replace(mode.source, mode.destination, note)
-        except FileRefused as error:
-            error.hint = "The usual reasons: another file system, or no right to write to one of the folders."
-            raise
+        return _replace(mode, around, note)
     if around.journal is not None:
         around.journal.replaced[mode.destination] = destination
     remote.remove_folder(mode.destination)
@@ -137,6 +134,33 @@ def _rename(
         error.add(f"The empty folder {mode.destination!r} was removed for it")
         raise
     return Published(False)
+
+
+def _replace(mode: RenamePath, around: Surroundings, note: Note) -> Published:
+    """Rename over what is there. What may be left of it is noted before each request, should its answer not come."""
+    left = around.left
+    names: list[str] = []
+
+    def follow(published: Published) -> None:
+        names.extend((published.aside or "", *published.probes))
+        left.leave(*published.left)
+        left.write(*published.probes)
+        if published.aside is not None:
+            left.move_aside(mode.destination, published.aside)
+        note(published)
+
+    try:
+        published = around.remote.replace(mode.source, mode.destination, follow)
+    except UnreachableError:
+        raise
+    except StepError as error:
+        # It says itself where the old file is.
+        left.forget(*names)
+        if isinstance(error, FileRefused):
+            error.hint = "The usual reasons: another file system, or no right to write to one of the folders."
+        raise
+    left.forget(*names)
+    return published
 
 
 def _renamed(mode: RenamePath, verb: str, destination: FileStatus | None, published: Published | None) -> Renaming:

@@ -64,8 +64,3 @@ def amend_entry(entries: dict[str, FileStatus], name: str, status: FileStatus | 
         entries.pop(name, None)
     else:
         entries[name] = status
-
-
-def hostile_name(name: str) -> FileRefused:
-    """The error for a name that leads out of the folder that lists it."""
-    return FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")

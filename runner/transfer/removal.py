@@ -22,9 +22,9 @@ from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.listing import look, missing
 from runner.transfer.protected_places import require_removable
-from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name
+from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import kind_untold, require_kind
-from runner.transfer.tree_names import Entries, is_proper_name, join
+from runner.transfer.tree_names import Entries, improper_name, is_proper_name, join
 
 
 def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
@@ -180,7 +180,7 @@ class _Sweep:
         for name, status in entries.items():
             path = join(folder.path, name)
             if not is_proper_name(name):
-                self._stay(folder, path, hostile_name(name))
+                self._stay(folder, path, improper_name(name))
             elif status.is_kind_told:
                 self._remove(folder, path, status)
             else:

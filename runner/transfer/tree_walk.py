@@ -32,6 +32,7 @@ from runner.transfer.tree_names import (
     check_name,
     find_doubtful,
     find_twins,
+    improper_name,
     is_proper_name,
     same_name,
     with_slash,
@@ -97,10 +98,6 @@ class Folder:
         return None
 
 
-# So many names are put into one message.
-MAX_NAMED = 20
-
-
 class Replacement(NamedTuple):
     """A file of the source, or a link with its target, where the destination has a folder."""
 
@@ -127,7 +124,8 @@ class TreeWalk(ABC):
         self._is_size_enough = copy.compare == "size"
         # In a batch a file is read as far as the size that its server tells.
         self._trusts_sizes = copy.verify != "none" or self.is_upload
-        self.tally = Tally(copy, around.is_check)
+        self.left = around.left
+        self.tally = Tally(copy, around.is_check, around.left)
         self.changes = TreeChanges(self)
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
@@ -304,11 +302,6 @@ class TreeWalk(ABC):
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
         return self._comparison.settle()
 
-    def name_what_is_left(self, error: StepError) -> None:
-        """The session has ended: add to the error where old files are kept, and what may be left of what was under way."""
-        if self.tally.backups:
-            error.add(f"Old files are kept as {name_some(self.tally.backups)}")
-
     def report(self) -> None:
         """Tell how far it is; stop if the play is to end."""
         self.around.on_progress(self.batch.done_bytes, max(self.tally.bytes_changed, self.batch.done_bytes))
@@ -468,7 +461,8 @@ class TreeWalk(ABC):
 
         def done(failure: StepError | None) -> None:
             if failure is not None:
-                error.add(f"What was there is kept as {aside!r}")
+                error.add(f"What was there is kept as {aside!r}", aside)
+            self.left.forget(aside)
 
         self.rename(folder.moved_aside_to, folder.path, done)
 
@@ -806,18 +800,20 @@ class TreeWalk(ABC):
 
     def _find_extras(self, folder: Folder, source: Entries, destination: Entries) -> None:
         # What the source lists under a name that no file can have may be any of those that it seems to lack.
-        if not self.copy.delete or all(map(is_proper_name, source)):
-            for name, status in destination.items():
-                self._find_extra(folder, name, status, source)
+        may_remove = self.copy.delete and all(map(is_proper_name, source))
+        for name, status in destination.items():
+            self._find_extra(folder, name, status, source, may_remove)
 
-    def _find_extra(self, folder: Folder, name: str, status: FileStatus, source: Entries) -> None:
+    def _find_extra(self, folder: Folder, name: str, status: FileStatus, source: Entries, may_remove: bool) -> None:
         path = folder.child(name)
         if not is_proper_name(name):
+            if self.copy.delete and name not in ("", ".", ".."):
+                self.tally.fail(path, improper_name(name))
             return
         own = self.names.read(name) if name not in source else None
         if own is not None:
             self._find_leftover(folder, name, own, status)
-        elif self.copy.delete and name not in source and not self.is_protected(path, is_folder=status.is_directory):
+        elif may_remove and name not in source and not self.is_protected(path, is_folder=status.is_directory):
             if not status.is_kind_told:
                 self._fail_untold(path, self.destination_path(path))
                 return
@@ -845,6 +841,7 @@ class TreeWalk(ABC):
     def removed(self, path: str, error: StepError | None) -> None:
         """Something was removed, or could not be."""
         if error is None:
+            self.left.forget(self.destination_path(path))
             return
         if path in self.stale:
             self.tally.warn(f"an earlier play's temporary file {path!r} could not be removed: {error}")
@@ -882,9 +879,3 @@ class TreeWalk(ABC):
 
 def _without_slash(path: str) -> str:
     return path.rstrip("/") or ("/" if path.startswith("/") else ".")
-
-
-def name_some(names: list[str]) -> str:
-    """Names for a message, and how many more there are."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(map(repr, names[:MAX_NAMED])) + (f" and {more:,} more" if more > 0 else "")
