@@ -17,11 +17,14 @@
         ├── VerificationFailed .... 6  the copy could not be proven right, so it was not published
         │   └── SourceChanged          the source was written to while it was read
         ├── SafetyLimitHeld ....... 6  a removal that was refused whole
+        ├── WaitTimedOut               what a step waits for was not so before its time was up
         ├── TreeIncomplete             some of a folder could not be copied, listed or removed; the rest was
         ├── CredentialUnusable         a private key that cannot be read or decrypted
         ├── ServerLacksFeature         no SFTP subsystem, no scp program, a refused request
         │   └── ChannelRefused         the server opens no further channel
         ├── InternalError ......... 1  a bug in the runner
+        ├── InvalidInput               a value that only the play could know is not what is needed there
+        ├── ConditionFailed            `assert`, `fail`, `failed_when` or `until` says that a step has failed
         └── FileError                  one path on one side
             ├── SourceMissing, NotARegularFile, DestinationIsDirectory, DestinationExists
             └── PermissionRefused, DiskFull, FileRefused
@@ -173,6 +176,10 @@ class TreeIncomplete(StepError):
         self.exit_code = exit_code
 
 
+class WaitTimedOut(StepError):
+    """What `wait_for` waits for was not so when its `timeout` was up."""
+
+
 class CredentialUnusable(StepError):
     """A private key, certificate or agent cannot be used. `about` is the input that is wrong, if that is not the key."""
 
@@ -199,6 +206,18 @@ class InternalError(StepError):
             f"an error in the runner itself, {type(error).__name__}: {error}",
             hint="This is a bug. Please report it with the lines on standard error and the playbook, secrets removed.",
         )
+
+
+class InvalidInput(StepError):
+    """A value that only the play could know is not what is needed there. `problems` say where it stands."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(one.message for one in problems), hint=problems[0].hint)
+        self.problems = tuple(problems)
+
+
+class ConditionFailed(StepError):
+    """A step did what it says, and a condition of the playbook's says that this is a failure."""
 
 
 class FileError(StepError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from runner.plan import Play, Step
+from runner.plan import ControlStep, Step
+from runner.program import Play
 from runner.results import Change, PlayResult, StepResult
 
 
@@ -17,9 +18,9 @@ class PlayStarted(NamedTuple):
 
 
 class StepStarted(NamedTuple):
-    """A step begins."""
+    """A step begins, or one item of its loop."""
 
-    step: Step
+    step: Step | ControlStep
 
 
 class HostConnected(NamedTuple):
@@ -63,7 +64,7 @@ class StepRetried(NamedTuple):
 class StepCrashed(NamedTuple):
     """Carrying out a step has met an error in the runner itself; without a step, something else of the play has."""
 
-    step: Step | None
+    step: Step | ControlStep | None
     error: Exception
 
 
@@ -77,6 +78,12 @@ class StepFinished(NamedTuple):
     """A step has ended, well or not."""
 
     result: StepResult
+
+
+class FailuresRescued(NamedTuple):
+    """A `rescue` has made up for what failed in its block."""
+
+    results: tuple[StepResult, ...]
 
 
 class PlayFinished(NamedTuple):
@@ -95,6 +102,7 @@ Event = (
     | StepCrashed
     | ObserverFailed
     | StepFinished
+    | FailuresRescued
     | PlayFinished
 )
 Observer = Callable[[Event], None]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from runner.plan import Authentication, HostKeyPolicy
 from runner.problems import Location, Problem
+from runner.tags import EVERY_TAG, TagFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,23 @@ class StepHead:
     index: int
     name: str
     host_label: str
+    tags: frozenset[str] = frozenset()
 
 
 class Selection(NamedTuple):
-    """The steps that the command line wants: those of the connections in `limit`, from the one called `start_at` on."""
+    """The steps that the command line wants: those of the connections in `limit`, from the one called `start_at` on.
+
+    `tags` chooses among them.
+    """
 
     limit: tuple[str, ...] = ()
     start_at: str | None = None
+    tags: TagFilter = EVERY_TAG
 
     def choose(self, heads: Sequence[StepHead]) -> frozenset[int]:
         """The numbers of the steps that are wanted; none if there is no step to start at."""
-        chosen = [head for head in heads if not self.limit or head.host_label in self.limit]
+        wanted = (head for head in heads if self.tags.chooses(head.tags))
+        chosen = [head for head in wanted if not self.limit or head.host_label in self.limit]
         if self.start_at is not None:
             found = (place for place, head in enumerate(chosen) if self.start_at in (head.name, str(head.index)))
             chosen = chosen[next(found, len(chosen)) :]

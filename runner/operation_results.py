@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from runner.plan import Encoding, WaitState
 from runner.results import Entry
 
 
@@ -87,3 +89,79 @@ class FolderCreation(OperationResult):
     def facts(self) -> dict[str, Any]:
         """The connector's output."""
         return {"path": self.path, "created": list(self.created), "warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading(OperationResult):
+    """What a file holds: its text, or its bytes as base64."""
+
+    source: str
+    content: str = field(repr=False)
+    encoding: Encoding
+    sha256: str
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {
+            "source": self.source,
+            "content": self.content,
+            "encoding": self.encoding,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCreation(OperationResult):
+    """A symbolic link. `previous_target` is where it led before; None if it was not there, or the server does not tell.
+
+    `atomic`: it was made, or switched, in one step; None if nothing was done.
+    """
+
+    path: str
+    target: str
+    previous_target: str | None = None
+    atomic: bool | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {
+            "path": self.path,
+            "target": self.target,
+            "previous_target": self.previous_target,
+            "atomic": self.atomic,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait(OperationResult):
+    """What was there when the waiting ended. `met`: it was as the step wants it, which with --check it need not be."""
+
+    path: str
+    state: WaitState
+    met: bool
+    waited_seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """The connector's output."""
+        return {
+            "path": self.path,
+            "state": self.state,
+            "met": self.met,
+            "waited_seconds": round(self.waited_seconds, 3),
+            "entries": [entry.facts() for entry in self.entries],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOutput(OperationResult):
+    """What a step came to that contacts no host. `values` are facts, or what `debug` shows, by name."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """What the report has of it."""
+        return dict(self.told)

@@ -17,6 +17,8 @@ IfExists = Literal["replace", "skip", "fail"]
 Verify = Literal["auto", "checksum", "size", "none"]
 Links = Literal["preserve", "follow", "skip", "error"]
 Preserved = Literal["permissions", "times"]
+Encoding = Literal["utf-8", "base64"]
+WaitState = Literal["present", "absent", "settled"]
 ProxyType = Literal["socks5", "http", "none"]
 
 
@@ -232,6 +234,29 @@ class CopyFileFromEngine(CopyFile):
         return Place(self.source, True), Place(self.destination, False)
 
 
+@dataclass(frozen=True, slots=True)
+class WriteContent(CopyFileFromEngine):
+    """Upload what the step itself says: `destination` is a remote path, and there is no `source`.
+
+    The content alone is compared: it has no permissions and no time of its own.
+    """
+
+    mode_name = "write_file"
+    content: bytes = field(default=b"", repr=False)
+    compare: Compare = "checksum"
+    preserve: frozenset[Preserved] = frozenset()
+    resume: bool = False
+
+    @property
+    def subject(self) -> str:
+        """The path that a step is named after."""
+        return self.destination
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return (Place(self.destination, False),)
+
+
 class CopyFileToEngine(CopyFile):
     """Download: `source` is a remote path, `destination` a local one."""
 
@@ -351,8 +376,55 @@ class RenamePath:
         return Place(self.source, False), Place(self.destination, False)
 
 
-Operation = ListFolder | LookAtPath | RemovePath | CreateFolder | RenamePath
+@dataclass(frozen=True, slots=True)
+class ReadContent(RemoteOperation):
+    """Read a remote file of at most `max_bytes` into the result; what is no text comes as `base64`."""
+
+    mode_name = "read_file"
+    max_bytes: int = 1024 * 1024
+    encoding: Encoding = "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateLink(RemoteOperation):
+    """Make a remote path a symbolic link that leads to `target`; with `overwrite`, also where another link is."""
+
+    mode_name = "create_link"
+    target: str
+    overwrite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForPath(RemoteOperation):
+    """Wait until there is, or is no more, what a remote path names, which may be a shell pattern.
+
+    At least `min_files` must be there, of which each file has `min_size_bytes`; settled are those of which none has
+    changed its size or time, been added or gone, for `settle_seconds`.
+    """
+
+    mode_name = "wait_for"
+    state: WaitState = "present"
+    timeout_seconds: float = 300
+    every_seconds: float = 5
+    settle_seconds: float = 5
+    min_files: int = 1
+    min_size_bytes: int | None = None
+
+
+Operation = ListFolder | LookAtPath | RemovePath | CreateFolder | RenamePath | ReadContent | CreateLink | WaitForPath
 Mode = Copy | Operation
+
+
+@dataclass(frozen=True, slots=True)
+class LaterMode:
+    """What a step is to do on its host, where only the play will know with which paths."""
+
+    mode_name: str
+    subject: str = ""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +436,7 @@ class Step:
     host_label: str
     connector_type: ConnectorType
     endpoint: Endpoint
-    mode: Mode
+    mode: Mode | LaterMode
     connect_timeout_seconds: int
     stall_timeout_seconds: int
     location: Location
@@ -374,6 +446,32 @@ class Step:
     timeout_seconds: float | None = None
     # Whose its temporary files are; None for the user who plays it.
     owner: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it does: its mode's name."""
+        return self.mode.mode_name
+
+
+# What `ControlStep`s without a host are listed under.
+NO_HOST = "(playbook)"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlStep:
+    """A step that contacts no host: it decides or says something. Or one that never came to be more than its name.
+
+    `kind` is the key that says what it does, or its mode.
+    """
+
+    index: int
+    name: str
+    host_label: str
+    kind: str
+    location: Location
+
+    endpoint = None
+    connector_type = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,18 +493,3 @@ class PlayOptions:
     is_check: bool = False
     tells_changes: bool = False
     is_diff: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """A whole playbook, valid, every template filled in, in the order of execution.
-
-    `files` are the local files that were read to load it.
-    """
-
-    file: str
-    name: str
-    workdir: str
-    steps: tuple[Step, ...]
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
-    files: frozenset[str] = frozenset()

@@ -13,9 +13,13 @@ from dataclasses import replace
 from runner.cancellation import Cancellation
 from runner.errors import InternalError, UsageError
 from runner.events import Event, Observer, ObserverFailed, PlayStarted, StepStarted
-from runner.plan import Play, PlayOptions
+from runner.logins import Selection
+from runner.plan import NO_HOST, PlayOptions
 from runner.playbook.build import load_play
+from runner.program import Play, select_nodes, steps_of
 from runner.results import EXIT_BUG, PlayResult, StepFailure
+from runner.suggestions import nearest
+from runner.tags import SPECIAL_TAGS, TagFilter
 from runner.transfer.memory import Memory
 
 __all__ = ["load_play", "play", "select_steps"]
@@ -73,19 +77,25 @@ def _begin_to_collect_garbage() -> None:
     gc.enable()
 
 
-def select_steps(plan: Play, *, limit: tuple[str, ...] = (), start_at: str | None = None) -> Play:
-    """The play without the steps that the command line leaves out.
+def _require_tags(tags: TagFilter, known: frozenset[str]) -> None:
+    for tag in sorted((tags.only | tags.skipped) - known - set(SPECIAL_TAGS)):
+        hint = nearest(tag, sorted(known)) if known else "No step of this playbook has tags."
+        raise UsageError(f"no step has the tag {tag!r}", hint=hint)
 
-    `limit` keeps the steps of these connections; `start_at` is the name or the number of the first step to run.
-    Raises `UsageError` when one of them matches nothing.
-    """
-    steps = plan.steps
+
+def select_steps(plan: Play, selection: Selection) -> Play:
+    """The play without the steps that the command line leaves out. Raises `UsageError` when a part of it matches nothing."""
+    limit, start_at, tags = selection
+    tags_of = {template.index: template.keywords.tags for template in steps_of(plan.program.nodes)}
+    _require_tags(tags, frozenset().union(*tags_of.values()))
+    steps = tuple(step for step in plan.steps if tags.chooses(tags_of[step.index]))
     for name in limit:
         if not any(step.host_label == name for step in steps):
-            known = ", ".join(dict.fromkeys(step.host_label for step in steps))
+            known = ", ".join(dict.fromkeys(step.host_label for step in plan.calls))
             raise UsageError(f"--limit {name}: no step runs there", hint=f"Connections of this playbook: {known}.")
     if limit:
-        steps = tuple(step for step in steps if step.host_label in limit)
+        # A step that contacts no host may set what others need.
+        steps = tuple(step for step in steps if step.host_label in (*limit, NO_HOST))
     if start_at is not None:
         first = next((i for i, step in enumerate(steps) if start_at in (step.name, str(step.index))), None)
         if first is None:
@@ -94,4 +104,8 @@ def select_steps(plan: Play, *, limit: tuple[str, ...] = (), start_at: str | Non
                 hint="`runner play --list-steps FILE` shows them.",
             )
         steps = steps[first:]
-    return replace(plan, steps=steps)
+    if len(steps) == len(plan.steps):
+        return plan
+    chosen = {step.index for step in steps}
+    nodes = select_nodes(plan.program.nodes, lambda template: template.index in chosen)
+    return replace(plan, steps=steps, program=plan.program._replace(nodes=nodes))

@@ -23,6 +23,9 @@ MIN_BASE64_LENGTH = 4
 MIN_BROKEN_LENGTH = 8
 MIN_CUT_LENGTH = 6
 MAX_CUT_LENGTH = 200
+# What is longer cannot be guessed from its checksum; and so many are remembered for secrets that are known only later.
+MAX_ENCODED_LENGTH = 4096
+MAX_ENCODED_TEXTS = 1000
 
 _CUT = "…"
 _LINE_ENDS = re.compile(r"\r\n|\n|\r|\\r\\n|\\n")
@@ -51,6 +54,8 @@ class Redactor:
         self._hex = HexSearch()
         self._patterns: dict[str, str] = {}
         self._forms: list[str] | None = None
+        # What was computed of a text, and the text.
+        self._encoded: dict[str, str] = {}
         for secret in secrets:
             self.add(secret)
 
@@ -64,9 +69,28 @@ class Redactor:
         if secret.strip() and secret not in self._secrets:
             self.expect_secrets()
             self._secrets.add(secret)
-            self._patterns |= _find_forms(secret)
+            forms = _find_forms(secret)
+            self._patterns |= forms
             self._hex.add(secret)
             self._forms = None
+            for made, text in list(self._encoded.items()):
+                if made == secret or any(form in text for form in forms):
+                    self.note_encoded(text, made)
+
+    def note_encoded(self, text: str, made: str) -> None:
+        """`made` was computed of `text`, in a way in which one of them cannot be found in the other.
+
+        Where one is a secret, now or later, the other is masked as well.
+        """
+        text, made = str(text), str(made)
+        if text == made or len(text) > MAX_ENCODED_LENGTH:
+            return
+        if made in self._secrets:
+            self.add(text)
+        elif self.redact(text) != text and self.redact(made) == made:
+            self.add(made)
+        elif len(self._encoded) < MAX_ENCODED_TEXTS:
+            self._encoded[made] = text
 
     def expect_secrets(self) -> None:
         """A secret is at hand: what was to be done before the first one is done now, unless it has been."""

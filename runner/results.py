@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from runner.plan import Step
+from runner.plan import ControlStep, Step
+from runner.problems import Problem
 
 Status = Literal["ok", "changed", "skipped", "failed", "unreachable"]
 STATUSES: tuple[Status, ...] = ("ok", "changed", "skipped", "failed", "unreachable")
+# How a step counts: a failure that the play went on behind is none of the others.
+Count = Literal["ok", "changed", "skipped", "failed", "unreachable", "rescued", "ignored"]
+COUNTS: tuple[Count, ...] = (*STATUSES, "rescued", "ignored")
 Verified = Literal["size", "sha256", "readback"]
 EntryType = Literal["file", "directory", "link", "other"]
 EXIT_BUG = 1
@@ -150,8 +154,8 @@ class CopyResult:
 
     def facts(self) -> dict[str, Any]:
         """The connector's output."""
-        facts = {
-            "source": self.source,
+        facts: dict[str, Any] = {"source": self.source} if self.source else {}
+        facts |= {
             "destination": self.destination,
             "size_bytes": self.size_bytes,
             "files_total": self.files_total,
@@ -173,18 +177,22 @@ class CopyResult:
 
 
 class StepFailure(NamedTuple):
-    """An error as the report tells it: the class's name, the message, the way out."""
+    """An error as the report tells it: the class's name, the message, the way out.
+
+    `problems` are the values of the playbook that turned out to be wrong when the step's turn came.
+    """
 
     type: str
     message: str
     hint: str
     exit_code: int
+    problems: tuple[Problem, ...] = ()
 
 
 class StepResult(NamedTuple):
-    """The end of one step on one host."""
+    """The end of one step on one host, or of one item of its loop."""
 
-    step: Step
+    step: Step | ControlStep
     status: Status
     started_at: datetime
     duration_seconds: float
@@ -197,6 +205,23 @@ class StepResult(NamedTuple):
     failure: StepFailure | None = None
     # What is weak about the connections that it used.
     warnings: tuple[str, ...] = ()
+    # What is shown of the item of a loop that it was done with; None outside of loops.
+    item: str | None = None
+    # Whether --check has only foretold it.
+    is_foretold: bool = False
+    # Of a failure: whether the play went on because the step, or a `rescue`, says so.
+    is_ignored: bool = False
+    is_rescued: bool = False
+
+    @property
+    def counts_as(self) -> Count:
+        """What it counts as in the recap."""
+        return "rescued" if self.is_rescued else "ignored" if self.is_ignored else self.status
+
+    @property
+    def lasting_failure(self) -> StepFailure | None:
+        """The failure, unless the play was told to go on behind it."""
+        return None if self.is_rescued or self.is_ignored else self.failure
 
 
 class PlayResult(NamedTuple):
@@ -221,12 +246,12 @@ class PlayResult(NamedTuple):
         return "ok" if self.exit_code == 0 else "failed"
 
     @property
-    def recap(self) -> dict[str, dict[Status, int]]:
+    def recap(self) -> dict[str, dict[Count, int]]:
         """How many steps of each host ended how; hosts in the order of their first step."""
-        counts: dict[str, dict[Status, int]] = {}
+        counts: dict[str, dict[Count, int]] = {}
         for result in self.steps:
-            host = counts.setdefault(result.step.host_label, dict.fromkeys(STATUSES, 0))
-            host[result.status] += 1
+            host = counts.setdefault(result.step.host_label, dict.fromkeys(COUNTS, 0))
+            host[result.counts_as] += 1
         return counts
 
 

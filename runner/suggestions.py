@@ -31,6 +31,10 @@ _MEANINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(("download_directory", "get_directory", "download_folder"), (_BOTH_TREES[1:],)),
     **dict.fromkeys(("mkdir", "makedirs", "make_directory", "create_folder"), (("create_directory",),)),
     **dict.fromkeys(("ls", "dir", "listdir"), (("list",),)),
+    **dict.fromkeys(("symlink", "ln", "link", "make_link", "create_symlink"), (("create_link",),)),
+    **dict.fromkeys(("slurp", "cat", "read"), (("read_file",),)),
+    **dict.fromkeys(("write", "create_file", "touch", "template"), (("write_file",),)),
+    **dict.fromkeys(("wait", "wait_until", "poll"), (("wait_for",),)),
     **dict.fromkeys(("stat", "lstat", "exists"), (("stats",),)),
     # values
     **dict.fromkeys(("overwrite", "always_replace"), (("replace",),)),

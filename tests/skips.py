@@ -18,6 +18,8 @@ ANYWHERE = (
     "this file system has no such time",
     "this file system does not hold such times",
     "this ssh-keygen makes no DSA keys any more",
+    # What it gives for each expression stands in the table, which ours is held to in any case.
+    "the table was made with another ansible-core",
 )
 
 

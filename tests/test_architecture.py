@@ -16,10 +16,10 @@ MODULES = {
 
 # The door of each third-party library: the only modules, or folders of modules, that import it.
 DOORS = {
-    "ruamel": ["runner.playbook.document"],
+    "ruamel": ["runner.playbook.document", "runner.playbook.yaml_text"],
     "jsonschema": ["runner.playbook.validation"],
     "referencing": ["runner.playbook.validation"],
-    "jinja2": ["runner.playbook.templating", "runner.playbook.tracing"],
+    "jinja2": ["runner.playbook.templating", "runner.playbook.tracing", "runner.playbook.names"],
     "fabric": ["runner.ssh"],
     "invoke": ["runner.ssh"],
     "paramiko": ["runner.ssh"],
@@ -33,7 +33,7 @@ DOORS = {
 # Values: they know nobody but each other.
 VALUES = {
     *("errors", "problems", "plan", "results", "events", "cancellation", "remote_files", "public_keys", "redaction"),
-    *("readback", "server_traits"),
+    *("readback", "server_traits", "program", "interpreter", "tags"),
     *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "one_time_codes", "_version"),
 }
 

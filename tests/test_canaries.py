@@ -232,7 +232,7 @@ def test_no_timeout_tells_a_secret(runner: Runner, canaries: Canaries, tmp_path:
     assert_none_is_told(outcome.output + (runner.folder / "report.json").read_text(), canaries)
 
 
-@pytest.mark.parametrize("place", ["runner.execution.modes.copy_file", "runner.playbook.build.read_mode"])
+@pytest.mark.parametrize("place", ["runner.execution.modes.copy_file", "runner.playbook.binding.read_mode"])
 def test_no_traceback_of_a_bug_tells_a_secret(
     runner: Runner, asyncssh_server: AsyncsshServer, canaries: Canaries, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

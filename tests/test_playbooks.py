@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from runner.resources import playbook_path
-from tests.conftest import Outcome, Runner, snapshot
+from tests.conftest import Outcome, Runner, connection, snapshot
 from tests.servers.asyncssh_server import AsyncsshServer
 
 PASSWORD = "correct horse"
@@ -107,6 +108,147 @@ def test_the_seed_examples(
     assert PASSWORD not in first.output + second.output
     if server_kind == "sshd_with_password" and is_upload:
         assert server.wait_for_log("Accepted password")
+
+
+@pytest.mark.parametrize("server_kind", ["sshd", "asyncssh_server"])
+def test_the_newest_example(
+    runner: Runner, request: pytest.FixtureRequest, remote: Path, monkeypatch: pytest.MonkeyPatch, server_kind: str
+) -> None:
+    """It has no port, so the test adds one. What is relative on the engine starts at workdir."""
+    server = request.getfixturevalue(server_kind)
+    content = make_file(remote / "a")
+    text = playbook_path("newest-copy-to-engine.yaml").read_text(encoding="utf-8")
+    set_environment(
+        monkeypatch,
+        SFTP_USERNAME=server.username,
+        SFTP_KEY=server.user_key_text,
+        SFTP_HOST=server.host,
+        SFTP_HOSTKEY=server.known_host_line(),
+        LOCAL_FILE="local/a",
+        REMOTE_FILE=remote / "a",
+    )
+    text = text.replace("  mode:", f"  port: {server.port}\n  mode:")
+
+    first, second = runner.play(text), runner.play(text)
+
+    assert (first.exit_code, first.statuses) == (0, ["changed"]), first.output
+    assert (second.exit_code, second.statuses) == (0, ["ok"]), second.output
+    assert_same(runner.folder / "local/a", content)
+
+
+def test_a_location_is_workdir_with_or_without_it(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path
+) -> None:
+    """In both directions, for files and for directories."""
+    content, other = make_file(runner.folder / "files/a"), make_file(runner.folder / "files/tree/b")
+    location = {"location_mode": "inherit_from_execution"}
+    modes: list[dict[str, Any]] = [
+        {
+            "mode_name": f"copy_{what}_{way}_engine",
+            f"source_{what}_name": source,
+            f"destination_{what}_name": destination,
+            ("source_location" if way == "from" else "destination_location"): location,
+        }
+        for what, way, source, destination in (
+            ("file", "from", "a", "up"),
+            ("file", "to", "up", "down"),
+            ("directory", "from", "tree", "up-tree"),
+            ("directory", "to", "up-tree", "down-tree"),
+        )
+    ]
+    steps = [{**connection(asyncssh_server), "mode": mode} for mode in modes]
+
+    outcome = runner.play({"workdir": "files", "steps": steps})
+
+    assert (outcome.exit_code, outcome.statuses) == (0, ["changed"] * 4), outcome.output
+    assert_same(runner.folder / "files/down", content)
+    assert_same(runner.folder / "files/down-tree/b", other)
+    for mode in modes:
+        del mode["source_location" if "from" in mode["mode_name"] else "destination_location"]
+    outcome = runner.play({"workdir": "files", "steps": steps})
+    assert outcome.statuses == ["ok"] * 4, outcome.output
+
+
+def test_release(
+    runner: Runner, asyncssh_server: AsyncsshServer, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_file(runner.folder / "dist/app.js")
+    (remote / "releases").mkdir()
+    (remote / "current").symlink_to("releases/1.3")
+    set_environment(
+        monkeypatch,
+        VERSION="1.4",
+        BUILD_DIR=runner.folder / "dist",
+        WEB_HOST=asyncssh_server.host,
+        WEB_PORT=asyncssh_server.port,
+        WEB_USER=asyncssh_server.username,
+        WEB_KEY=asyncssh_server.user_key_text,
+        WEB_HOSTKEY=asyncssh_server.known_host_line(),
+    )
+    path, report = str(playbook_path("release.yaml")), runner.folder / "report.json"
+
+    first = runner("play", path, "--json", str(report))
+    assert first.exit_code == 0, first.output
+    assert os.readlink(remote / "current") == "releases/1.4"
+    steps = json.loads(report.read_text())["steps"]
+    assert [step["status"] for step in steps] == ["ok", "changed", "changed", "changed", "ok"]
+    assert steps[-1]["result"]["content"] == "1.4\n"
+    second = runner("play", path)
+    assert "ok=5  changed=0" in second.stdout, second.output
+
+
+@pytest.fixture
+def bank(runner: Runner, asyncssh_server: AsyncsshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the playbooks that exchange files with a bank."""
+    set_environment(
+        monkeypatch,
+        DAY="2026-11-24",
+        DATA_DIR=runner.folder / "data",
+        BANK_HOST=asyncssh_server.host,
+        BANK_PORT=asyncssh_server.port,
+        BANK_USER=asyncssh_server.username,
+        BANK_KEY=asyncssh_server.user_key_text,
+        BANK_HOSTKEY=asyncssh_server.known_host_line(),
+    )
+
+
+@pytest.mark.usefixtures("bank")
+def test_wait_and_fetch(runner: Runner, remote: Path) -> None:
+    path = str(playbook_path("wait-and-fetch.yaml"))
+    (remote / "out").mkdir()
+    # What is to be waited for comes before it is looked for again; with --check nobody waits for it.
+    assert runner("play", path, "--check").exit_code == 2
+    assert not (runner.folder / "data/report.csv").exists()
+    content = make_file(remote / "out/report-2026-11-24.csv")
+
+    first, second = runner("play", path), runner("play", path)
+
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert "unchanged for 1 s" in first.stdout
+    assert "ok=1  changed=1" in first.stdout
+    assert "ok=2  changed=0" in second.stdout
+    assert_same(runner.folder / "data/report.csv", content)
+
+
+@pytest.mark.usefixtures("bank")
+def test_upload_with_marker(runner: Runner, remote: Path) -> None:
+    path, inbox = str(playbook_path("upload-with-marker.yaml")), remote / "inbox"
+    failed = runner("play", path)
+    assert failed.exit_code == 2, failed.output
+    assert not inbox.exists(), "there is a marker without its file"
+    content = make_file(runner.folder / "data/out/payments-2026-11-24.xml")
+
+    first = runner("play", path)
+    assert first.exit_code == 0, first.output
+    old = (inbox / "payments-2026-11-24.xml.done").stat().st_ino
+    second = runner("play", path)
+
+    assert "ok=0  changed=2" in first.stdout
+    assert "ok=1  changed=1" in second.stdout, second.output
+    assert_same(inbox / "payments-2026-11-24.xml", content)
+    assert (inbox / "payments-2026-11-24.xml.done").read_bytes() == b""
+    assert (inbox / "payments-2026-11-24.xml.done").stat().st_ino != old
+    assert sorted(os.listdir(inbox)) == ["payments-2026-11-24.xml", "payments-2026-11-24.xml.done"]
 
 
 def test_ci_publish(
@@ -212,6 +354,10 @@ def test_every_example_has_a_test() -> None:
         "ci-fetch.yaml",
         "seed-copy-from-engine.yaml",
         "seed-copy-to-engine.yaml",
+        "newest-copy-to-engine.yaml",
+        "release.yaml",
+        "upload-with-marker.yaml",
+        "wait-and-fetch.yaml",
     }
 
     assert {path.name for path in playbook_path("demo.yaml").parent.glob("*.yaml")} == tested

@@ -203,3 +203,43 @@ def test_a_secret_is_found_where_it_was_made_printable(secret: str) -> None:
     redact = Redactor([secret]).redact
 
     assert redact(f"user {printable(secret)}!") == f"user {MASK}!"
+
+
+class TestEncoded:
+    """What was computed of a text, so that neither can be found in the other."""
+
+    def test_what_was_computed_of_a_secret_is_one(self) -> None:
+        for is_known_first in (True, False):
+            redactor = Redactor(["hunter22"] if is_known_first else [])
+            redactor.note_encoded("acme:hunter22", "5f4dcc3b5aa765d6")
+            redactor.note_encoded("5f4dcc3b5aa765d6", "deadbeefdeadbeef")
+            redactor.add("hunter22")
+
+            assert redactor.redact("<5f4dcc3b5aa765d6 deadbeefdeadbeef>") == f"<{MASK} {MASK}>"
+
+    def test_so_is_what_a_secret_was_computed_of(self) -> None:
+        for is_known_first in (True, False):
+            redactor = Redactor(["5f4dcc3b5aa765d6"] if is_known_first else [])
+            redactor.note_encoded("hunter22", "5f4dcc3b5aa765d6")
+            redactor.add("5f4dcc3b5aa765d6")
+
+            assert redactor.redact("<hunter22>") == f"<{MASK}>"
+
+    def test_what_was_computed_of_something_else_is_none(self) -> None:
+        redactor = Redactor(["hunter22"])
+        redactor.note_encoded("report", "e98d2f001da5678b")
+        # What is longer nobody guesses from it.
+        redactor.note_encoded("hunter22" * 1000, "deadbeefdeadbeef")
+        redactor.add("another-secret")
+
+        assert redactor.redact("e98d2f001da5678b deadbeefdeadbeef report") == "e98d2f001da5678b deadbeefdeadbeef report"
+
+    def test_many_are_noted_quickly(self) -> None:
+        redactor = Redactor()
+        started = time.process_time()
+        for index in range(20_000):
+            redactor.note_encoded(f"text {index}", f"made {index:08}")
+        for index in range(100):
+            redactor.add(f"secret-number-{index}")
+
+        assert time.process_time() - started < 3

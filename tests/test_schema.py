@@ -143,6 +143,8 @@ def test_extensions_are_told_apart_from_the_documented_inputs() -> None:
         # Operations that the vendor's newer page names without their fields.
         *("copy_directory_to_engine", "copy_directory_from_engine"),
         *("list", "stats", "remove", "rename", "create_directory"),
+        # Of the newer page's example.
+        "inherit_from_execution",
     }
 
 
@@ -205,6 +207,9 @@ def test_every_input_of_the_connector_may_stand_in_defaults_a_connection_and_a_s
         "retries",
         "delay",
         "timeout",
+        *("when", "loop", "loop_control", "register", "until", "failed_when", "changed_when", "tags"),
+        *("ignore_errors", "ignore_unreachable", "no_log", "check_mode", "diff"),
+        *("block", "rescue", "always", "include_steps", "assert", "set_fact", "debug", "fail", "pause"),
     }
 
 
@@ -243,10 +248,15 @@ COPY_FROM_ENGINE = f"""\
     source_file_name: report.csv
     destination_file_name: /inbox/report.csv
 """
+# That of the newest page, and the same in the other direction.
+NEWEST, NEWEST_UPLOAD = (
+    f"{example}    {name}:\n      location_mode: inherit_from_execution\n"
+    for example, name in ((COPY_TO_ENGINE, "destination_location"), (COPY_FROM_ENGINE, "source_location"))
+)
 
 
 @pytest.mark.parametrize("connector_type", ["SCP", "SFTP"])
-@pytest.mark.parametrize("example", [COPY_TO_ENGINE, COPY_FROM_ENGINE])
+@pytest.mark.parametrize("example", [COPY_TO_ENGINE, COPY_FROM_ENGINE, NEWEST, NEWEST_UPLOAD])
 def test_the_documented_examples_are_valid_key_for_key(
     runner: Runner, monkeypatch: pytest.MonkeyPatch, example: str, connector_type: str
 ) -> None:

@@ -9,9 +9,9 @@ import click
 
 from runner.errors import PlaybookInvalid, UsageError
 from runner.logins import LookAtLogins, Selection, trust_logins
-from runner.plan import Play
 from runner.playbook.vault_password import ENVIRONMENT_NAMES, OPTION, Vault
 from runner.problems import Problem
+from runner.program import Play
 from runner.redaction import Redactor
 from runner.report.console import print_warning
 from runner.report.text import printable

@@ -27,9 +27,10 @@ from runner.events import Observer
 from runner.execution.login_check import look_at_logins
 from runner.execution.own_files import find_own_files
 from runner.logins import Selection, trust_logins
-from runner.plan import Play, PlayOptions
+from runner.plan import PlayOptions
 from runner.play import play, select_steps
 from runner.playbook.vault_password import Vault
+from runner.program import Play, steps_of
 from runner.redaction import Redactor
 from runner.report.bugs import BugPrinter
 from runner.report.console import Console, print_error
@@ -37,6 +38,7 @@ from runner.report.json_report import describe_error, describe_failure, describe
 from runner.report.printer import ConsoleOptions, ProgressMode
 from runner.report.text import printable
 from runner.results import PlayResult, combine_codes
+from runner.tags import ANY_TAG, EVERY_TAG, TagFilter, read_tags
 from runner.transfer.memory import Memory
 
 
@@ -51,6 +53,9 @@ from runner.transfer.memory import Memory
 @extra_vars_option
 @click.option("--limit", metavar="NAMES", help="Only the steps of these connections, separated by commas.")
 @click.option("--start-at-step", metavar="STEP", help="Begin with this step: its name or its number.")
+@click.option("-t", "--tags", multiple=True, metavar="TAGS", help="Only the steps with one of these tags (a,b).")
+@click.option("--skip-tags", multiple=True, metavar="TAGS", help="Not the steps with one of these tags.")
+@click.option("--list-tags", is_flag=True, help="Print the tags and stop.")
 @click.option("--list-steps", is_flag=True, help="Print the steps and stop.")
 @click.option("--list-hosts", is_flag=True, help="Print the hosts and stop.")
 @click.option("--syntax-check", is_flag=True, help="Validate the playbook and stop.")
@@ -75,6 +80,9 @@ def command(
     extra_vars: dict[str, Any],
     limit: str | None,
     start_at_step: str | None,
+    tags: tuple[str, ...],
+    skip_tags: tuple[str, ...],
+    list_tags: bool,
     list_steps: bool,
     list_hosts: bool,
     syntax_check: bool,
@@ -100,27 +108,31 @@ def command(
         raise UsageError("--quiet and --verbose contradict each other")
     reporter = _JsonReporter(json_path, is_check, redactor, is_list=len(playbooks) > 1)
     names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
-    look_at = trust_logins if list_steps or list_hosts else look_at_logins
-    selection = Selection(names, start_at_step)
+    is_listing = list_steps or list_hosts or list_tags
+    look_at = trust_logins if is_listing else look_at_logins
+    tag_filter = (
+        ANY_TAG if list_tags else TagFilter(read_tags(",".join(tags)) or EVERY_TAG.only, read_tags(",".join(skip_tags)))
+    )
+    selection = Selection(names, start_at_step, tag_filter)
     cancellation = Cancellation()
     with cancelling_on_signals(cancellation):
         try:
             with interrupting_at_once(cancellation):
-                if syntax_check and not (list_steps or list_hosts):
+                if syntax_check and not is_listing:
                     check_all(playbooks, extra_vars, workdir, vault)
                     return 0
                 plans = load_all(
                     playbooks, extra_vars, workdir, vault, is_quiet=quiet, look_at=look_at, selection=selection
                 )
-            plans = [select_steps(plan, limit=names, start_at=start_at_step) for plan in plans]
+            plans = [select_steps(plan, selection) for plan in plans]
         except RunnerError as error:
             reporter.report_error(playbooks, error)
             raise
         except Interrupted as signalled:
             print_error(describe_error(signalled)["message"])
             return reporter.report_error(playbooks, signalled)
-        if list_steps or list_hosts:
-            _list(plans, redactor, with_steps=list_steps, with_hosts=list_hosts)
+        if is_listing:
+            _list(plans, redactor, with_steps=list_steps, with_hosts=list_hosts, with_tags=list_tags)
             return 0
         stream = sys.stderr if json_path == "-" else sys.stdout
         console_options = ConsoleOptions(stream, -1 if quiet else verbose, progress)
@@ -198,15 +210,18 @@ class _JsonReporter:
         return deliver_report(self._path, text, exit_code, self._redactor)
 
 
-def _list(plans: list[Play], redactor: Redactor, *, with_steps: bool, with_hosts: bool) -> None:
+def _list(plans: list[Play], redactor: Redactor, *, with_steps: bool, with_hosts: bool, with_tags: bool) -> None:
     for plan in plans:
-        click.echo(tell_valid(plan.file, len(plan.steps)))
+        click.echo(tell_valid(plan.file, len({step.index for step in plan.steps})))
         if with_hosts:
-            hosts = dict.fromkeys((step.host_label, str(step.endpoint)) for step in plan.steps)
+            hosts = dict.fromkeys((step.host_label, str(step.endpoint)) for step in plan.calls)
             for label, endpoint in hosts:
                 line = f"  {label}  {endpoint}" if label != endpoint else f"  {label}"
                 click.echo(redactor.redact(printable(line)))
+        if with_tags:
+            tags = sorted(frozenset().union(*(one.keywords.tags for one in steps_of(plan.program.nodes))))
+            click.echo(redactor.redact(printable(f"  tags: {', '.join(tags) or 'none'}")))
         if with_steps:
             for step in plan.steps:
-                line = f"  {step.index}  {step.name} [{step.host_label}]  {step.mode.mode_name}"
+                line = f"  {step.index}  {step.name} [{step.host_label}]  {step.kind}"
                 click.echo(redactor.redact(printable(line)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from runner.cancellation import Cancellation
-from runner.plan import Copy, CopyDirectory, CopyFile, PlayOptions, Step
+from runner.plan import Copy, CopyDirectory, CopyFile, LaterMode, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, CopyResult, Output
 from runner.transfer.context import Surroundings
@@ -29,15 +29,18 @@ def carry_out(
     memory: Memory,
     journal: Journal | None = None,
     left: LeftBehind | None = None,
+    reconnect: Callable[[], RemoteFiles] | None = None,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
     `memory` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
-    to the `journal` counts as done. What may be left behind is noted in `left`, and told by the caller.
+    to the `journal` counts as done. What may be left behind is noted in `left`, and told by the caller. `reconnect` gives a
+    fresh session to a step that has let its own be idle.
 
     Raises a `StepError`, or `Interrupted`.
     """
     mode = step.mode
+    assert not isinstance(mode, LaterMode), "a step is bound before it is carried out"
     around = Surroundings(
         read_only(remote) if options.is_check else remote,
         str(step.endpoint),
@@ -51,6 +54,7 @@ def carry_out(
         step=f"step {step.index} ({step.name}, {step.location})",
         journal=journal,
         left=left or LeftBehind(),
+        reconnect=None if options.is_check else reconnect,
     )
     if journal is not None and journal.is_retry:
         from runner.transfer.recovery import recover

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from runner.plan import Endpoint, KnownHosts, Play, SshKeyFile
+from runner.plan import Endpoint, KnownHosts, SshKeyFile
+from runner.program import Play
 
 # The files of a policy that names none (`runner.ssh.known_hosts`, which few commands import).
 _DEFAULT_KNOWN_HOSTS = "~/.ssh/known_hosts"
@@ -16,7 +17,7 @@ def find_own_files(plays: Iterable[Play]) -> frozenset[str]:
     files: set[str] = set()
     for play in plays:
         files |= play.files
-        for endpoint in {step.endpoint for step in play.steps}:
+        for endpoint in {step.endpoint for step in play.calls}:
             files.update(_files_of(endpoint))
     return frozenset(map(os.path.abspath, files))
 

@@ -1,26 +1,19 @@
-"""Runs the steps of a play in order and tells about it in events."""
+"""Runs a play and tells about it in events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from runner.cancellation import Cancellation
-from runner.errors import InternalError, Interrupted
-from runner.events import (
-    HostConnected,
-    Observer,
-    PlayFinished,
-    PlayStarted,
-    StepCrashed,
-    StepFinished,
-    StepStarted,
-)
+from runner.errors import InternalError
+from runner.events import HostConnected, Observer, PlayFinished, PlayStarted, StepCrashed
 from runner.execution.sessions import Sessions
-from runner.execution.step_run import Clock, PlayContext, StepRun, describe_failure
-from runner.plan import Endpoint, Play, PlayOptions, Step
-from runner.results import PlayResult, StepFailure, StepResult, combine_exit_codes
+from runner.execution.step_run import Clock, PlayContext, describe_failure
+from runner.execution.turns import Turns
+from runner.plan import Endpoint, PlayOptions, Step
+from runner.program import Play
+from runner.results import PlayResult, StepFailure, combine_exit_codes
 from runner.transfer.memory import Memory
 
 if TYPE_CHECKING:
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
 def run_play(
     play: Play, *, options: PlayOptions, observer: Observer, cancellation: Cancellation, memory: Memory
 ) -> PlayResult:
-    """Run every step, in order. A failed step ends the later steps of its host, not those of other hosts.
+    """Carry out the program. A failed step ends the later steps of its host, not those of other hosts.
 
     `memory` is what the steps of earlier plays of the same command line have left to be remembered.
 
@@ -48,19 +41,20 @@ def run_play(
         known.update(dict.fromkeys(fresh))
         observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings, jump_host, fresh))
 
-    sessions = Sessions(cancellation, tell_connected, play.steps)
+    sessions = Sessions(cancellation, tell_connected, play.calls)
     crash: StepFailure | None = None
     observer(PlayStarted(play, options.is_check))
+    turns = Turns(play, PlayContext(sessions, options, observer, cancellation, memory), weaknesses)
     try:
-        shared = PlayContext(sessions, options, observer, cancellation, memory)
-        results, interruption = _run_steps(play.steps, shared, weaknesses)
+        turns.run()
     finally:
         try:
             sessions.close()
         except Exception as error:
             observer(StepCrashed(None, error))
             crash = describe_failure(InternalError(error))
-    failures = [*(result.failure for result in results), crash]
+    results, interruption = turns.results, turns.interruption
+    failures = [*(result.lasting_failure for result in results), crash]
     finished = PlayResult(
         file=play.file,
         name=play.name,
@@ -75,43 +69,3 @@ def run_play(
     )
     observer(PlayFinished(finished))
     return finished
-
-
-def _run_steps(
-    steps: Sequence[Step], shared: PlayContext, weaknesses: Mapping[Endpoint, Iterable[str]]
-) -> tuple[list[StepResult], Interrupted | None]:
-    """The result of each step, and the signal that ended the play if one did.
-
-    `weaknesses` says what is weak about the connections to each endpoint that have been opened so far.
-    """
-    results: list[StepResult] = []
-    failed_hosts: dict[str, str] = {}
-    interruption: Interrupted | None = None
-    for position, step in enumerate(steps):
-        reason = "the play was interrupted" if interruption else failed_hosts.get(step.host_label, "")
-        if reason:
-            result = _skipped(step, reason)
-        else:
-            shared.observer(StepStarted(step))
-            result, interruption = StepRun(step, shared).run()
-            result = result._replace(warnings=tuple(weaknesses.get(step.endpoint, ())))
-            shared.sessions.finish(step)
-            if result.failure is not None:
-                failed_hosts[step.host_label] = f"step {step.index} ({step.name}) failed on this host"
-                for other in steps[position + 1 :]:
-                    if other.host_label == step.host_label:
-                        shared.sessions.finish(other)
-        results.append(result)
-        shared.observer(StepFinished(result))
-    return results, interruption
-
-
-def _skipped(step: Step, reason: str) -> StepResult:
-    return StepResult(
-        step=step,
-        status="skipped",
-        started_at=datetime.now(UTC),
-        duration_seconds=0.0,
-        message=reason,
-        attempts=0,
-    )

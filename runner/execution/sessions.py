@@ -125,6 +125,22 @@ class Sessions:
             return self._open_files(session, step, Deadline.after(step.connect_timeout_seconds))
         return self._open_files(*self._connect(step))
 
+    def reopen(self, step: Step) -> RemoteFiles:
+        """The files of the step's host once more, for a step whose session was closed while it was idle.
+
+        On a connection that is still good only the channel is replaced. Raises as `open` does.
+        """
+        session = self._find_kept(step.endpoint)
+        found = session.files.get(_key_of(step)) if session is not None else None
+        if session is not None and found is not None and not found.is_open:
+            try:
+                return self._open_files(session, step, Deadline.after(step.connect_timeout_seconds))
+            except StepTimedOut:
+                raise
+            except (UnreachableError, ServerLacksFeature):
+                pass  # what one connection grants no more, a fresh one may
+        return self._open_files(*self._connect(step))
+
     def _find_kept(self, endpoint: Endpoint) -> _Session | None:
         """The session of an earlier step, unless its connection is known to have ended."""
         session = self._sessions.get(endpoint)
@@ -148,7 +164,7 @@ class Sessions:
         """The files over the step's protocol: those of an earlier step, unless the server has closed their channel."""
         session.limit = self._cancellation.lend_limit()
         session.connection.end_with(self._cancellation.make_alarm())
-        key = (step.connector_type, step.stall_timeout_seconds, step.transfers)
+        key = _key_of(step)
         found = session.files.get(key)
         if found is not None and not found.is_open:
             session.files.pop(key).close()
@@ -215,6 +231,11 @@ class Sessions:
         end = Deadline.after(CLOSING_SECONDS)
         for thread in self._closing:
             thread.join(end.remaining_seconds)
+
+
+def _key_of(step: Step) -> tuple[str, int, int]:
+    """What tells the files of one step from those of another on the same connection."""
+    return step.connector_type, step.stall_timeout_seconds, step.transfers
 
 
 def _will_hash(step: Step) -> bool:

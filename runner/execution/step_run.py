@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
-from runner.errors import InternalError, Interrupted, StepError, StepTimedOut, UnreachableError
+from runner.errors import (
+    ConditionFailed,
+    FileError,
+    InternalError,
+    Interrupted,
+    InvalidInput,
+    StepError,
+    StepTimedOut,
+    UnreachableError,
+)
 from runner.events import Observer, StepCrashed, StepRetried, TransferProgress
 from runner.execution.attempt import StepChanges
 from runner.execution.sessions import Sessions
@@ -54,9 +64,11 @@ class PlayContext(NamedTuple):
 class StepRun:
     """One step with its retries. `run` it once."""
 
-    def __init__(self, step: Step, play: PlayContext) -> None:
+    def __init__(self, step: Step, play: PlayContext, until: Callable[[StepResult], str] | None = None) -> None:
+        """`until` says what is still lacking when an attempt has come to its end; empty if nothing is."""
         self._step = step
         self._play = play
+        self._until = until
         self._clock = Clock.start()
         self._attempts = 0
         # Those that count for no retry.
@@ -66,8 +78,8 @@ class StepRun:
         self._failure: StepFailure | None = None
         self._changes = StepChanges(step, play.observer)
         # With --check nothing is changed, and a step without retries has nothing to remember.
-        self._journal = Journal() if step.retries and not play.options.is_check else None
-        self._left = self._journal.left if self._journal is not None else LeftBehind()
+        self._left = LeftBehind()
+        self._journal = Journal(self._left) if step.retries and not play.options.is_check else None
 
     def run(self) -> tuple[StepResult, Interrupted | None]:
         """The result, whatever goes wrong, and the signal that ended the step if one did."""
@@ -107,21 +119,49 @@ class StepRun:
                 self._free_attempts += 1
                 play.observer(StepRetried(step, self._attempts, error.message, 0.0))
                 return False
-            if self._attempts - self._free_attempts > step.retries or not error.may_pass:
+            # With `until` the step is there to be tried until something is so.
+            may_pass = error.may_pass or (self._until is not None and isinstance(error, FileError))
+            if not self._has_attempts_left or not may_pass:
                 self._left.add_to(error)
                 self._status = "unreachable" if isinstance(error, UnreachableError) else "failed"
                 self._failure = describe_failure(error)
                 return True
-            pause_seconds = choose_pause(step.delay_seconds, self._attempts)
-            play.observer(StepRetried(step, self._attempts, error.message, pause_seconds))
-            _sleep(pause_seconds, play.cancellation)
+            self._pause(error.message)
             return False
         warning = play.sessions.take_warning(step)
         if warning and isinstance(self._output, CopyResult):
             self._output = replace(self._output, warnings=(*self._output.warnings, warning))
         self._output = self._left.warn(self._output)
         self._status = _status_of(self._output)
+        return self._until is None or self._is_enough(self._until)
+
+    @property
+    def _has_attempts_left(self) -> bool:
+        return self._attempts - self._free_attempts <= self._step.retries
+
+    def _is_enough(self, until: Callable[[StepResult], str]) -> bool:
+        """Whether the attempt that has just ended is the last one."""
+        lacking = until(self._make_result())
+        if not lacking:
+            return True
+        if self._has_attempts_left:
+            # The next attempt does all of it once more.
+            self._journal = Journal(self._left) if self._journal is not None else None
+            self._pause(f"until: {lacking}")
+            return False
+        hint = "Raise 'retries' or 'delay', or look at what the step reports."
+        self._status = "failed"
+        self._failure = describe_failure(
+            ConditionFailed(f"after {self._attempts} attempts not yet: {lacking}", hint=hint)
+        )
         return True
+
+    def _pause(self, message: str) -> None:
+        """Wait before the next attempt. With `until` always as long: nothing is to be spared."""
+        step, play = self._step, self._play
+        seconds = step.delay_seconds if self._until is not None else choose_pause(step.delay_seconds, self._attempts)
+        play.observer(StepRetried(step, self._attempts, message, seconds))
+        sleep(seconds, play.cancellation)
 
     def _carry_out(self, remote: RemoteFiles) -> Output:
         # Loaded while the login waited for the server.
@@ -138,6 +178,7 @@ class StepRun:
             play.memory,
             self._journal,
             self._left,
+            lambda: play.sessions.reopen(self._step),
         )
 
     def _report_progress(self, done_bytes: int, total_bytes: int) -> None:
@@ -157,12 +198,14 @@ class StepRun:
             changes=self._changes.kept if self._play.options.tells_changes else None,
             changes_total=self._changes.total,
             failure=failure,
+            is_foretold=self._play.options.is_check and self._status == "changed",
         )
 
 
 def describe_failure(error: StepError) -> StepFailure:
     """An error as the result of a step or a play has it."""
-    return StepFailure(type(error).__name__, error.message, error.hint, error.exit_code)
+    problems = error.problems if isinstance(error, InvalidInput) else ()
+    return StepFailure(type(error).__name__, error.message, error.hint, error.exit_code, problems)
 
 
 def _time_is_up(step: Step) -> StepTimedOut:
@@ -179,7 +222,8 @@ def choose_pause(delay_seconds: float, failed_attempts: int) -> float:
     return min(pause * random.uniform(0.8, 1.2), MAX_PAUSE_SECONDS)  # noqa: S311  (nothing secret depends on it)
 
 
-def _sleep(seconds: float, cancellation: Cancellation) -> None:
+def sleep(seconds: float, cancellation: Cancellation) -> None:
+    """Wait; raises what the cancellation has to say."""
     deadline = Deadline.after(seconds)
     while not deadline.has_passed:
         cancellation.check()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -72,6 +72,18 @@ class Unfilled(str):
     """What is written where a value could not be filled in, or decrypted. Nothing is known about the value itself."""
 
     __slots__ = ()
+
+
+class Awaited(Unfilled):
+    """What is written where a value could not be filled in yet: only the play will know `reason`, "the result 'r'"."""
+
+    __slots__ = ("reason",)
+    reason: str
+
+    def __new__(cls, written: str, reason: str) -> Self:
+        made = super().__new__(cls, written)
+        made.reason = reason
+        return made
 
 
 class PositionedMap(dict[str, Any]):
@@ -185,6 +197,12 @@ def parse(
     and the vault's password file is of no use.
     """
     composer = _Composer(shown_as, vault)
+    _compose(composer, text, shown_as)
+    return composer.finish(tell)
+
+
+def _compose(composer: _Composer, text: str, shown_as: str) -> None:
+    """Give the composer every event of the text, up to the first that is none."""
     try:
         if tag := _LONG_TAG.search(text):
             location = _locate_offset(text, tag.start(), shown_as)
@@ -204,7 +222,28 @@ def parse(
         composer.report(composer.last_location, f"not YAML: {error}", "")
     except _TooMuch:
         pass
-    return composer.finish(tell)
+
+
+class NotOneValue(Exception):
+    """A text that is no YAML of ours; the message says why, and where in it."""
+
+
+def parse_value(text: str) -> Any:
+    """What a text in YAML stands for, as plain data; null if there is nothing in it. It is read as a playbook is.
+
+    Raises `NotOneValue` with the place in the text.
+    """
+    if len(text) > MAX_FILE_BYTES:
+        raise NotOneValue("the text is longer than 1 MiB")
+    composer = _Composer("the text", None)
+    _compose(composer, text, "the text")
+    return _to_plain_data(composer.value)
+
+
+def _to_plain_data(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _to_plain_data(item) for key, item in value.items()}
+    return [_to_plain_data(item) for item in value] if isinstance(value, list) else value
 
 
 class _TooMuch(Exception):
@@ -264,6 +303,16 @@ class _Composer:
             raise PlaybookInvalid(collect_problems(self._problems))
         root: PositionedMap | PositionedList = self._root
         return root
+
+    @property
+    def value(self) -> Any:
+        """Whatever the text stands for, or `NotOneValue`."""
+        if self._problems:
+            # What is quoted may be a secret, so only the place is reported.
+            message = re.sub("'[^']*'", "'…'", self._problems[0].message)
+            place = self._problems[0].location
+            raise NotOneValue(f"{message} (line {place.line}, column {place.column} of the text)")
+        return self._root
 
     def accept(self, event: Any) -> None:
         """Take the next event."""

@@ -11,6 +11,13 @@ DURATION_HINT = "Write a number and one of s, m, h or d: 2s, 10m, 1h, 7d. A numb
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+def read_seconds(given: object) -> float | None:
+    """The same, and a number may have decimals."""
+    if isinstance(given, float):
+        return given
+    return read_duration(given)
+
+
 def read_duration(given: object) -> int | None:
     """The seconds of a length of time; None for what is none. JSON Schema counts 2.0 among the integers."""
     if isinstance(given, str) and re.fullmatch(DURATION_PATTERN, given.strip()):

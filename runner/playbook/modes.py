@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable
 from typing import Any
 
 from runner.plan import (
@@ -14,16 +13,20 @@ from runner.plan import (
     CopyDirectoryToEngine,
     CopyFileFromEngine,
     CopyFileToEngine,
-    CreateFolder,
-    ListFolder,
-    LookAtPath,
     Mode,
-    RemovePath,
-    RenamePath,
+    WriteContent,
 )
 from runner.playbook.document import PositionedMap, Unfilled
 from runner.playbook.durations import read_duration
 from runner.playbook.inputs import InputProblem, Tell, attempt, check_path, local_path, text_at
+from runner.playbook.operation_modes import check_operation, read_operation
+from runner.playbook.path_inputs import (
+    read_directory_name,
+    read_file_name,
+    refuse_empty_part,
+    refuse_no_name,
+    refuse_remote_tilde,
+)
 from runner.playbook.paths import PATH_KEYS
 from runner.playbook.validation import SERVERS_PERMISSIONS, show
 
@@ -39,7 +42,6 @@ _LIST_OPTIONS = ("include", "exclude")
 _PLAIN_OPTIONS = (
     *("compare", "if_exists", "verify", "atomic", "resume", "create_parents", "backup", "durable"),
     *("links", "delete", "max_delete", "temporary_directory"),
-    *("recursive", "missing_ok", "overwrite", "parents"),
 )
 
 
@@ -51,33 +53,27 @@ def check_mode(mode: Any, tell: Tell) -> None:
     if not isinstance(name, str):
         return
     paths = [key for key in mode if key in PATH_KEYS and text_at(mode, key) is not None]
+    if name not in _COPIES and name != WriteContent.mode_name:
+        check_operation(name, mode, paths, tell)
+        return
+    remote_sides = ("source_",) if name.endswith("_to_engine") else ("destination_", "temporary_")
     for key in paths:
-        if name in _COPIES:
-            attempt(tell, _directory_name if "directory" in key else _file_name, mode, key)
-        else:
-            attempt(tell, _remote_path, mode, key)
-    if name in _COPIES:
-        remote_sides = ("destination_", "temporary_") if "_from_" in name else ("source_",)
-        for key in (key for key in paths if key.startswith(remote_sides)):
-            attempt(tell, _refuse_remote_tilde, mode, key)
-        for refuse in _CONTRADICTIONS:
-            attempt(tell, refuse, mode)
-        attempt(tell, _read_modify_window, mode)
-        attempt(tell, _read_temporary_name, mode)
-    elif name == RemovePath.mode_name and paths:
-        attempt(tell, _read_remove_path, mode)
-    elif name == RenamePath.mode_name:
-        for key in paths:
-            attempt(tell, _refuse_no_name, mode, key)
-        if len(paths) > 1:
-            attempt(tell, _refuse_rename_into_itself, mode)
+        attempt(tell, read_directory_name if "directory" in key else read_file_name, mode, key)
+        if key.startswith(remote_sides):
+            attempt(tell, refuse_remote_tilde, mode, key)
+    for refuse in _CONTRADICTIONS:
+        attempt(tell, refuse, mode)
+    attempt(tell, _read_modify_window, mode)
+    attempt(tell, _read_temporary_name, mode)
 
 
 def read_mode(inputs: PositionedMap, workdir: str) -> Mode:
     """What to do. Raises `InputProblem`."""
     mode = inputs["mode"]
     name = mode["mode_name"]
-    return _read_copy(inputs, mode, workdir) if name in _COPIES else _READ_OPERATION[name](mode)
+    if name == WriteContent.mode_name:
+        return _read_write(inputs, mode)
+    return _read_copy(inputs, mode, workdir) if name in _COPIES else read_operation(mode)
 
 
 def _read_copy(inputs: PositionedMap, mode: PositionedMap, workdir: str) -> Mode:
@@ -87,21 +83,34 @@ def _read_copy(inputs: PositionedMap, mode: PositionedMap, workdir: str) -> Mode
     is_tree = issubclass(kind, CopyDirectory)
     what = "directory" if is_tree else "file"
     source_key, destination_key = f"source_{what}_name", f"destination_{what}_name"
-    source, destination = (_directory_name if is_tree else _file_name)(mode, source_key), mode[destination_key]
-    (_directory_name if is_tree else _file_name)(mode, destination_key)
+    source, destination = (read_directory_name if is_tree else read_file_name)(mode, source_key), mode[destination_key]
+    (read_directory_name if is_tree else read_file_name)(mode, destination_key)
     is_upload = kind in (CopyFileFromEngine, CopyDirectoryFromEngine)
-    _refuse_remote_tilde(mode, destination_key if is_upload else source_key)
+    refuse_remote_tilde(mode, destination_key if is_upload else source_key)
     options = _read_options(mode)
     for refuse in _CONTRADICTIONS:
         refuse(mode)
     if options.get("delete"):
-        _refuse_no_name(mode, destination_key)
-        _refuse_empty_part(mode, destination_key, destination.removesuffix("/"), "a copy with 'delete: true'")
+        refuse_no_name(mode, destination_key)
+        refuse_empty_part(mode, destination_key, destination.removesuffix("/"), "a copy with 'delete: true'")
         if not is_upload:
             _refuse_surroundings(mode, destination_key, workdir)
     if is_upload:
         return kind(source=local_path(source, workdir), destination=destination, **options)
     return kind(source=source, destination=local_path(destination, workdir), **options)
+
+
+def _read_write(inputs: PositionedMap, mode: PositionedMap) -> WriteContent:
+    if inputs.get("connector_type") == "SCP":
+        _refuse_over_scp(mode)
+    destination = read_file_name(mode, "destination_file_name")
+    refuse_remote_tilde(mode, "destination_file_name")
+    options = _read_options(mode)
+    for refuse in _CONTRADICTIONS:
+        refuse(mode)
+    return WriteContent(
+        source="", destination=destination, content=mode["content"].encode("utf-8", "surrogateescape"), **options
+    )
 
 
 def _refuse_backup_in_place(mode: PositionedMap) -> None:
@@ -232,58 +241,6 @@ def _read_options(mode: PositionedMap) -> dict[str, Any]:
     return options
 
 
-def _read_remove(mode: PositionedMap) -> RemovePath:
-    return RemovePath(_read_remove_path(mode), **_read_options(mode))
-
-
-def _read_remove_path(mode: PositionedMap) -> str:
-    path = _remote_path(mode, "path")
-    _refuse_no_name(mode, "path")
-    _refuse_empty_part(mode, "path", path, "a removal")
-    return path
-
-
-def _read_rename(mode: PositionedMap) -> RenamePath:
-    source, destination = (_remote_path(mode, key) for key in ("source_path", "destination_path"))
-    for key in ("source_path", "destination_path"):
-        _refuse_no_name(mode, key)
-    _refuse_rename_into_itself(mode)
-    return RenamePath(source.rstrip("/"), destination.rstrip("/"), **_read_options(mode))
-
-
-def _refuse_rename_into_itself(mode: PositionedMap) -> None:
-    source, destination = mode["source_path"], mode["destination_path"]
-    old, new = posixpath.normpath(source), posixpath.normpath(destination)
-    # What '..' leads to only the server knows.
-    is_plain = ".." not in f"{source}/{destination}".split("/")
-    if is_plain and (old == new or new.startswith(f"{old}/")):
-        what = "the path itself" if old == new else "inside of what is renamed"
-        raise InputProblem(
-            mode.value_locations["destination_path"],
-            f"'destination_path' is {what}: {show(destination)}",
-            "Give another path.",
-        )
-
-
-_READ_OPERATION: dict[str, Callable[[PositionedMap], Mode]] = {
-    ListFolder.mode_name: lambda mode: ListFolder(_remote_path(mode, "path"), **_read_options(mode)),
-    LookAtPath.mode_name: lambda mode: LookAtPath(_remote_path(mode, "path")),
-    RemovePath.mode_name: _read_remove,
-    RenamePath.mode_name: _read_rename,
-    CreateFolder.mode_name: lambda mode: CreateFolder(_remote_path(mode, "path"), **_read_options(mode)),
-}
-
-
-def _refuse_empty_part(mode: PositionedMap, key: str, path: str, what: str) -> None:
-    """What an empty variable leaves of `/data/{{ day }}` is `/data/`, which must not be removed, or emptied."""
-    if "" in path.removeprefix("/").split("/"):
-        raise InputProblem(
-            mode.value_locations[key],
-            f"'{key}' of {what} has an empty part: {show(mode[key])}",
-            "It is what an empty variable leaves. Write the path without '//' and without '/' at its end.",
-        )
-
-
 def _refuse_surroundings(mode: PositionedMap, key: str, workdir: str) -> None:
     """A download with `delete: true` must not empty a home, nor what the playbook itself is in."""
     location, name = mode.value_locations[key], mode[key]
@@ -309,50 +266,3 @@ def _refuse_surroundings(mode: PositionedMap, key: str, workdir: str) -> None:
 def _is_within(path: str, folder: str) -> bool:
     """Whether a resolved path is a directory or below it."""
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
-
-
-def _refuse_no_name(mode: PositionedMap, key: str) -> None:
-    """`/`, `.` and `..` name folders that nobody may take away or empty, and so does what ends in one of them."""
-    path: str = mode[key]
-    if path.rstrip("/").rpartition("/")[2] in ("", ".", ".."):
-        raise InputProblem(
-            mode.value_locations[key],
-            f"'{key}' must end in a name, not in '/', '.' or '..': {show(path)}",
-            "The root, the login directory and what is above it are neither removed, nor renamed, nor emptied by 'delete'.",
-        )
-
-
-def _directory_name(mode: PositionedMap, key: str) -> str:
-    """A folder's name; it means the same with a slash at its end."""
-    name: str = mode[key]
-    check_path(key, name, mode.value_locations[key])
-    return name
-
-
-def _file_name(mode: PositionedMap, key: str) -> str:
-    name: str = mode[key]
-    location = mode.value_locations[key]
-    check_path(key, name, location)
-    if name.endswith("/"):
-        hint = "Write the file's full name, for example 'inbox/report.csv'."
-        raise InputProblem(location, f"'{key}' names a directory: {show(name)}", hint)
-    return name
-
-
-def _remote_path(mode: PositionedMap, key: str) -> str:
-    check_path(key, mode[key], mode.value_locations[key])
-    _refuse_remote_tilde(mode, key)
-    path: str = mode[key]
-    return path
-
-
-def _refuse_remote_tilde(mode: PositionedMap, key: str) -> None:
-    """Servers take `~/x` for a folder called `~`: nobody means that."""
-    name: str = mode[key]
-    if name == "~" or name.startswith("~/"):
-        raise InputProblem(
-            mode.value_locations[key],
-            f"'~' is not expanded in a remote path: {show(name)}",
-            f"Remote paths start at the login directory: write {show(name[2:] or '.')}; "
-            f"for a folder that is really called '~', write {show('./' + name)}.",
-        )

@@ -12,7 +12,7 @@ from runner.playbook.validation import show
 PATH_KEYS = frozenset(
     (
         *("source_file_name", "destination_file_name", "source_directory_name", "destination_directory_name"),
-        *("path", "source_path", "destination_path", "temporary_directory"),
+        *("path", "source_path", "destination_path", "temporary_directory", "target"),
         *("ssh_key_file", "certificate_file", "known_hosts_file", "ssh_config", "workdir"),
     )
 )

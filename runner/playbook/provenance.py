@@ -6,13 +6,33 @@ names behind what the playbook has written, and no more. `runner/playbook/paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, ValuesView
+from enum import IntEnum
+from types import BuiltinMethodType
 from typing import Any, NamedTuple, Self, SupportsIndex
 
 from runner.playbook.document import PositionedList, PositionedMap
 
-# A variable may hold many values; the first of so many says where it comes from.
-MAX_LOOKED_AT = 10_000
+
+class Origin(IntEnum):
+    """Where somebody outside stands. The greater it is, the less what comes from there may do."""
+
+    MACHINE = 0
+    """The environment, the files and the commands of this machine."""
+    EXTRA_VARS = 1
+    SERVER = 2
+
+
+class Source(str):
+    """Who has said something, as messages name it, and where that is. A source that is plain text is this machine."""
+
+    __slots__ = ("origin",)
+    origin: Origin
+
+    def __new__(cls, text: str, origin: Origin) -> Self:
+        made = super().__new__(cls, text)
+        made.origin = origin
+        return made
 
 
 class Part(NamedTuple):
@@ -20,6 +40,7 @@ class Part(NamedTuple):
 
     `is_outside`: somebody else than the playbook has said it. `is_mixed`: an expression has put it together, also from what
     is written, and which is which cannot be told; `is_rooted` then tells whether written text in it begins with `/`.
+    `is_quoted`: it is one word of a shell, whatever was said.
     """
 
     text: str
@@ -27,10 +48,11 @@ class Part(NamedTuple):
     is_outside: bool = False
     is_mixed: bool = False
     is_rooted: bool = False
+    is_quoted: bool = False
 
 
 class Traced(str):
-    """Text with its parts. Whatever makes new text of it gives plain text again, except `+` and taking a piece."""
+    """Text with its parts. Whatever makes new text of it gives plain text again, except `+` and taking pieces."""
 
     __slots__ = ("_parts",)
     _parts: tuple[Part, ...]
@@ -50,6 +72,10 @@ class Traced(str):
         piece = super().__getitem__(index)
         source = find_outside(self)
         return mark_outside(piece, source) if source else piece
+
+    def __iter__(self) -> Iterator[str]:
+        source = find_outside(self)
+        return (mark_outside(one, source) if source else one for one in super().__iter__())
 
 
 def parts_of(text: str) -> tuple[Part, ...]:
@@ -92,6 +118,17 @@ def mark_outside(value: Any, source: str) -> Any:
     return _mark(value, Part("", source, is_outside=True))
 
 
+def mark_rest(text: str, source: str) -> str:
+    """The text as what `source` has said, but for what in it came from elsewhere outside."""
+    parts = (part if part.is_outside else Part(part.text, source, is_outside=True) for part in parts_of(text))
+    return Traced(text, tuple(parts))
+
+
+def mark_quoted(value: Any) -> Any:
+    """The value as one word of a shell."""
+    return Traced(str(value), tuple(p._replace(is_quoted=True) for p in value._parts)) if _is_traced(value) else value
+
+
 def mark_mixed(value: Any, source: str, *, has_written: bool, is_rooted: bool) -> Any:
     """What an expression has made of something from `source`, and of written text if it `has_written`."""
     return _mark(value, Part("", source, is_outside=True, is_mixed=has_written, is_rooted=is_rooted))
@@ -103,8 +140,14 @@ def mark_filled(text: str, source: str) -> str:
 
 
 def mark_trusted(value: Any) -> Any:
-    """The value as if the playbook had written it. An empty one is still known to have been filled in."""
+    """The value as if the playbook had written it. An empty one is still known to have been filled in.
+
+    That is about paths: who has said it is still known of what a server has said.
+    """
     if isinstance(value, Traced):
+        source = find_outside(value)
+        if origin_of(source) is Origin.SERVER:
+            return Traced(str(value), (Part(str(value), source),))
         return mark_filled(str(value), parts_of(value)[0].source or "a value")
     if isinstance(value, list | tuple):
         return [mark_trusted(item) for item in value]
@@ -119,25 +162,51 @@ def name_variable(value: Any, name: str) -> Any:
 
 
 def find_outside(value: Any) -> str:
-    """Who outside has said something in the value; empty if nobody has."""
-    waiting, count = [value], 0
-    while waiting and count < MAX_LOOKED_AT:
+    """Who outside has said something in the value, the one who may do least; empty if nobody has."""
+    return choose_source(part.source for part in find_parts(value) if part.is_outside)
+
+
+def find_parts(value: Any) -> Iterator[Part]:
+    """The parts of all texts in the value of which is known where they come from."""
+    waiting = [value]
+    while waiting:
         one = waiting.pop()
-        count += 1
         if isinstance(one, Traced):
-            source = next((part.source for part in one._parts if part.is_outside), "")
-            if source:
-                return source
+            yield from one._parts
         elif isinstance(one, dict):
             waiting += [*one.keys(), *one.values()]
         elif isinstance(one, list | tuple | set):
             waiting += one
-    return ""
+        elif isinstance(one, BuiltinMethodType):
+            # `text.lower`, which somebody calls later
+            waiting.append(one.__self__)
+
+
+def choose_source(sources: Iterable[str]) -> str:
+    """The source that may do least; empty if there is none."""
+    chosen = ""
+    for source in sources:
+        if source and (not chosen or origin_of(source) > origin_of(chosen)):
+            chosen = source
+            if origin_of(chosen) is Origin.SERVER:
+                break
+    return chosen
+
+
+def origin_of(source: str) -> Origin:
+    """Where the source is."""
+    return source.origin if isinstance(source, Source) else Origin.MACHINE
 
 
 def _came_through(part: Part, name: str) -> Part:
     is_named = not part.is_outside or part.source.startswith(("the variable ", "the extra variable "))
-    return part if is_named else part._replace(source=f"the variable '{name}', which is {part.source}")
+    if is_named:
+        return part
+    return part._replace(source=Source(f"the variable '{name}', which is {part.source}", origin_of(part.source)))
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, Traced) and bool(value._parts)
 
 
 def _mark(value: Any, like: Part) -> Any:
@@ -150,12 +219,20 @@ def _mark(value: Any, like: Part) -> Any:
             marked.put(_mark(key, like), _mark(item, like), value.key_locations[key], value.value_locations[key])
         return marked
     if isinstance(value, PositionedList):
-        items = PositionedList(value.location)
+        marked_list = PositionedList(value.location)
         for item, place in zip(value, value.item_locations, strict=True):
-            items.add(_mark(item, like), place)
-        return items
+            marked_list.add(_mark(item, like), place)
+        return marked_list
     if isinstance(value, dict):
         return {_mark(key, like): _mark(item, like) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_mark(item, like) for item in value)
+        items = [_mark(item, like) for item in value]
+        make: Callable[[list[Any]], Any] = getattr(type(value), "_make", type(value))
+        return make(items)
+    if isinstance(value, Iterator | KeysView | ValuesView | ItemsView):
+        # What `map` and `select` give is made when it is asked for, and there is nothing in it to look at before.
+        return [_mark(item, like) for item in value]
+    if (attributes := getattr(value, "_Namespace__attrs", None)) is not None:
+        # Jinja's `namespace(…)`, whose attributes have no other name
+        attributes.update(_mark(dict(attributes), like))
     return value

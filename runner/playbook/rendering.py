@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
-from runner.playbook.document import Decrypted, PositionedList, PositionedMap, Unfilled
+from runner.playbook.document import Awaited, Decrypted, PositionedList, PositionedMap, Unfilled
 from runner.playbook.paths import PATH_KEYS, find_path_fault
 from runner.playbook.provenance import plain
 from runner.playbook.secrets import redact_problems
@@ -26,13 +26,18 @@ _NUMBER_INPUTS = (
     "max_delete",
     "modify_window",
     "channels",
+    *("max_bytes", "min_files", "min_size"),
 )
-_DECIMAL_INPUTS = ("delay", "timeout")
+_DECIMAL_INPUTS = ("delay", "timeout", "every", "settle")
 _DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _BOOLEAN_INPUTS = (
     *("atomic", "resume", "create_parents", "backup", "durable", "delete"),
     *("recursive", "missing_ok", "overwrite", "parents", "ssh_config"),
 )
+# With it behind them, an expression and white space are no expression alone.
+_END = "."
+# Text whose white space counts.
+_TEXT_INPUTS = ("content",)
 _MAX_DIGITS = 20
 
 
@@ -75,8 +80,20 @@ class Rendering:
         with self._templates.watching_lookups() as lookups:
             hidden = lookups.values if key in secret_keys() or key in HOLDERS_OF_SECRETS else set[str]()
             result = self.value(value, location, scope, hidden)
+            if key in _TEXT_INPUTS and is_template(value):
+                result = self._as_text(value, result, location, scope)
         result = self._accept(key, value, result, location, lookups.environment_names)
         return _coerce(key, result) if is_template(value) else result
+
+    def _as_text(self, value: str, result: Any, location: Location, scope: Scope) -> Any:
+        """What was filled in as text, with the white space around an expression that stands alone: it would go else.
+
+        A list or a mapping is left for the schema to refuse: there are many ways to write one.
+        """
+        is_whole = isinstance(result, str) and value == value.strip()
+        if isinstance(result, Unfilled) or is_whole or not isinstance(result, str | int | float):
+            return result
+        return self.value(f"{value}{_END}", location, scope).removesuffix(_END)
 
     def _accept(self, key: str, written: Any, result: Any, location: Location, environment_names: set[str]) -> Any:
         """What was filled in, without what nothing more can be said about; its secrets are noted, its paths looked at."""
@@ -122,17 +139,68 @@ class Rendering:
 
     def value(self, value: Any, location: Location, scope: Scope, hidden: Collection[str] = ()) -> Any:
         """The value filled in; `Unfilled` if that is not possible. `hidden` fills up with what an error may not quote."""
+        return self._try(self._templates.render, value, location, scope, hidden)
+
+    def expression(self, text: str, location: Location, scope: Scope) -> Any:
+        """What an expression without braces gives; `Unfilled` if that cannot be said."""
+        return self._try(self._templates.evaluate, text, location, scope, ())
+
+    def lacking(self, value: Any, key: str) -> Any:
+        """What stands for a part that a value lacks: who uses it is told why."""
+        return self._templates.lacking(value, key)
+
+    def raw(self, value: Any, location: Location, scope: Scope) -> Any:
+        """The value filled in, and what is in it left as it is: for lists that may be long."""
+        return self._try(self._templates.render_raw, value, location, scope, ())
+
+    def quietly(self, expression: str, location: Location, scope: Scope) -> Any:
+        """What an expression gives; `Unfilled`, and no problem, if that cannot be said."""
         try:
-            return self._templates.render(value, location, scope)
-        except ValueUnknown:
-            pass
+            return self._templates.evaluate(expression, location, scope)
+        except (TemplateProblem, ValueUnknown):
+            return Unfilled("")
+
+    def find_unknown_names(self, value: Any, location: Location, scope: Scope) -> list[Problem]:
+        """What is wrong with the names in a value, without filling anything in."""
+        if isinstance(value, PositionedMap):
+            parts = [(item, value.value_locations[key]) for key, item in value.items()]
+        elif isinstance(value, PositionedList):
+            parts = list(zip(value, value.item_locations, strict=True))
+        elif is_template(value):
+            return self._templates.find_unknown_names(value, location, scope)
+        else:
+            return []
+        return [problem for part, place in parts for problem in self.find_unknown_names(part, place, scope)]
+
+    def guarded_names(self, expression: str) -> tuple[str, ...]:
+        """The names of which an expression asks whether they are defined."""
+        return self._templates.guarded_names(expression)
+
+    def paths_in(self, expression: str) -> tuple[str, ...]:
+        """The names that an expression uses, with what it asks of them: `r.result.size_bytes`."""
+        return self._templates.paths_in(expression)
+
+    def _try(
+        self,
+        fill_in: Callable[[Any, Location, Scope], Any],
+        value: Any,
+        location: Location,
+        scope: Scope,
+        hidden: Collection[str],
+    ) -> Any:
+        written = value if isinstance(value, str) else ""
+        try:
+            return fill_in(value, location, scope)
+        except ValueUnknown as error:
+            if error.reason:
+                return Awaited(written, error.reason)
         except TemplateProblem as error:
             # What was looked up for a secret on the way to a mistake is as secret.
             told = redact_problems(error.problems, Redactor(hidden))
             for problem in told:
                 if not (self.lacks_variables and problem.message.startswith(UNDEFINED)):
                     self._tell(problem)
-        return Unfilled(value if isinstance(value, str) else "")
+        return Unfilled(written)
 
     def _redact(self, problem: Problem) -> Problem:
         return redact_problems([problem], self._redactor)[0]

@@ -5,7 +5,7 @@ A command that a template runs must not be given them, also those that are looke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,13 +28,20 @@ class TemplateUse(NamedTuple):
 
 
 def find_secret_names(
-    data: PositionedMap | PositionedList, extra_vars: Mapping[str, Any], look_into: Callable[[str], TemplateUse]
+    documents: Sequence[PositionedMap | PositionedList],
+    extra_vars: Mapping[str, Any],
+    look_into: Callable[[str], TemplateUse],
 ) -> HiddenNames:
     """The environment variables that reach a password, a passphrase or a key, directly or through variables.
 
-    `look_into` says what a template uses. A variable counts wherever it is set: which one holds is not worked out here.
+    `documents` are the playbook and the files that it includes; `look_into` says what a template uses. A variable counts
+    wherever it is set: which one holds is not worked out here.
     """
-    return _Search(_gather_variables(data, extra_vars), extra_vars, look_into).search(_secret_templates(data))
+    variables = _gather_variables(documents, extra_vars)
+    found = _Search(variables, extra_vars, look_into).search(
+        template for data in documents for template in _secret_templates(data)
+    )
+    return HiddenNames(found.names | _secret_inputs(documents), found.are_all_known)
 
 
 @dataclass(slots=True)
@@ -45,7 +52,7 @@ class _Search:
     names: set[str] = field(default_factory=set)
     are_all_known: bool = True
 
-    def search(self, templates: Iterator[str]) -> HiddenNames:
+    def search(self, templates: Iterable[str]) -> HiddenNames:
         waiting, seen = list(templates), set[str]()
         while waiting:
             text = waiting.pop()
@@ -69,31 +76,44 @@ class _Search:
         self.are_all_known &= bool(values) and not any(is_template(value) for value in values if value is not extra)
 
 
-def _gather_variables(data: PositionedMap | PositionedList, extra_vars: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _gather_variables(
+    documents: Sequence[PositionedMap | PositionedList], extra_vars: Mapping[str, Any]
+) -> dict[str, list[Any]]:
     """Every value that a variable has anywhere in the playbook, and those that are there by themselves."""
     gathered: dict[str, list[Any]] = {}
-    for section in _sections(data):
-        variables = section.get("vars")
-        for name, value in variables.items() if isinstance(variables, PositionedMap) else ():
-            gathered.setdefault(name, []).append(value)
+    for section in (one for data in documents for one in _sections(data)):
+        for key in ("vars", "set_fact"):
+            variables = section.get(key)
+            for name, value in variables.items() if isinstance(variables, PositionedMap) else ():
+                gathered.setdefault(name, []).append(value)
         if "host" in section:
             gathered.setdefault("host", []).append(section["host"])
-    connections = data.get("connections") if isinstance(data, PositionedMap) else None
-    gathered.setdefault("connection_name", []).extend(connections if isinstance(connections, PositionedMap) else ())
+        connections, inputs = section.get("connections"), section.get("inputs")
+        gathered.setdefault("connection_name", []).extend(connections if isinstance(connections, PositionedMap) else ())
+        for name, declared in inputs.items() if isinstance(inputs, PositionedMap) else ():
+            if isinstance(declared, PositionedMap) and "default" in declared:
+                gathered.setdefault(name, []).append(declared["default"])
     for name, value in extra_vars.items():
         # They are data, whatever they look like, and win over all others.
         gathered[name] = [value]
     return gathered
 
 
-def _sections(data: PositionedMap | PositionedList) -> Iterator[PositionedMap]:
-    """What holds inputs or variables: the playbook, its defaults, its connections and its steps."""
-    sections = data if isinstance(data, PositionedMap) else {"steps": data}
-    connections, steps = sections.get("connections"), sections.get("steps")
-    found = [sections, sections.get("defaults")]
-    found += connections.values() if isinstance(connections, PositionedMap) else []
-    found += steps if isinstance(steps, PositionedList) else []
-    return (one for one in found if isinstance(one, PositionedMap))
+def _sections(value: Any) -> Iterator[PositionedMap]:
+    """Every mapping: the playbook, its defaults, its connections, its steps and those in blocks."""
+    if isinstance(value, PositionedMap):
+        yield value
+    parts = value.values() if isinstance(value, PositionedMap) else value if isinstance(value, PositionedList) else ()
+    for part in parts:
+        yield from _sections(part)
+
+
+def _secret_inputs(documents: Sequence[PositionedMap | PositionedList]) -> set[str]:
+    """The environment variables of inputs that are secret."""
+    inputs = (data.get("inputs") for data in documents if isinstance(data, PositionedMap))
+    declared = [one for section in inputs if isinstance(section, PositionedMap) for one in section.values()]
+    secret = [one for one in declared if isinstance(one, PositionedMap) and one.get("secret") is True]
+    return {one["env"] for one in secret if isinstance(one.get("env"), str)}
 
 
 def _secret_templates(value: Any) -> Iterator[str]:

@@ -28,19 +28,17 @@ def note_values(value: Any, redactor: Redactor) -> None:
             redactor.add(str(value))
 
 
-def note_variables(data: PositionedMap | PositionedList, redactor: Redactor) -> None:
-    """Tell the redactor of the variables of a playbook, its connections and its steps.
+def note_variables(data: Any, redactor: Redactor) -> None:
+    """Tell the redactor of the variables of a playbook, its connections and its steps, those in blocks included.
 
     The rest of one that is encrypted as a whole is not secret: no line of the output would be left.
     """
-    sections = data if isinstance(data, PositionedMap) else {"steps": data}
-    connections, steps = sections.get("connections"), sections.get("steps")
-    owners = [sections]
-    owners += connections.values() if isinstance(connections, dict) else []
-    owners += steps if isinstance(steps, list) else []
-    for owner in owners:
-        if isinstance(owner, dict):
-            note_values(owner.get("vars"), redactor)
+    if isinstance(data, PositionedMap):
+        note_values(data.get("vars"), redactor)
+        note_values(data.get("set_fact"), redactor)
+    parts = data.values() if isinstance(data, PositionedMap) else data if isinstance(data, PositionedList) else ()
+    for part in parts:
+        note_variables(part, redactor)
 
 
 def redact_problems(problems: Iterable[Problem], redactor: Redactor) -> list[Problem]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runner._version import VERSION
 from runner.errors import RunnerError
-from runner.playbook.document import PositionedList, PositionedMap, Unfilled, is_encodable
+from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, is_encodable
 from runner.playbook.limits import (
     MAX_SECONDS,
     TimeIsUp,
@@ -23,21 +23,37 @@ from runner.playbook.limits import (
     memory_limited_to,
 )
 from runner.playbook.lookups import (
+    LOOKUP_OPTIONS,
     MAX_RESULT_LENGTH,
     HiddenNames,
     LookupFailed,
     Sources,
-    find_files,
+    find_first,
+    find_matches,
     read_command,
     read_environment,
     read_file,
+    refuse_other_name,
+    refuse_outside,
 )
-from runner.playbook.provenance import Traced, concatenate, mark_filled, mark_outside, name_variable
+from runner.playbook.provenance import (
+    Origin,
+    Source,
+    Traced,
+    concatenate,
+    find_outside,
+    mark_filled,
+    mark_outside,
+    mark_rest,
+    name_variable,
+    origin_of,
+)
 from runner.playbook.secret_names import TemplateUse
-from runner.playbook.tracing import describe_lookup, survey, trace, tracing_filters
+from runner.playbook.tracing import LOOKUP, describe_lookup, survey, trace, trace_statements, tracing_filters
 from runner.playbook.validation import is_template
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
+from runner.program import Data
 from runner.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -46,8 +62,8 @@ if TYPE_CHECKING:
 
 MAX_NUMBER_BITS = 4096
 
-# Every kind of lookup, and the option it takes.
-LOOKUP_OPTIONS = {"env": "default", "file": "rstrip", "fileglob": "wantlist", "pipe": None}
+# What a template knows besides variables.
+GLOBAL_NAMES = ("lookup", "now", "runner_version", "timedelta")
 
 # Where the variables of `--extra-vars` stand.
 COMMAND_LINE = Location("--extra-vars", 1, 1)
@@ -67,7 +83,14 @@ class TemplateProblem(Exception):
 
 
 class ValueUnknown(Exception):
-    """A value depends on the output of a command that is not to be run, or on one that is wrong, which has been told."""
+    """A value depends on the output of a command that is not to be run, or on one that is wrong, which has been told.
+
+    Or only the play will know it: then `reason` says what it waits for.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class _Compiled(NamedTuple):
@@ -75,6 +98,16 @@ class _Compiled(NamedTuple):
 
     fill_in: Callable[[dict[str, Any]], Any]
     names: frozenset[str]
+    tree: nodes.Node
+    # Of an expression without braces: what it asks of its names, as it is written.
+    paths: tuple[str, ...] = ()
+
+
+class _Frame(NamedTuple):
+    """A template that is being filled in: the variables it may use, and the sources of what it has looked up."""
+
+    scope: Scope
+    looked_up: list[str]
 
 
 class _Pieces(NamedTuple):
@@ -115,7 +148,18 @@ class _Attempts:
         except TemplateProblem as error:
             self._problems += error.problems
         except ValueUnknown as error:
-            self._unknown = error
+            # What is unknown for another reason than that it is too early stays so.
+            if self._unknown is None or not error.reason:
+                self._unknown = error
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether something is unknown, and nothing is wrong."""
+        return self._unknown is not None and not self._problems
+
+    def tell(self, problems: Iterable[Problem]) -> None:
+        """Add what is wrong."""
+        self._problems += problems
 
     def finish(self) -> None:
         """Raise `TemplateProblem` with all problems, `ValueUnknown` if that is all."""
@@ -155,16 +199,19 @@ class Templates:
         self._outputs: dict[str, str] = {}
         self._memory_limit_bytes = memory_limit_bytes()
         self._now = datetime.now().astimezone()
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[tuple[str, bool], _Compiled] = {}
         self._expressions: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._extra: dict[str, Any] = {}
         self._being_rendered: list[str] = []
+        self._keeps_raw = False
+        self._frames: list[_Frame] = []
+        self._open_files: list[str] = []
         self._overrun: Problem | None = None
-        self._lookups = Lookups()
+        self._lookups = self._all_lookups = Lookups()
 
     @property
     def files_read(self) -> set[str]:
-        """The files that `lookup('file')` has read so far."""
+        """The files that `lookup('file')` and `lookup('template')` have read so far."""
         return self._sources.files_read
 
     @contextmanager
@@ -181,7 +228,7 @@ class Templates:
     def render(self, value: Any, location: Location, scope: Scope) -> Any:
         """`value` with every template in it filled in; positions are kept. Raises `TemplateProblem`, `ValueUnknown`."""
         if isinstance(value, Unfilled):
-            raise ValueUnknown
+            raise ValueUnknown(value.reason if isinstance(value, Awaited) else "")
         attempts = _Attempts()
         if isinstance(value, PositionedMap):
             rendered = PositionedMap(value.location)
@@ -198,58 +245,144 @@ class Templates:
                     items.add(self.render(item, place, scope), place)
             attempts.finish()
             return items
-        return self._render_text(value, location, scope) if is_template(value) else value
+        return self._render_text(value, location, scope, is_bare=False) if is_template(value) else value
 
-    def _render_text(self, text: str, location: Location, scope: Scope) -> Any:
+    def evaluate(self, expression: str, location: Location, scope: Scope) -> Any:
+        """What an expression without braces gives. Raises as `render`."""
+        return self._render_text(expression, location, scope, is_bare=True)
+
+    def render_raw(self, value: Any, location: Location, scope: Scope) -> Any:
+        """As `render`, but what an expression gives is left as it is: copying a long list would double it."""
+        self._keeps_raw = True
+        try:
+            return self.render(value, location, scope)
+        finally:
+            self._keeps_raw = False
+
+    def lacking(self, value: Any, key: str) -> Any:
+        """What stands for a part that a value lacks: who uses it is told why."""
+        return self._environment.undefined(obj=value, name=key)
+
+    def find_unknown_names(self, text: str, location: Location, scope: Scope) -> list[Problem]:
+        """What is wrong with a template by its text alone."""
+        from jinja2 import TemplateError
+
+        try:
+            return self._check_names(self._compile(text, is_file=False).tree, location, scope)
+        except TemplateError as error:
+            return [self._explain(error, text, location, scope)]
+
+    def guarded_names(self, expression: str) -> tuple[str, ...]:
+        """The names of which an expression asks whether they are defined; none if it is not valid."""
+        from jinja2 import TemplateError, nodes
+
+        try:
+            tree = self._compile_bare(expression).tree
+        except TemplateError:
+            return ()
+        tests = (one for one in tree.find_all(nodes.Test) if one.name in ("defined", "undefined"))
+        return tuple(one.node.name for one in tests if isinstance(one.node, nodes.Name))
+
+    def paths_in(self, expression: str) -> tuple[str, ...]:
+        """The names that an expression uses, with what it asks of them; none if it is not valid."""
+        from jinja2 import TemplateError
+
+        try:
+            return self._compile_bare(expression).paths
+        except TemplateError:
+            return ()
+
+    def _render_text(self, text: str, location: Location, scope: Scope, *, is_bare: bool) -> Any:
         if self._being_rendered:
-            return self._evaluate(text, location, scope)
+            return self._evaluate(text, location, scope, is_bare=is_bare)
         if self._overrun:
             # A thousand templates that each take this long take too long as well.
             raise TemplateProblem(self._overrun)
         try:
             with bounded_resources():
-                return self._evaluate(text, location, scope)
+                return self._evaluate(text, location, scope, is_bare=is_bare)
         except TimeIsUp as error:
             self._overrun = Problem(location, f"the template takes longer than {MAX_SECONDS} s", "Simplify it.")
             raise TemplateProblem(self._overrun) from error
 
-    def _evaluate(self, text: str, location: Location, scope: Scope) -> Any:
-        from jinja2 import TemplateError, Undefined
+    def _evaluate(self, text: str, location: Location, scope: Scope, *, is_bare: bool) -> Any:
+        return self._explaining(text, location, scope, self._fill_in_bare if is_bare else self._fill_in)
 
+    def _explaining(
+        self, text: str, location: Location, scope: Scope, fill_in: Callable[[str, Location, Scope], Any]
+    ) -> Any:
+        """What `fill_in` makes of the template, or `TemplateProblem` with its place."""
+        from jinja2 import TemplateError
+
+        from runner.playbook.filters.misuse import Misuse
+
+        self._frames.append(_Frame(scope, []))
         try:
-            compiled = self._compile(text)
-            attempts, values = _Attempts(), dict[str, Any]()
-            for name in sorted(compiled.names & scope.keys()):
-                with attempts.collecting():
-                    values[name] = self._variable(name, scope)
-            attempts.finish()
-            result = compiled.fill_in(values)
-            if isinstance(result, _Pieces):
-                result = result.join(lambda error: TemplateProblem(_explain(error, location, scope)))
-            if isinstance(result, Undefined):
-                str(result)  # StrictUndefined raises here, and says what is undefined
-            # A variable may be anything on the way; what comes out in the end is plain data.
-            return result if self._being_rendered else _to_plain(result, location)
+            return fill_in(text, location, scope)
         except (TemplateProblem, ValueUnknown, RunnerError):
             raise
-        except LookupFailed as error:
+        except (LookupFailed, Misuse) as error:
             raise TemplateProblem(Problem(location, str(error), error.hint)) from error
         except TemplateError as error:
-            raise TemplateProblem(_explain(error, location, scope)) from error
+            raise TemplateProblem(self._explain(error, text, location, scope)) from error
         except MemoryError as error:
             message = "the template needs too much memory"
             raise TemplateProblem(Problem(location, message, "Simplify it.")) from error
         except Exception as error:  # the expression is the playbook's, so it can raise anything
             message = f"the template cannot be filled in: {type(error).__name__}: {error}"
             raise TemplateProblem(Problem(location, message, "")) from error
+        finally:
+            self._frames.pop()
+
+    def _fill_in(self, text: str, location: Location, scope: Scope) -> Any:
+        return self._finish(self._fill_in_whole(text, location, scope, is_file=False), location)
+
+    def _fill_in_bare(self, text: str, location: Location, scope: Scope) -> Any:
+        return self._finish(self._fill_in_compiled(self._compile_bare(text), text, location, scope), location)
+
+    def _finish(self, result: Any, location: Location) -> Any:
+        from jinja2 import Undefined
+
+        if isinstance(result, Undefined):
+            str(result)  # StrictUndefined raises here, and says what is undefined
+        # A variable may be anything on the way; what comes out in the end is plain data.
+        return result if self._being_rendered or self._keeps_raw else _to_plain(result, location)
+
+    def _fill_in_whole(self, text: str, location: Location, scope: Scope, *, is_file: bool) -> Any:
+        return self._fill_in_compiled(self._compile(text, is_file=is_file), text, location, scope)
+
+    def _fill_in_compiled(self, compiled: _Compiled, text: str, location: Location, scope: Scope) -> Any:
+        attempts, values = _Attempts(), dict[str, Any]()
+        for name in sorted(compiled.names & scope.keys()):
+            with attempts.collecting():
+                values[name] = self._variable(name, scope)
+        if attempts.is_unknown:
+            # What can be said without the value is said before anything is contacted.
+            attempts.tell(self._check_names(compiled.tree, location, scope))
+        attempts.finish()
+        result = compiled.fill_in(values)
+        if isinstance(result, _Pieces):
+            return result.join(lambda error: TemplateProblem(self._explain(error, text, location, scope)))
+        # What `map` and `select` give can be read once only.
+        is_lazy = isinstance(result, Iterator | KeysView | ValuesView | ItemsView)
+        return list(result) if is_lazy else result
+
+    def _explain(self, error: Exception, text: str, location: Location, scope: Scope) -> Problem:
+        environment = self._environment
+        if location.file in self._open_files:
+            location = replace(location, line=_find_line(error, text))
+        return _explain(error, location, scope, {"filter": environment.filters, "test": environment.tests})
 
     def _variable(self, name: str, scope: Scope) -> Any:
         """A variable's value, its own templates filled in first."""
         value, location = scope[name]
+        if isinstance(value, Data):
+            return value.value
         if location == COMMAND_LINE:
             # What a pipeline passes in may come from a branch name or a commit message: it is data, never a template.
             if name not in self._extra:
-                self._extra[name] = mark_outside(value, f"the extra variable '{name}'")
+                source = Source(f"the extra variable '{name}'", Origin.EXTRA_VARS)
+                self._extra[name] = mark_outside(value, source)
             return self._extra[name]
         if name in self._being_rendered:
             circle = " → ".join([*self._being_rendered[self._being_rendered.index(name) :], name])
@@ -260,29 +393,65 @@ class Templates:
         finally:
             self._being_rendered.pop()
 
-    def _compile(self, text: str) -> _Compiled:
-        """The template. One whole expression keeps its type; without statements every piece is filled in alone."""
-        if text not in self._compiled:
+    def _compile(self, text: str, *, is_file: bool) -> _Compiled:
+        """The template. One whole expression keeps its type; without statements every piece is filled in alone.
+
+        In a file everything is text, and the line end behind a statement is the statement's, as in Ansible.
+        """
+        if (text, is_file) not in self._compiled:
             from jinja2 import nodes
 
-            tree = self._environment.parse(text)
-            names = frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+            tree = (self._file_environment if is_file else self._environment).parse(text)
+            names = frozenset(name.name for name in _find_names(tree))
             body = tree.body[0] if len(tree.body) == 1 else None
             outputs: list[nodes.Expr] = body.nodes if isinstance(body, nodes.Output) else []
             data = [node.data if isinstance(node, nodes.TemplateData) else None for node in outputs]
             expressions = [trace(node) for node in outputs if not isinstance(node, nodes.TemplateData)]
             fill_in: Callable[[dict[str, Any]], Any]
-            if len(expressions) == 1 and not any(one and one.strip() for one in data):
+            if len(expressions) == 1 and not is_file and not any(one and one.strip() for one in data):
                 fill_in = self._compile_expression(expressions[0])
             elif outputs:
                 whole = self._compile_expression(nodes.List(expressions, lineno=1))
                 fill_in = lambda values: _Pieces(data, whole(values))  # noqa: E731
             else:
                 found = survey(tree)
+                trace_statements(tree)
                 render = self._environment.from_string(tree).render
-                fill_in = lambda values: found.mark(render(values), values)  # noqa: E731
-            self._compiled[text] = _Compiled(fill_in, names)
-        return self._compiled[text]
+                fill_in = lambda values: found.mark(render(values), values, self._frames[-1].looked_up)  # noqa: E731
+            self._compiled[text, is_file] = _Compiled(fill_in, names, tree)
+        return self._compiled[text, is_file]
+
+    def _compile_bare(self, text: str) -> _Compiled:
+        """An expression that stands there without braces, as conditions do."""
+        # No template can be written so.
+        key = f"\0{text}", False
+        if key not in self._compiled:
+            from jinja2 import TemplateSyntaxError, nodes
+            from jinja2.parser import Parser
+
+            from runner.playbook.names import paths_of
+
+            # Where a template begins and ends decides what a backslash means.
+            source = self._environment.preprocess(f"{{{{ {text} }}}}")[3:-3]
+            parser = Parser(self._environment, source, state="variable")
+            expression = parser.parse_expression()
+            if not parser.stream.eos:
+                raise TemplateSyntaxError(f"unexpected {str(parser.stream.current)!r}", parser.stream.current.lineno)
+            expression.set_environment(self._environment)
+            names = frozenset(name.name for name in _find_names(expression))
+            tree = nodes.Output([expression], lineno=1)
+            paths = tuple(paths_of(tree, self._environment.globals))
+            self._compiled[key] = _Compiled(self._compile_expression(trace(expression)), names, tree, paths)
+        return self._compiled[key]
+
+    def _check_names(self, tree: nodes.Node, location: Location, scope: Scope) -> list[Problem]:
+        """What is wrong with the names in a template that cannot be filled in yet."""
+        from runner.playbook.names import find_unknown
+
+        return [
+            Problem(location, f"{UNDEFINED}{found.message}", found.hint)
+            for found in find_unknown(tree, scope, self._environment.globals, GLOBAL_NAMES)
+        ]
 
     def _compile_expression(self, expression: nodes.Expr) -> Callable[[dict[str, Any]], Any]:
         """As Environment.compile_expression does it, which takes no comments and no white-space marks."""
@@ -307,13 +476,18 @@ class Templates:
             return TemplateUse(frozenset())
         loaded = [name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"]
         calls = [call for call in tree.find_all(nodes.Call) if _is_name(call.node, "lookup")]
-        # Under another name it could be called anywhere.
-        is_plain = loaded.count("lookup") == len(calls)
+        is_plain = True
         names: set[str] = set()
         variables: set[str] = set()
         for call in calls:
             kind, terms = (call.args or [call.node])[0], call.args[1:]
+            if isinstance(kind, nodes.Const) and kind.value == "vars":
+                loaded += [str(term.value) for term in terms if isinstance(term, nodes.Const)]
+                is_plain &= all(isinstance(term, nodes.Const) for term in terms) and call.dyn_args is None
+                continue
             if isinstance(kind, nodes.Const) and kind.value != "env":
+                # What stands in another file is not looked at.
+                is_plain &= kind.value != "template"
                 continue
             names |= {str(term.value) for term in terms if isinstance(term, nodes.Const)}
             variables |= {term.name for term in terms if isinstance(term, nodes.Name)}
@@ -323,48 +497,120 @@ class Templates:
 
     @cached_property
     def _environment(self) -> SandboxedEnvironment:
-        from jinja2 import StrictUndefined
+        from jinja2 import StrictUndefined, pass_context
         from jinja2.sandbox import ImmutableSandboxedEnvironment
+        from jinja2.utils import missing
+
+        from runner.playbook.dialect import keep_backslashes, make_lists, make_missing
+        from runner.playbook.filters.registry import make_filters, make_tests, make_timedelta
+        from runner.playbook.registered import RESULT_TESTS, why_absent
 
         class BoundedEnvironment(ImmutableSandboxedEnvironment):
             """A sandbox in which a product cannot fill the memory or keep the processor busy where no signal is heard."""
 
             intercepted_binops = frozenset(["*", "**"])
 
+            def preprocess(self, source: str, name: str | None = None, filename: str | None = None) -> str:
+                source = super().preprocess(source, name, filename)
+                return keep_backslashes(source, lambda text: self.lexer.tokeniter(text, name))
+
             def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
                 refuse_large_product(operator, left, right)
                 return super().call_binop(context, operator, left, right)
 
-        environment = BoundedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-        environment.globals.update(now=self._get_now, lookup=self._lookup)
-        # For `lookup('pipe', …)`: what a variable holds must not become a command of its own. Ansible calls it so.
-        environment.filters["quote"] = lambda value: shlex.quote(str(value))
-        environment.filters.update(tracing_filters())
+        class Lacking(make_missing(StrictUndefined)):  # type: ignore[misc]
+            """What is not there, with the reason where the value that it was asked of knows one."""
+
+            def __init__(self, hint: str | None = None, obj: Any = missing, name: Any = None, *args: Any) -> None:
+                super().__init__(why_absent(obj, name) or hint, obj, name, *args)
+
+        environment = BoundedEnvironment(undefined=Lacking, keep_trailing_newline=True)
+        environment.globals.update(now=self._get_now, lookup=refuse_other_name)
+        environment.globals.update(timedelta=make_timedelta, runner_version=VERSION)
+        environment.filters.update(make_lists(environment.filters))
+        environment.filters.update(make_filters(StrictUndefined, self._note_encoded))
+        environment.filters.update(tracing_filters(lambda: self._frames[-1].looked_up))
+        # What is known when a template is compiled must not be looked up then, so it is given a context.
+        environment.filters[LOOKUP] = pass_context(
+            lambda context, source, *terms, **options: self._lookup(*terms, **options)
+        )
+        environment.tests.update(make_tests(StrictUndefined, self._sources.folder))
+        environment.tests.update(RESULT_TESTS)
         return environment
+
+    @cached_property
+    def _file_environment(self) -> SandboxedEnvironment:
+        return self._environment.overlay(trim_blocks=True)
+
+    def _note_encoded(self, text: str, made: str) -> None:
+        self._sources.vault.redactor.note_encoded(text, made)
+        if self._lookups is not self._all_lookups:
+            self._lookups.values.add(made)
 
     def _get_now(self, utc: bool = False, fmt: str = "") -> Any:
         moment = self._now.astimezone(UTC) if utc else self._now
         return moment.strftime(fmt) if fmt else moment
 
-    def _lookup(self, kind: str, *terms: str, **options: Any) -> Any:
+    def _lookup(self, kind: str, *terms: Any, **options: Any) -> Any:
         """What `lookup(kind, …)` gives; several terms are joined by commas, as in Ansible, but file names are a list."""
+        found = self._find(kind, terms, options)
+        source = find_outside(found)
+        if origin_of(source) is not Origin.MACHINE:
+            self._frames[-1].looked_up.append(source)
+        return found
+
+    def _find(self, kind: str, terms: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if kind not in LOOKUP_OPTIONS:
-            raise LookupFailed(f"unknown lookup '{kind}'", f"Known: {', '.join(sorted(LOOKUP_OPTIONS))}.")
-        if not terms:
+            from runner.playbook.filters.strangers import find_hint
+
+            hint = find_hint("lookup", str(kind), {"lookup": LOOKUP_OPTIONS})
+            known = f"Known: {', '.join(sorted(LOOKUP_OPTIONS))}."
+            raise LookupFailed(f"unknown lookup '{kind}'", f"{hint} {known}".strip())
+        if not terms and not (kind == "first_found" and options):
             raise LookupFailed(f"lookup('{kind}') needs a name", f"Write lookup('{kind}', '…').")
-        unknown = sorted(set(options) - {LOOKUP_OPTIONS[kind]})
+        unknown = sorted(set(options) - set(LOOKUP_OPTIONS[kind]))
         if unknown:
-            raise LookupFailed(f"lookup('{kind}') has no option '{unknown[0]}'")
+            raise LookupFailed(
+                f"lookup('{kind}') has no option '{unknown[0]}'", nearest(unknown[0], LOOKUP_OPTIONS[kind])
+            )
+        for term in (*terms, options.get("files"), options.get("paths")):
+            refuse_outside(kind, term)
         if kind == "pipe" and not self._runs_commands:
             raise ValueUnknown
-        if kind == "fileglob":
-            names = [name for term in terms for name in find_files(str(term), self._sources.folder)]
-            found = names if options.get("wantlist", True) else ",".join(names)
-            return mark_outside(found, f"a file that {', '.join(map(repr, terms))} matches")
+        match kind:
+            case "fileglob":
+                return find_matches(terms, self._sources.folder, is_list=options.get("wantlist", True))
+            case "first_found":
+                return find_first(terms, options, self._sources.folder)
+            case "vars":
+                return _join([self._look_up_variable(str(term), options) for term in terms])
         values = [self._look_up(kind, str(term), options) for term in terms]
         self._lookups.values.update(map(str, values))
-        commas = [","] * len(values)
-        return concatenate([part for pair in zip(values, commas, strict=True) for part in pair][:-1])
+        return _join(values)
+
+    def _look_up_variable(self, name: str, options: dict[str, Any]) -> Any:
+        scope = self._frames[-1].scope
+        if name in scope:
+            return self._variable(name, scope)
+        if "default" in options:
+            return options["default"]
+        raise LookupFailed(f"lookup('vars'): nothing gives the variable '{name}'", nearest(name, scope))
+
+    def _render_file(self, name: str) -> str:
+        """The text of a file with its templates filled in, by the variables that are known where it is looked up."""
+        text = read_file(name, self._sources, is_stripped=False, kind="template")
+        if name in self._open_files:
+            circle = " → ".join([*self._open_files[self._open_files.index(name) :], name])
+            raise LookupFailed(f"lookup('template'): files look up each other in a circle: {circle}")
+        self._open_files.append(name)
+        try:
+            return self._explaining(text, Location(name, 1, 1), self._frames[-1].scope, self._fill_in_file)  # type: ignore[no-any-return]
+        finally:
+            self._open_files.pop()
+
+    def _fill_in_file(self, text: str, location: Location, scope: Scope) -> str:
+        filled: str = self._fill_in_whole(text, location, scope, is_file=True)
+        return mark_rest(filled, describe_lookup("template", location.file))
 
     def _look_up(self, kind: str, term: str, options: dict[str, Any]) -> str:
         found = self._read(kind, term, options)
@@ -378,10 +624,36 @@ class Templates:
             return read_environment(term, options.get("default"))
         if kind == "file":
             return read_file(term, self._sources, is_stripped=options.get("rstrip", True))
+        if kind == "template":
+            return self._render_file(term)
         if term not in self._outputs:
             with memory_limited_to(self._memory_limit_bytes):
                 self._outputs[term] = read_command(term, self._sources, self._find_hidden())
         return self._outputs[term]
+
+
+def _find_names(tree: nodes.Node) -> Iterator[nodes.Name]:
+    """The names whose values a template asks for; a single name is its own tree."""
+    from jinja2 import nodes
+
+    found = [tree] if isinstance(tree, nodes.Name) else tree.find_all(nodes.Name)
+    return (name for name in found if name.ctx == "load")
+
+
+def _join(values: list[Any]) -> Any:
+    """One value as it is; several texts with commas between them."""
+    if len(values) == 1 or not all(isinstance(value, str) for value in values):
+        return values[0] if len(values) == 1 else values
+    commas = [","] * len(values)
+    return concatenate([part for pair in zip(values, commas, strict=True) for part in pair][:-1])
+
+
+def _find_line(error: Exception, text: str) -> int:
+    """The line of a file that an error is about, as far as it can be said: that of the first use of an undefined name."""
+    line = getattr(error, "lineno", 0)
+    name = re.match(r"'(\w+)' is undefined", str(getattr(error, "message", "")))
+    used = re.search(rf"\b{name[1]}\b", text) if name and not line else None
+    return line or (text.count("\n", 0, used.start()) + 1 if used else 1)
 
 
 def _is_name(node: Any, name: str) -> bool:
@@ -439,19 +711,26 @@ def refuse_large_product(operator: str, left: Any, right: Any) -> None:
             raise ValueError("the result is too large a number")
 
 
-def _explain(error: Exception, location: Location, scope: Scope) -> Problem:
+def _explain(error: Exception, location: Location, scope: Scope, known: Mapping[str, Collection[str]]) -> Problem:
+    """What a template's error means. `known` are the names of the filters and tests."""
     from jinja2 import TemplateSyntaxError, UndefinedError
     from jinja2.exceptions import SecurityError
 
+    from runner.playbook.filters.strangers import find_hint, find_name_hint
+
+    unknown = re.match(r"No (filter|test) named '(.{1,100}?)'", str(getattr(error, "message", "")))
+    hint = find_hint(unknown[1], unknown[2], known) if unknown else ""
     if isinstance(error, TemplateSyntaxError):
         message = f"the template is not valid: {error.message}"
-        return Problem(
-            location, message, "Templates are Jinja2: {{ expression }}; a quoted '{{' is written {{ '{{' }}."
-        )
+        hint = hint or "Templates are Jinja2: {{ expression }}; a quoted '{{' is written {{ '{{' }}."
+        return Problem(location, message, hint)
     if isinstance(error, UndefinedError):
+        if "is undefined" not in str(error.message) and "has no attribute" not in str(error.message):
+            # A result says itself why it lacks something.
+            return Problem(location, str(error.message))
         name = re.match(r"'(\w+)' is undefined", str(error.message))
-        hint = nearest(name[1], [*scope, "lookup", "now"]) if name else ""
+        hint = find_name_hint(name[1], [*scope, *GLOBAL_NAMES], known) if name else ""
         return Problem(location, f"{UNDEFINED}{error.message}", hint)
     if isinstance(error, SecurityError):
         return Problem(location, f"the template is not allowed: {error}", "Templates run in a sandbox.")
-    return Problem(location, f"the template cannot be filled in: {error}", "")
+    return Problem(location, f"the template cannot be filled in: {error}", hint)

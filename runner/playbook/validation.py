@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import cache, lru_cache, reduce
+from functools import lru_cache, reduce
 from itertools import islice
 from typing import Any
 
@@ -37,6 +37,8 @@ _TEMPLATE_REF = "#/$defs/template"
 # The server decides about them.
 SERVERS_PERMISSIONS = "server"
 _JUMP_HINT = "The list is the way: write the jump host that comes first in front of this one."
+# Of the vendor's newest page: each stands beside the name that is one of this machine's.
+_LOCATIONS = frozenset(("source_location", "destination_location"))
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
 # Inputs that hold secrets, and that one template may give as a whole.
@@ -60,12 +62,20 @@ def _validator(reference: str, *, templates_allowed: bool) -> Draft202012Validat
     return Draft202012Validator(_inline({"$ref": reference}, "", templates_allowed=templates_allowed))
 
 
-@cache
-def _follow(reference: str, *, templates_allowed: bool) -> Any:
-    """What a whole reference names, in one piece. Most of it is named by many others."""
-    file_name, _, pointer = reference.partition("#")
-    target = reduce(lambda here, key: here[key], pointer.split("/")[1:], _schemas()[file_name])
-    return _inline(target, file_name, templates_allowed=templates_allowed)
+# What references name, by reference and whether templates are allowed.
+_followed: dict[tuple[str, bool], dict[str, Any]] = {}
+
+
+def _follow(reference: str, *, templates_allowed: bool) -> dict[str, Any]:
+    """What a whole reference names, in one piece. Most of it is named by many others; steps in a block name themselves."""
+    key = reference, templates_allowed
+    if key not in _followed:
+        # Inside of what is being put together it stands for itself.
+        whole = _followed[key] = {}
+        file_name, _, pointer = reference.partition("#")
+        target = reduce(lambda here, part: here[part], pointer.split("/")[1:], _schemas()[file_name])
+        whole.update(_inline(target, file_name, templates_allowed=templates_allowed))
+    return _followed[key]
 
 
 def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
@@ -97,6 +107,14 @@ def connector_keys() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+def _mode_names() -> frozenset[str]:
+    """The names of all modes."""
+    variants = _schemas()[_CONNECTOR]["$defs"].values()
+    constants = (variant.get("properties", {}).get("mode_name", {}).get("const") for variant in variants)
+    return frozenset(name for name in constants if name)
+
+
+@lru_cache(maxsize=1)
 def play_keys() -> frozenset[str]:
     """The names of everything that stands beside the steps, and theirs."""
     return frozenset(_schemas()[_PLAYBOOK]["$defs"]["play"]["properties"])
@@ -106,6 +124,14 @@ def play_keys() -> frozenset[str]:
 def step_keys() -> frozenset[str]:
     """The names of all that stands in a step."""
     return frozenset(_schemas()[_PLAYBOOK]["$defs"]["step"]["properties"])
+
+
+@lru_cache(maxsize=1)
+def mode_names() -> frozenset[str]:
+    """The names of all modes."""
+    definitions = _schemas()[_CONNECTOR]["$defs"]
+    named = (one.get("properties", {}).get("mode_name", {}).get("const") for one in definitions.values())
+    return frozenset(name for name in named if name)
 
 
 def find_misspelt(section: Mapping[str, Any], known: frozenset[str]) -> frozenset[str]:
@@ -137,6 +163,21 @@ def validate_playbook(data: Data) -> list[Problem]:
     """What is wrong with the playbook as it is written. Strings that hold templates are taken on trust until filled in."""
     kind = "list" if isinstance(data, PositionedList) else "play"
     errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
+    problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
+    return list(islice(problems, MAX_PROBLEMS + 1))
+
+
+def validate_included(data: Data) -> list[Problem]:
+    """What is wrong with a file of steps that a playbook includes."""
+    kind = "steps" if isinstance(data, PositionedList) else "included"
+    errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
+    problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
+    return list(islice(problems, MAX_PROBLEMS + 1))
+
+
+def validate_variables(data: Data) -> list[Problem]:
+    """What is wrong with a file of variables."""
+    errors = _validator(f"{_PLAYBOOK}#/$defs/vars", templates_allowed=True).iter_errors(data)
     problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
     return list(islice(problems, MAX_PROBLEMS + 1))
 
@@ -254,9 +295,7 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
                 "Use connector_type: SFTP, or remove 'commands'.",
             )
         case "enum" | "const":
-            choices = [str(choice) for choice in (limit if isinstance(limit, list) else [limit])]
-            message = f"{name} must be {' or '.join(choices)}, not {show(value)}"
-            return Problem(location, message, nearest(str(value), choices) if len(choices) > 1 else "")
+            return _explain_choice(name, limit if isinstance(limit, list) else [limit], value, location)
         case "minLength":
             return Problem(location, f"{name} must not be empty", "")
         case "minItems":
@@ -282,6 +321,16 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
     return Problem(location, f"{name}: {shorten(error.message)}", "")
 
 
+def _explain_choice(name: str, limit: list[Any], value: object, location: Location) -> Problem:
+    choices = [str(choice) for choice in limit]
+    if name == "'mode_name'" and isinstance(value, str) and value in _mode_names():
+        # What it may be depends on the protocol, and on nothing else.
+        message = f"{show(value)} needs SFTP: over SCP 'mode_name' must be {_join_or(choices)}"
+        return Problem(location, message, "Use connector_type: SFTP.")
+    message = f"{name} must be {' or '.join(choices)}, not {show(value)}"
+    return Problem(location, message, nearest(str(value), choices) if len(choices) > 1 else "")
+
+
 def _explain_permissions(location: Location, value: object, *, may_be_servers: bool) -> Problem:
     if value == SERVERS_PERMISSIONS:
         hint = "It is for uploads: leave 'permissions' out."
@@ -302,6 +351,10 @@ def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
         if is_jump_host and key in connector_keys():
             hint = _JUMP_HINT if key == "proxy_jump" else f"It only passes bytes on. Known: {', '.join(sorted(known))}."
             yield Problem(location, f"{show(key)} means nothing in a jump host", hint)
+        elif key in _LOCATIONS and not known.keys().isdisjoint(_LOCATIONS):
+            (fitting,) = known.keys() & _LOCATIONS
+            hint = f"It goes with a name on this machine: here that is {show(fitting)}, which may also be left out."
+            yield Problem(location, f"{show(key)} means nothing in this direction", hint)
         elif key in _other_direction_keys(instance):
             hint = "It says how an upload is written on the host: remove it."
             yield Problem(location, f"{show(key)} means nothing in a download", hint)

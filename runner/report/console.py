@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from runner.events import (
     ChangeBegun,
     Event,
+    FailuresRescued,
     HostConnected,
     ObserverFailed,
     PlayFinished,
@@ -20,12 +21,12 @@ from runner.events import (
     StepStarted,
     TransferProgress,
 )
-from runner.plan import Place
-from runner.problems import Problem
+from runner.plan import Place, Step
+from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.printer import ConsoleOptions, Printer
 from runner.report.text import format_duration, format_rate, format_size, printable
-from runner.results import STATUSES, Change, Entry, Output, PlayResult, StepResult
+from runner.results import COUNTS, STATUSES, Change, Entry, Output, PlayResult, StepFailure, StepResult
 
 if TYPE_CHECKING:
     from runner.report.live import LiveProgress
@@ -82,6 +83,8 @@ class Console:
                     self._live.clear()
             case StepFinished(result):
                 self._finish_step(result)
+            case FailuresRescued(results):
+                self._tell_rescue(results)
             case PlayFinished(result):
                 self._finish_play(result)
 
@@ -139,15 +142,27 @@ class Console:
             self._print(f"{INDENT}and {self._change_count - MAX_CHANGES:,} more changes")
         self._print(self._step_line(result))
         output = result.output
-        if output and (output.bytes_transferred or self._options.verbosity > 0):
+        if output and result.step.endpoint and (output.bytes_transferred or self._options.verbosity > 0):
             self._print(INDENT + self._describe_output(result, output))
             self._list(output.entries)
         for warning in output.warnings if output else ():
             self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
         if result.failure:
-            self._print(f"{INDENT}{printable(str(result.step.location))}: {printable(result.failure.message)}")
-            if result.failure.hint:
-                self._print(f"{INDENT}hint: {printable(result.failure.hint)}")
+            self._tell_failure(result.failure, result.step.location)
+
+    def _tell_failure(self, failure: StepFailure, location: Location) -> None:
+        """What failed, where it stands in the playbook, and what to do."""
+        problems = failure.problems or (Problem(location, failure.message, failure.hint),)
+        for problem in problems:
+            for line in format_problem(problem).splitlines():
+                self._print(f"{INDENT}{line.strip()}")
+
+    def _tell_rescue(self, results: tuple[StepResult, ...]) -> None:
+        if self._options.verbosity < 0:
+            return
+        steps = ", ".join(dict.fromkeys(f"{one.step.index} ({printable(one.step.name)})" for one in results))
+        word = self._paint(f"{'rescued':<{STATUS_WIDTH}}", "ok")
+        self._print(f"{word}  step {steps}: the failure has been made up for")
 
     def _step_line(self, result: StepResult) -> str:
         """`changed  1/2  Publish the release [partner]  created, 8.0 MiB`."""
@@ -155,8 +170,10 @@ class Console:
         word = result.status.upper() if result.failure else result.status
         status = self._paint(f"{word:<{STATUS_WIDTH}}", result.status)
         line = f"{status}  {step.index}/{self._step_count}  {printable(step.name)} [{printable(step.host_label)}]"
+        if result.item is not None:
+            line = f"{line} ({printable(result.item)})"
         if result.failure:
-            return line
+            return f"{line}  ignored" if result.is_ignored else line
         size_bytes = result.output.size_bytes if result.output else None
         size = f", {format_size(size_bytes)}" if size_bytes is not None else ""
         return f"{line}  {printable(result.message)}{size}"
@@ -164,7 +181,8 @@ class Console:
     def _describe_output(self, result: StepResult, output: Output) -> str:
         """`release.tar → partner.example:22:/incoming/release.tar, 8.0 MiB in 0.06 s (135 MiB/s)`."""
         endpoint = str(result.step.endpoint)
-        parts = [printable(" → ".join(self._name(place, endpoint) for place in result.step.mode.places))]
+        places = result.step.mode.places if isinstance(result.step, Step) else ()
+        parts = [printable(" → ".join(self._name(place, endpoint) for place in places))]
         if output.bytes_transferred:
             rate = format_rate(output.bytes_transferred, result.duration_seconds)
             parts.append(f"{format_duration(result.duration_seconds)}, {rate}")
@@ -195,7 +213,9 @@ class Console:
         for host, counts in result.recap.items():
             numbers = "  ".join(
                 self._paint(f"{status}={counts[status]}", status) if counts[status] else f"{status}=0"
-                for status in STATUSES
+                for status in COUNTS
+                # A play without blocks and exceptions has none of the last two.
+                if counts[status] or status in STATUSES
             )
             self._print(f"{self._paint('RECAP', 'bold')}  {printable(host):<{width}}  {numbers}")
         ending = {"ok": "done", "failed": "failed", "interrupted": "interrupted"}[result.status]

@@ -111,15 +111,16 @@ def _describe_step(result: StepResult) -> dict[str, Any]:
         told = {"changes": [one.facts() for one in changes], "changes_total": result.changes_total}
     if result.warnings:
         told["warnings"] = list(result.warnings)
+    told |= {key: True for key, is_so in (("ignored", result.is_ignored), ("rescued", result.is_rescued)) if is_so}
     return {
         "index": step.index,
         "name": step.name,
         "connection": step.host_label,
-        "host": step.endpoint.host,
-        "port": step.endpoint.port,
+        "host": step.endpoint.host if step.endpoint else None,
+        "port": step.endpoint.port if step.endpoint else None,
         "connector_type": step.connector_type,
-        "mode_name": step.mode.mode_name,
-        "item": None,
+        "mode_name": step.kind,
+        "item": result.item,
         "status": result.status,
         "attempts": result.attempts,
         "started_at": _timestamp(result.started_at),
@@ -133,7 +134,8 @@ def _describe_step(result: StepResult) -> dict[str, Any]:
 
 
 def _describe_failure(failure: StepFailure) -> dict[str, Any]:
-    return {"type": failure.type, "message": failure.message, "hint": failure.hint}
+    told: dict[str, Any] = {"type": failure.type, "message": failure.message, "hint": failure.hint}
+    return {**told, "problems": describe_problems(failure.problems)} if failure.problems else told
 
 
 def _describe_location(location: Location) -> dict[str, Any]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from runner.redaction import escape_unsafe
 
-_COLOURS = {"ok": "32", "changed": "33", "skipped": "36", "failed": "31", "unreachable": "31", "dim": "2", "bold": "1"}
+_COLOURS = {
+    "ok": "32",
+    "changed": "33",
+    "skipped": "36",
+    "failed": "31",
+    "unreachable": "31",
+    "rescued": "33",
+    "ignored": "33",
+    "dim": "2",
+    "bold": "1",
+}
 
 
 def printable(text: str) -> str:

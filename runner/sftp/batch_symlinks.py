@@ -21,6 +21,8 @@ from runner.sftp.session import TakeAnswer
 _NEW_FILE = (
     struct.pack(">I", OpenFlag.WRITE | OpenFlag.CREATE | OpenFlag.TRUNCATE | OpenFlag.EXCLUSIVE) + Attributes().encode()
 )
+# Said to the copy of a folder, and to a step that makes one link.
+_WITHOUT_LINKS = "When a folder is copied, 'links: skip' leaves links out, 'links: follow' copies what they lead to."
 
 # Is told the name of something of ours that the server did not remove.
 Leave = Callable[[str], None]
@@ -77,8 +79,8 @@ def _learn_order(file: BatchFile, temporary: str, leave: Leave) -> Stages[bool]:
     is_known = is_at_second or (yield from _is_link(file, first))
     yield from _remove_probes(file, (second, first) if not is_known else (second if is_at_second else first,), leave)
     if not is_known:
-        hint = "'links: skip' leaves links out, 'links: follow' copies what they lead to."
-        file.fail(FileRefused(f"{file.session.peer} does not tell what becomes of a link that it has made", hint=hint))
+        message = f"{file.session.peer} does not tell what becomes of a link that it has made"
+        file.fail(FileRefused(message, hint=_WITHOUT_LINKS))
         return False
     order = "target first" if is_at_second else "link first"
     if file.session.traits.link_order is None:
@@ -138,7 +140,7 @@ def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
     file.fail(
         FileRefused(
             f"cannot create the link {path!r} to {target!r} on {file.session.peer}: the server {says}",
-            hint="It was removed again. 'links: skip' leaves links out, 'links: follow' copies what they lead to.",
+            hint=f"It was removed again. {_WITHOUT_LINKS}",
         )
     )
     return False

@@ -93,11 +93,11 @@ def read_local(path: str, *, follows_links: bool) -> bytes | None:
         return None
 
 
-def read_remote(remote: RemoteFiles, path: str) -> bytes | None:
-    """A small remote file's content, or the beginning of one that is larger than it was; None if it cannot be read."""
+def read_remote(remote: RemoteFiles, path: str, expected_bytes: int = MAX_DIFF_BYTES) -> bytes | None:
+    """A remote file's content, or its beginning if it has more than is expected; None if it cannot be read."""
     content, failures = Content(), list[StepError | None]()
     batch = remote.start_batch()
-    batch.fetch(Readback(path, MAX_DIFF_BYTES + 1, content, failures.append, is_exact=False))
+    batch.fetch(Readback(path, expected_bytes + 1, content, failures.append, is_exact=False))
     complete(batch)
     return None if failures[0] is not None else bytes(content.data)
 

@@ -43,6 +43,8 @@ class Surroundings:
     journal: Journal | None = None
     # What the step may leave behind.
     left: LeftBehind = field(default_factory=LeftBehind)
+    # A fresh session in the place of one that was closed; None if no other can be had.
+    reconnect: Callable[[], RemoteFiles] | None = None
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""

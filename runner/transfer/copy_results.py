@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from runner.errors import (
     SourceMissing,
     StepError,
 )
-from runner.plan import CopyFile, CopyFileFromEngine
+from runner.plan import CopyFile, CopyFileFromEngine, WriteContent
 from runner.remote_files import (
     FileStatus,
     StatusRefused,
@@ -113,7 +114,10 @@ def tell_change(
         is_upload = isinstance(copy, CopyFileFromEngine)
         here = copy.source if is_upload else copy.destination
         there = copy.destination if is_upload else copy.source
-        local = b"" if destination is None and not is_upload else read_local(here, follows_links=True)
+        if isinstance(copy, WriteContent):
+            local: bytes | None = copy.content
+        else:
+            local = b"" if destination is None and not is_upload else read_local(here, follows_links=True)
         remote = b"" if destination is None and is_upload else read_remote(around.remote, there)
         old, new = (remote, local) if is_upload else (local, remote)
         diff = diff_texts(old, new, copy.destination)
@@ -127,6 +131,15 @@ def same_hash(remote_path: str, size_bytes: int, local_sha256: str | None, aroun
         return local_sha256 if around.remote.sha256(remote_path, size_bytes).sha256 == local_sha256 else None
     except (PermissionRefused, FileRefused, SourceMissing):
         return None
+
+
+def same_content(path: str, content: bytes, around: Surroundings) -> str | None:
+    """The SHA-256 of content that a remote file has as well, None if it has other content or cannot be read.
+
+    It is small: to read it takes no longer than to ask for its hash, and needs no shell.
+    """
+    is_same = read_remote(around.remote, path, len(content)) == content
+    return hashlib.sha256(content).hexdigest() if is_same else None
 
 
 def look_at_remote(path: str, around: Surroundings) -> tuple[FileStatus | None, bool]:

@@ -47,7 +47,7 @@ def decide(
     came of the question that `only_hash_tells` asks for. Raises `DestinationIsDirectory` and `DestinationExists`.
     """
     if destination is not None and destination.is_directory:
-        name = copy.source.rstrip("/").rpartition("/")[2]
+        name = copy.source.rstrip("/").rpartition("/")[2] or "NAME"
         raise DestinationIsDirectory(
             f"the destination {path or copy.destination!r} {where} is a directory",
             hint=f"Name the file in it: {copy.destination.rstrip('/')}/{name}"

@@ -1,12 +1,13 @@
-"""A local file that is copied: opened, and known again by what it was then."""
+"""A local file that is copied: opened, and known again by what it was then; or content that is in no file."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from runner.errors import (
@@ -58,6 +59,33 @@ def open_source(path: str) -> Iterator[LocalSource]:
         yield source
     finally:
         source.close()
+
+
+@contextmanager
+def hold_content(content: bytes) -> Iterator[LocalSource]:
+    """The same for content that is in no file, inside the block. It is in memory where the system offers that.
+
+    Elsewhere it is in a file without a name, of which nothing is left whatever happens. Raises `OSError`.
+    """
+    fd = _open_nameless()
+    source = LocalSource("", fd, os.fstat(fd))
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        source.opened_as = os.fstat(fd)
+        yield source
+    finally:
+        source.close()
+
+
+def _open_nameless() -> int:
+    # macOS has no memfd_create, and a container's filter may forbid it.
+    if hasattr(os, "memfd_create"):
+        with suppress(OSError):
+            return os.memfd_create("content")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def open_local_source(path: str) -> LocalSource:

@@ -13,15 +13,27 @@ from runner.errors import (
     VerificationFailed,
 )
 from runner.operation_results import FolderCreation, Renaming
-from runner.plan import CreateFolder, ListFolder, LookAtPath, Operation, RemovePath, RenamePath
+from runner.plan import (
+    CreateFolder,
+    CreateLink,
+    ListFolder,
+    LookAtPath,
+    Operation,
+    ReadContent,
+    RemovePath,
+    RenamePath,
+    WaitForPath,
+)
 from runner.remote_files import FileStatus, Made, Note, Published, StatusRefused, WantedAttributes
 from runner.results import Change, Output
 from runner.transfer.changes import explain_permissions
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.directory_modes import asked_for_mode, mode_of
 from runner.transfer.journal import Done, Unanswered
+from runner.transfer.link_creation import create_link
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.protected_places import ask_remote_places, refuse_protected
+from runner.transfer.reading import read_content
 from runner.transfer.remote_status import require_kind
 from runner.transfer.removal import remove_path
 from runner.transfer.requirements import (
@@ -31,6 +43,7 @@ from runner.transfer.requirements import (
     require_outside,
     require_remote_folder,
 )
+from runner.transfer.waiting import wait_for_path
 
 
 def operate(mode: Operation, around: Surroundings) -> Output:
@@ -46,6 +59,12 @@ def operate(mode: Operation, around: Surroundings) -> Output:
             return rename_path(mode, around)
         case CreateFolder():
             return create_folder(mode, around)
+        case CreateLink():
+            return create_link(mode, around)
+        case ReadContent():
+            return read_content(mode, around)
+        case WaitForPath():
+            return wait_for_path(mode, around)
 
 
 def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:

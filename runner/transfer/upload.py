@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
 from runner.cancellation import CleanUpAbandoned
 from runner.errors import FileError, PermissionRefused, ServerLacksFeature, StepError, StepTimedOut, UnreachableError
-from runner.plan import CopyFile
+from runner.plan import CopyFile, WriteContent
 from runner.remote_files import FileStatus, Made, RemoteFiles, WantedAttributes
 from runner.results import CopyResult
 from runner.transfer.backup import free_remote_path
@@ -24,13 +24,14 @@ from runner.transfer.copy_results import (
     find_done,
     format_message,
     look_at_remote,
+    same_content,
     same_hash,
     summarise,
     tell_change,
 )
 from runner.transfer.decision import Decision, decide, only_hash_tells
 from runner.transfer.local_files import hash_file
-from runner.transfer.local_sources import LocalSource, open_source
+from runner.transfer.local_sources import LocalSource, hold_content, open_source
 from runner.transfer.requirements import (
     explained_by,
     require_backup,
@@ -45,8 +46,7 @@ from runner.transfer.verification import FOLDER_NOT_SYNCED, prove_permissions
 
 def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     """Copy one file to the server. Raises as `copy_file` does."""
-    around.memory.links.require_none_on(copy.source)
-    with open_source(copy.source) as source:
+    with _open_source(copy, around) as source:
         destination, is_known = look_at_remote(copy.destination, around)
         if not is_known and (copy.if_exists != "replace" or copy.backup):
             option, other = ("backup: true", "false") if copy.backup else (f"if_exists: {copy.if_exists}", "replace")
@@ -64,8 +64,7 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         if around.journal is not None and around.journal.owns(copy.destination):
             destination = around.journal.before(copy.destination, destination)
         elif only_hash_tells(copy, source.status, destination):
-            here = hash_file(source.fd, around.cancellation.check)
-            sha256 = same_hash(copy.destination, source.opened_as.st_size, here, around)
+            sha256 = _compare_content(copy, source, around)
         decision = decide(
             copy,
             source.status,
@@ -92,6 +91,21 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             if not copy.create_parents:
                 return _send(copy, decision, source, None, around, {})
             return _send_with_parents(copy, decision, source, around)
+
+
+def _open_source(copy: CopyFile, around: Surroundings) -> AbstractContextManager[LocalSource]:
+    if isinstance(copy, WriteContent):
+        return hold_content(copy.content)
+    around.memory.links.require_none_on(copy.source)
+    return open_source(copy.source)
+
+
+def _compare_content(copy: CopyFile, source: LocalSource, around: Surroundings) -> str | None:
+    """The SHA-256 that source and destination have, None if they differ."""
+    if isinstance(copy, WriteContent):
+        return same_content(copy.destination, copy.content, around)
+    here = hash_file(source.fd, around.cancellation.check)
+    return same_hash(copy.destination, source.opened_as.st_size, here, around)
 
 
 def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
@@ -130,7 +144,7 @@ def _send(
     with _removing_folders(made_folders, around, copy.destination):
         outcome = sending.send_beside() if is_beside else sending.send(None)
     warnings = sending.warnings
-    if outcome.is_synced and not _sync_folders([copy.destination, *made_folders], around.remote):
+    if outcome.is_synced and not _sync_published(copy, outcome, made_folders, around):
         warnings = (*warnings, FOLDER_NOT_SYNCED)
     return confirm(sending.describe(outcome, warnings), around)
 
@@ -260,6 +274,16 @@ class _Sending:
             durable=outcome.is_synced,
             warnings=tuple(dict.fromkeys((*(self.warnings if warnings is None else warnings), *outcome.warnings))),
         )
+
+
+def _sync_published(copy: CopyFile, outcome: Outcome, made_folders: Made, around: Surroundings) -> bool:
+    """Sync the names that a copy has been given; whether the server does that. A failure says what is there all the same."""
+    try:
+        return _sync_folders([copy.destination, *made_folders], around.remote)
+    except StepError as error:
+        kept = f", the old file is kept as {outcome.backup!r}" if outcome.backup is not None else ""
+        error.add(f"{copy.destination!r} is published{kept}; it is not known whether its name survives a power cut")
+        raise
 
 
 def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:

@@ -59,10 +59,11 @@ play.yaml:16:104: 'permissions' must be a string, not an integer
   hint: Put the octal digits in quotes, as in "0644": YAML 1.2 reads an unquoted 0644 as the decimal number 644.
 play.yaml:19:22: 'connect_timeout' must be at least 1, not 0
 play.yaml:20:23: 'mode_name' must be copy_file_to_engine, copy_file_from_engine, copy_directory_to_engine, \
-copy_directory_from_engine, list, stats, remove, rename or create_directory, not 'copy_files_to_engine'
+copy_directory_from_engine, list, stats, remove, rename, create_directory, write_file, read_file, create_link or wait_for, \
+not 'copy_files_to_engine'
   hint: Did you mean 'copy_file_to_engine'?
 play.yaml:23:64: undefined in the template: 'dya' is undefined
-  hint: Known: connection_name, day-of-week, host, lookup, now, playbook_dir.
+  hint: Known: connection_name, day-of-week, host, lookup, now, playbook_dir, runner_version, timedelta.
 play.yaml:23:100: 'destination_file_name' names a directory: 'in/'
   hint: Write the file's full name, for example 'inbox/report.csv'.
 play.yaml:24:5: the step has no 'mode'

@@ -148,6 +148,63 @@ def _about(mode_name: str, path: str, **options: Any) -> Callable[[Stage], dict[
     return lambda stage: {"mode_name": mode_name, "path": str(stage.remote / path), **options}
 
 
+def _write(*, old: str = "other", **options: Any) -> Callable[[Stage], Asked]:
+    """Text over an older file: `none`, `other`, `same`, or `resized` for one of the same size."""
+
+    def lay_out(stage: Stage) -> Asked:
+        # The other side has a file too, that nobody has asked for.
+        write(stage.source("up") / NAME, content_of("one", 3000))
+        content, path = content_of("new", FILE_BYTES), f"{DESTINATION}/{NAME}"
+        olds = {"other": content_of("old", 5000), "resized": content_of("old", FILE_BYTES), "same": content}
+        stage.destination("up").mkdir()
+        if old in olds:
+            write(stage.remote / path, olds[old], seconds=OLD_SECONDS)
+        mode = {
+            "mode_name": "write_file",
+            "content": content.decode(),
+            "destination_file_name": str(stage.remote / path),
+            **options,
+        }
+        permissions = int(options["permissions"], 8) if "permissions" in options else None
+        wanted = {DESTINATION: Entry("directory"), path: Entry("file", content, permissions)}
+        return mode, Promise(
+            "remote",
+            wanted,
+            demands_mode=permissions is not None,
+            verify=options.get("verify", "auto"),
+            backup=options.get("backup", False),
+            atomic=options.get("atomic", True),
+        )
+
+    return lay_out
+
+
+def _read(**options: Any) -> Callable[[Stage], Asked]:
+    """A file's content into the result."""
+
+    def lay_out(stage: Stage) -> Asked:
+        content = content_of("one", 3000)
+        write(stage.remote / SOURCE / NAME, content)
+        mode = {"mode_name": "read_file", "source_file_name": str(stage.remote / SOURCE / NAME), **options}
+        return mode, Promise("remote", {}, is_copy=False, read=content.decode())
+
+    return lay_out
+
+
+def _link(*, old: str | None) -> Callable[[Stage], Asked]:
+    """A link where nothing is, or where another one is."""
+
+    def lay_out(stage: Stage) -> Asked:
+        folder, target = stage.remote / SOURCE, "releases/1.4"
+        write(folder / NAME, content_of("one", 3000))
+        if old is not None:
+            (folder / "current").symlink_to(old)
+        mode = {"mode_name": "create_link", "path": str(folder / "current"), "target": target}
+        return mode, Promise("remote", {f"{SOURCE}/current": Entry("link", target.encode())}, is_copy=False)
+
+    return lay_out
+
+
 _BARE = frozenset([POSIX_RENAME, HARDLINK, FSYNC])
 _NO_HARDLINK = frozenset([HARDLINK])
 _DIRECTIONS: tuple[Direction, ...] = ("up", "down")
@@ -210,6 +267,27 @@ CASES: tuple[Case, ...] = (
                 f"{SOURCE}/one/two": Entry("directory"),
                 f"{SOURCE}/one/two/three": Entry("directory", mode=0o750),
             },
+        ),
+    ),
+    Case("write", _write()),
+    Case("write-new", _write(old="none")),
+    Case("write-same", _write(old="same")),
+    Case("write-resized", _write(old="resized", verify="checksum")),
+    Case("write-backup", _write(permissions="0640", backup=True, durable=True)),
+    Case("write-in-place", _write(atomic=False)),
+    Case("write-bare", _write(), hidden=_BARE),
+    Case("write-retried", _write(), inputs={"retries": 1, "delay": 0}),
+    Case("read", _read()),
+    Case("link", _link(old=None)),
+    Case("link-switched", _link(old=NAME)),
+    Case("link-bare", _link(old=NAME), hidden=_BARE),
+    Case("link-retried", _link(old=NAME), inputs={"retries": 1, "delay": 0}),
+    Case("wait", _on_server(_about("wait_for", f"{SOURCE}/{NAME}", timeout=0))),
+    Case(
+        "wait-glob",
+        _on_server(
+            _about("wait_for", f"{SOURCE}/*/*.csv", timeout=0, min_files=4),
+            listed=lambda found: tuple(f"{SOURCE}/sub/{number}.csv" for number in range(4)),
         ),
     ),
 )

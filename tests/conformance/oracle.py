@@ -96,6 +96,8 @@ class Promise:
     atomic: bool = True
     is_check: bool = False
     listed: tuple[str, ...] | None = None
+    # What is to be in the result of a play that only reads.
+    read: str | None = None
     # Paths of the source that are the server's to remove (mailboxes).
     may_vanish: frozenset[str] = frozenset()
 
@@ -295,6 +297,8 @@ def _judge_report(ending: Ending) -> Iterator[Violation]:
         return
     if ending.promise.listed is not None and ending.is_good:
         yield from _judge_listing(ending)
+    if ending.promise.read is not None and ending.is_good and ending.result.get("content") != ending.promise.read:
+        yield Violation("read", f"{ending.result.get('content')!r:.100}, not {ending.promise.read!r:.100}")
     if ending.promise.is_copy:
         yield from _judge_backups(ending)
         if ending.is_good and not ending.promise.is_check:

@@ -174,6 +174,14 @@ WRONG: dict[str, tuple[str, Ending]] = {
         "listing",
         ending(success(result={"entries": []}), {PATH: WAS}, promise={"listed": (PATH,)}),
     ),
+    "a part of what was to be read": (
+        "read",
+        ending(success(status="ok", result={"content": "ol"}), {PATH: WAS}, promise={"read": "old", "is_copy": False}),
+    ),
+    "nothing of what was to be read": (
+        "read",
+        ending(success(status="ok"), {PATH: WAS}, promise={"read": "old", "is_copy": False}),
+    ),
 }  # fmt: skip
 
 

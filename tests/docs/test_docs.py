@@ -5,6 +5,7 @@ Code blocks in `yaml` are recognised as playbooks by their shape. Others say wha
     <!-- fragment of a playbook -->    keys of a playbook, a connection among them
     <!-- fragment of a step -->        keys of a step
     <!-- fragment of a mode -->        keys of a mode
+    <!-- values -->                    variables, each with what it becomes: see test_filters.py
     <!-- not a playbook -->            anything else that is YAML
 
 In README.md a block that looks like no playbook needs no comment. `<!-- report -->` marks a JSON block as a report.
@@ -31,9 +32,11 @@ from runner.cli.main import COMMANDS, EXIT_BUG, EXIT_USAGE, cli
 from runner.cli.signals import SIGNALS
 from runner.errors import PlaybookInvalid, RunnerError
 from runner.playbook import document
-from runner.playbook.build import DEFAULT_CONNECT_TIMEOUT_SECONDS, DEFAULT_STALL_TIMEOUT_SECONDS, check_play
+from runner.playbook.binding import DEFAULT_STALL_TIMEOUT_SECONDS
+from runner.playbook.build import check_play
 from runner.playbook.commands import MAX_OUTPUT_BYTES, TIMEOUT_SECONDS
 from runner.playbook.document import PositionedList, PositionedMap
+from runner.playbook.endpoints import DEFAULT_CONNECT_TIMEOUT_SECONDS
 from runner.playbook.jump_hosts import MAX_HOPS
 from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text
@@ -139,10 +142,11 @@ def _list(value: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("playbook", "playbook.md"), ("connector", "playbook.md"), ("report", "cli.md")]
+    ("name", "pages"),
+    [("playbook", ["playbook.md", "language.md"]), ("connector", ["playbook.md"]), ("report", ["cli.md"])],
 )
-def test_every_property_is_documented(name: str, page: str) -> None:
-    assert properties(name) - code_words(docs(page)) == set()
+def test_every_property_is_documented(name: str, pages: list[str]) -> None:
+    assert properties(name) - set().union(*(code_words(docs(page)) for page in pages)) == set()
 
 
 @pytest.mark.parametrize("name", ["playbook", "connector"])
@@ -167,12 +171,15 @@ def test_no_key_is_documented_that_does_not_exist() -> None:
         "playbook_dir",
         "connection_name",
         "trusted_path",
+        "failed_step",
+        "first_found",
+        "runner_version",
         "known_hosts",
         "known_hosts2",
         "ssh_known_hosts",
         "ssh_known_hosts2",
     }
-    for page in (docs("playbook.md"), docs("host-keys.md"), docs("cli.md")):
+    for page in (docs("playbook.md"), docs("language.md"), docs("host-keys.md"), docs("cli.md")):
         spans = [re.sub(r"[\w./]*/[\w./:]+", "", span) for span in CODE_SPAN.findall(prose(page))]
         words = {word for span in spans for word in re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", span)}
         assert words - known == set(), page.name
@@ -309,7 +316,7 @@ def test_every_option_named_alone_exists() -> None:
 
 def to_playbook(block: Block) -> str | None:
     """The whole playbook that a block stands for; None if it is none."""
-    if block.marker == "not a playbook":
+    if block.marker in ("not a playbook", "values"):
         return None
     data = document.parse(block.text, str(block))
     if block.marker == "fragment of a playbook":
@@ -318,6 +325,10 @@ def to_playbook(block: Block) -> str | None:
         return json.dumps([{**BASE_STEP, **_mapping(data, block)}])
     if block.marker == "fragment of a mode":
         return json.dumps([{**BASE_STEP, "mode": {**BASE_MODE, **_mapping(data, block)}}])
+    if block.marker == "steps":
+        assert isinstance(data, PositionedList), block
+        bank = {key: value for key, value in BASE_STEP.items() if key != "mode"}
+        return json.dumps({"connections": {"bank": bank}, "steps": data})
     assert not block.marker, f"{block}: unknown marker '{block.marker}'"
     if isinstance(data, PositionedList) or "steps" in data:
         return block.text
@@ -346,6 +357,9 @@ def test_every_playbook_is_valid(block: Block, tmp_path: Path, monkeypatch: pyte
     if text is None:
         return
     provide_lookups(text, tmp_path, monkeypatch)
+    for name in re.findall(r'"include_steps": "([^"]+)"', text):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("- debug: {msg: included}\n", encoding="utf-8")
     path = tmp_path / "playbook.yaml"
     path.write_text(text, encoding="utf-8")
 

@@ -140,6 +140,29 @@ def test_between_the_two_renames_of_a_server_that_needs_two(tmp_path: Path, remo
     assert snapshot(remote) in ({"a": b"older"}, {"a": b"newer"})
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.45])
+@pytest.mark.parametrize("mode_name", ["write_file", "create_link"])
+def test_small_modes_leave_the_old_or_the_new(tmp_path: Path, remote: Path, mode_name: str, delay: float) -> None:
+    """On a server that needs two renames, and whatever of it is under way: nothing else is left."""
+    (remote / "a").write_text("older")
+    (remote / "link").symlink_to("older")
+    mode = {
+        "write_file": {"content": "newer", "destination_file_name": "a"},
+        "create_link": {"path": "link", "target": "newer"},
+    }[mode_name]
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=_SlowRename) as server:
+        process = Process(tmp_path, [step(server, {"mode_name": mode_name, **mode})])
+        wait_for(lambda: has_temporary(remote))
+        time.sleep(delay)
+        _, report, output = process.interrupt(signal.SIGTERM)
+
+    assert "Traceback" not in output
+    assert report["steps"]
+    assert sorted(os.listdir(remote)) == ["a", "link"]
+    assert (remote / "a").read_text() in ("older", "newer")
+    assert os.readlink(remote / "link") in ("older", "newer")
+
+
 class _SlowRename(misbehaving.PlainRenameOnly):
     """Takes its time before and after each rename."""
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from runner.errors import PlaybookInvalid
-from runner.plan import Play
 from runner.playbook.build import load_play
 from runner.problems import Problem
+from runner.program import Play
 
 
 class Loader:

@@ -26,7 +26,7 @@ from tests.playbook.examples import FINGERPRINT, HOST_KEY, OTHER_HOST_KEY, STEP,
 
 
 def endpoint_of(load: Loader, **lines: str) -> Endpoint:
-    return load(step(**lines)).steps[0].endpoint
+    return load(step(**lines)).calls[0].endpoint
 
 
 class TestMerging:
@@ -44,23 +44,23 @@ connections:
 """
 
     def test_the_step_wins_over_the_connection_and_the_connection_over_the_defaults(self, load: Loader) -> None:
-        merged = load(play(self.HEAD, step(connection="bank", keepalive_interval="23"))).steps[0]
+        merged = load(play(self.HEAD, step(connection="bank", keepalive_interval="23"))).calls[0]
 
         assert merged.connect_timeout_seconds == 1
         assert merged.stall_timeout_seconds == 12
         assert merged.endpoint.keepalive_interval_seconds == 23
 
     def test_a_value_replaces_a_value_whole(self, load: Loader) -> None:
-        assert load(play(self.HEAD, step(connection="bank"))).steps[0].endpoint.port == 22
-        assert load(play(self.HEAD)).steps[0].endpoint.port == 1001
+        assert load(play(self.HEAD, step(connection="bank"))).calls[0].endpoint.port == 22
+        assert load(play(self.HEAD)).calls[0].endpoint.port == 1001
 
     def test_every_input_may_come_from_anywhere(self, load: Loader) -> None:
         inputs = [line[2:] for line in STEP.splitlines()]
         head = f"defaults:\n  {inputs[1]}\n  {inputs[3]}\nconnections:\n  bank:\n    {inputs[0]}\n    {inputs[2]}\n"
 
-        merged = load(f"{head}steps:\n- connection: bank\n").steps[0]
+        merged = load(f"{head}steps:\n- connection: bank\n").calls[0]
 
-        inline = load(STEP).steps[0]
+        inline = load(STEP).calls[0]
         place = Location(inline.location.file, 9, 3)
         assert merged == replace(inline, host_label="bank", location=place)
 
@@ -78,7 +78,7 @@ connections:
         assert tell(load.find_problem(text)) == "3:11 'port' must be at least 1, not 0"
 
     def test_what_nothing_says_is_the_default(self, load: Loader) -> None:
-        made = load(STEP).steps[0]
+        made = load(STEP).calls[0]
 
         assert (made.connector_type, made.connect_timeout_seconds, made.stall_timeout_seconds) == ("SFTP", 30, 60)
         assert (made.endpoint.port, made.endpoint.keepalive_interval_seconds) == (22, 15)
@@ -97,18 +97,18 @@ connections:
 
 class TestNames:
     def test_a_step_without_a_name_is_called_after_its_mode(self, load: Loader) -> None:
-        assert load(STEP).steps[0].name == f"copy_file_from_engine {load.folder}/out/a.xml"
+        assert load(STEP).calls[0].name == f"copy_file_from_engine {load.folder}/out/a.xml"
 
     def test_names_are_templates(self, load: Loader) -> None:
         loaded = load(play("name: Play {{ day }}\nvars: {day: 1}\n", step(name="Step {{ day }} to {{ host }}")))
 
-        assert (loaded.name, loaded.steps[0].name) == ("Play 1", "Step 1 to sftp.bank.example")
+        assert (loaded.name, loaded.calls[0].name) == ("Play 1", "Step 1 to sftp.bank.example")
 
     def test_a_play_without_a_name_is_called_after_its_file(self, load: Loader) -> None:
         assert load(STEP).name == "play.yaml"
 
     def test_steps_are_numbered_and_know_their_lines(self, load: Loader) -> None:
-        steps = load(STEP * 3).steps
+        steps = load(STEP * 3).calls
 
         assert [one.index for one in steps] == [1, 2, 3]
         assert [one.location.line for one in steps] == [1, 5, 9]
@@ -116,12 +116,12 @@ class TestNames:
     def test_a_step_is_labelled_with_its_connection_or_its_address(self, load: Loader) -> None:
         loaded = load(play("connections: {bank: {}}\n", step(connection="bank") + step(port="2022")))
 
-        assert [one.host_label for one in loaded.steps] == ["bank", "sftp.bank.example:2022"]
+        assert [one.host_label for one in loaded.calls] == ["bank", "sftp.bank.example:2022"]
 
     def test_the_connection_s_name_is_known_to_templates(self, load: Loader) -> None:
         named = step(connection="bank", name="'{{ connection_name }}'")
 
-        assert load(play("connections: {bank: {}}\n", named)).steps[0].name == "bank"
+        assert load(play("connections: {bank: {}}\n", named)).calls[0].name == "bank"
 
 
 class TestOwner:
@@ -136,7 +136,7 @@ class TestOwner:
     def test_it_is_that_of_every_step(self, load: Loader, head: str, owner: str | None) -> None:
         loaded = load(play(head, step(mode=mode()) + step(mode=mode())))
 
-        assert {one.owner for one in loaded.steps} == {owner}
+        assert {one.owner for one in loaded.calls} == {owner}
 
     @pytest.mark.parametrize("value", ["''", "7", f"'{'x' * 201}'", "'{{ 1 + 1 }}'", "'{{ nothing }}'", "[a]"])
     def test_what_is_none_is_one_problem_of_the_playbook(self, load: Loader, value: str) -> None:
@@ -170,7 +170,7 @@ class TestPaths:
         text = play(head, step(mode=mode().replace("source_file_name: a", f"source_file_name: {source}")))
 
         expected = path.replace("FOLDER", str(load.folder)).replace("HOME", os.environ["HOME"])
-        assert load(text).steps[0].mode.places[0].path == expected
+        assert load(text).calls[0].mode.places[0].path == expected
 
     def test_the_option_replaces_workdir_and_is_relative_to_the_current_folder(
         self, load: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -179,14 +179,14 @@ class TestPaths:
 
         loaded = load(play("workdir: data\n", step(mode=mode())), workdir="other")
 
-        assert loaded.steps[0].mode.places[0].path == str(tmp_path.parent / "other/a")
+        assert loaded.calls[0].mode.places[0].path == str(tmp_path.parent / "other/a")
 
     def test_remote_paths_are_left_to_the_server(self, load: Loader) -> None:
         remote = mode().replace("_name: b", "_name: ./in box/~/é '\"\\x")
         download = "{mode_name: copy_file_to_engine, source_file_name: r/../~r, destination_file_name: ~/l}"
 
-        assert load(step(mode=remote)).steps[0].mode.places[1].path == "./in box/~/é '\"\\x"
-        assert load(step(mode=download)).steps[0].mode == CopyFileToEngine("r/../~r", f"{os.environ['HOME']}/l")
+        assert load(step(mode=remote)).calls[0].mode.places[1].path == "./in box/~/é '\"\\x"
+        assert load(step(mode=download)).calls[0].mode == CopyFileToEngine("r/../~r", f"{os.environ['HOME']}/l")
 
     @pytest.mark.parametrize("name", ["~", "~/in/a"])
     def test_a_tilde_in_a_remote_path_is_refused_since_servers_do_not_expand_it(self, load: Loader, name: str) -> None:
@@ -200,7 +200,7 @@ class TestPaths:
     def test_a_name_that_is_not_utf_8_is_carried(self, load: Loader) -> None:
         named = mode().replace("_name: b", '_name: "caf\\udce9"')
 
-        assert os.fsencode(load(step(mode=named)).steps[0].mode.places[1].path) == b"caf\xe9"
+        assert os.fsencode(load(step(mode=named)).calls[0].mode.places[1].path) == b"caf\xe9"
 
 
 class TestAuthentication:
@@ -263,8 +263,8 @@ class TestHostKeys:
         assert endpoint_of(load, host_key_alias="bank").host_key_alias == "bank"
         assert endpoint_of(load, host_key_alias='"{{ host }}.internal"').host_key_alias == "sftp.bank.example.internal"
         head = "defaults:\n  host_key_alias: a\nconnections:\n  bank:\n    host_key_alias: b\n"
-        assert load(play(head)).steps[0].endpoint.host_key_alias == "a"
-        assert load(play(head, step(connection="bank"))).steps[0].endpoint.host_key_alias == "b"
+        assert load(play(head)).calls[0].endpoint.host_key_alias == "a"
+        assert load(play(head, step(connection="bank"))).calls[0].endpoint.host_key_alias == "b"
 
     @pytest.mark.parametrize("alias", ["a b", "a,b", '"a\\tb"', '"a\\e[1m"', '" "'])
     def test_an_alias_is_one_name(self, load: Loader, alias: str) -> None:
@@ -276,7 +276,7 @@ class TestHostKeys:
     def test_without_hostkey_the_known_hosts_files_decide(self, load: Loader) -> None:
         text = STEP.replace(STEP.splitlines(keepends=True)[2], "")
 
-        assert load(text).steps[0].endpoint.host_key_policy == KnownHosts()
+        assert load(text).calls[0].endpoint.host_key_policy == KnownHosts()
 
     def test_a_known_hosts_file_is_a_local_path(self, load: Loader) -> None:
         written = "{hostkey_mode: known_hosts_file, known_hosts_file: ci/known_hosts}"
@@ -320,10 +320,10 @@ class TestKeywords:
     def test_a_timeout_is_a_number_of_seconds(self, load: Loader, written: str, seconds: float) -> None:
         loaded = load(play("vars: {slow: '2.5'}\n", step(timeout=written)), extra_vars={"slow": "2.5"})
 
-        assert loaded.steps[0].timeout_seconds == seconds
+        assert loaded.calls[0].timeout_seconds == seconds
 
     def test_without_timeout_there_is_none(self, load: Loader) -> None:
-        assert load(STEP).steps[0].timeout_seconds is None
+        assert load(STEP).calls[0].timeout_seconds is None
 
     @pytest.mark.parametrize(
         ("written", "rate"),
@@ -347,11 +347,11 @@ class TestKeywords:
 
     def test_a_bandwidth_limit_may_come_from_anywhere_and_makes_another_endpoint(self, load: Loader) -> None:
         head = "defaults: {bandwidth_limit: 1M}\nconnections: {bank: {bandwidth_limit: 2M}}\n"
-        steps = load(play(head, STEP + step(connection="bank") + step(connection="bank", bandwidth_limit="1M"))).steps
+        steps = load(play(head, STEP + step(connection="bank") + step(connection="bank", bandwidth_limit="1M"))).calls
 
         assert [one.endpoint.bandwidth_limit_bytes_per_second for one in steps] == [2**20, 2**21, 2**20]
         assert steps[0].endpoint == steps[2].endpoint != steps[1].endpoint
-        assert load(STEP).steps[0].endpoint.bandwidth_limit_bytes_per_second is None
+        assert load(STEP).calls[0].endpoint.bandwidth_limit_bytes_per_second is None
 
     @pytest.mark.parametrize(
         ("key", "written", "message"),

@@ -27,7 +27,7 @@ def connections(**lines: str) -> str:
 
 
 def hops_of(load: Loader, head: str, **lines: str) -> tuple[Hop, ...]:
-    return load(play(head, step(**lines))).steps[0].endpoint.proxy_jump
+    return load(play(head, step(**lines))).calls[0].endpoint.proxy_jump
 
 
 def route(load: Loader, head: str, **lines: str) -> list[str]:
@@ -110,7 +110,7 @@ class TestTheWay:
         head = f"vars: {{}}\nconnections:\n  a: &a {{host: h.example, authentication: {LOGIN}}}\n  b: *a\n  c: {{}}\n"
         text = step(proxy_jump="[a]") + step(proxy_jump="[b]") + step(proxy_jump="[]") + step()
 
-        one, two, none, without = [one.endpoint for one in load(play(head, text)).steps]
+        one, two, none, without = [one.endpoint for one in load(play(head, text)).calls]
 
         assert one == two and hash(one) == hash(two)
         assert none == without != one
@@ -179,7 +179,7 @@ class TestSecrets:
 
         assert {"named-x", "inline-x"} <= loaded.secrets
         assert redactor.redact("named-x inline-x") == "******** ********"
-        passwords = [hop.endpoint.authentication for hop in loaded.steps[1].endpoint.proxy_jump]
+        passwords = [hop.endpoint.authentication for hop in loaded.calls[1].endpoint.proxy_jump]
         assert passwords == [UsernamePassword("u", "named-x"), UsernamePassword("u", "inline-x")]
         assert "inline-x" not in repr(loaded)
 

@@ -182,6 +182,172 @@ class TestChecking:
         assert tell(problem) == "5:9 lookup('pipe') has no option 'defualt'"
 
 
+class TestTemplate:
+    def render(self, load: Loader, text: str, template: str = "x.j2", **more: str) -> str:
+        (load.folder / template).write_text(text)
+        for name, other in more.items():
+            (load.folder / name).write_text(other)
+        return render_destination(
+            load, f"{{{{ lookup('template', '{template}') }}}}", "vars: {day: monday, n: [1, 2]}\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("to {{ day }}\n", "to monday\n"),
+            ("{{ day }}\n", "monday\n"),
+            ("{{ n }}", "[1, 2]"),
+            ("no template", "no template"),
+            ("{# nothing #}x", "x"),
+            # As in Ansible, the line of a statement is no line of the text.
+            ("{% for one in n %}\n{{ one }};\n{% endfor %}\nend", "1;\n2;\nend"),
+            ("{{ lookup('vars', 'd' ~ 'ay') }}", "monday"),
+            ("{{ lookup('template', 'y.j2') }}!", "inner monday!"),
+        ],
+    )
+    def test_a_file_is_filled_in_with_the_variables_of_the_place(self, load: Loader, text: str, expected: str) -> None:
+        assert self.render(load, text, **{"y.j2": "inner {{ day }}"}) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "place", "message"),
+        [
+            ("a\nb {{ nope }}", "x.j2:2:1", "undefined in the template: 'nope' is undefined"),
+            ("a\n{% for %}", "x.j2:2:1", "the template is not valid: "),
+            ("a {{ day | nope }}", "x.j2:1:1", "the template is not valid: No filter named 'nope'."),
+            ("{{ day | from_json }}", "x.j2:1:1", "'from_json': the text is not JSON"),
+            (
+                "{{ lookup('template', 'x.j2') }}",
+                "x.j2:1:1",
+                "lookup('template'): files look up each other in a circle: ",
+            ),
+            ("{{ lookup('template', 'nope') }}", "x.j2:1:1", "lookup('template') cannot read 'nope'"),
+            (
+                "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+                "play",
+                "the template takes",
+            ),
+        ],
+    )
+    def test_a_mistake_in_it_is_told_with_its_line(self, load: Loader, text: str, place: str, message: str) -> None:
+        (load.folder / "x.j2").write_text(text)
+
+        problem = load.find_problem(play("vars: {day: x}\n", step(name="\"{{ lookup('template', 'x.j2') }}\"")))
+
+        assert place in str(problem.location)
+        assert problem.message.startswith(message)
+
+    def test_what_stands_in_it_is_from_outside(self, load: Loader) -> None:
+        (load.folder / "x.j2").write_text("../{{ day }}")
+        text = play(
+            "vars: {day: x}\n", step(mode=mode().replace("_name: b", "_name: \"srv/{{ lookup('template', 'x.j2') }}\""))
+        )
+
+        assert "the file 'x.j2' brings '..' into it" in load.find_problem(text).message
+
+    def test_data_in_it_is_no_template(self, load: Loader) -> None:
+        (load.folder / "x.j2").write_text("{{ given }}")
+
+        found = render_destination(load, "{{ lookup('template', 'x.j2') }}", extra_vars={"given": "{{ 7 * 7 }}"})
+
+        assert found == "{{ 7 * 7 }}"
+
+    def test_it_is_one_of_the_files_that_are_read(self, load: Loader, tmp_path: Path) -> None:
+        from tests.playbook.filters.evaluation import PLACE, make_templates
+
+        (tmp_path / "x.j2").write_text("x")
+        templates = make_templates(tmp_path)
+
+        assert templates.render("{{ lookup('template', 'x.j2') }}", PLACE, {}) == "x"
+        assert templates.files_read == {str(tmp_path / "x.j2")}
+
+    def test_a_secret_that_it_may_look_up_is_not_given_to_a_command(
+        self, load: Loader, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LATER_SECRET", "hunter2-hunter2")
+        (load.folder / "pw.j2").write_text("{{ lookup('env', 'LATER_SECRET') }}")
+        login = password_login("{{ lookup('template', 'pw.j2') }}")
+
+        load(step(name=quoted(pipe("env > seen"))) + step(authentication=login))
+
+        assert "LATER_SECRET" not in (load.folder / "seen").read_text()
+
+
+class TestVars:
+    HEAD = "vars: {name_live: web1, stage: live, n: [1], deep: '{{ stage }}'}\n"
+
+    @pytest.mark.parametrize(
+        ("expression", "expected"),
+        [
+            ("lookup('vars', 'name_' ~ stage)", "web1"),
+            ("lookup('vars', 'deep')", "live"),
+            ("lookup('vars', 'nope', default='x')", "x"),
+            ("lookup('vars', 'stage', 'name_live')", "live,web1"),
+            ("lookup('vars', 'n') | first | string", "1"),
+        ],
+    )
+    def test_a_variable_is_found_by_its_name(self, load: Loader, expression: str, expected: str) -> None:
+        assert render_destination(load, f"{{{{ {expression} }}}}", self.HEAD) == expected
+
+    def test_one_that_nothing_gives_is_told(self, load: Loader) -> None:
+        problem = load.find_problem(play(self.HEAD, step(name="\"{{ lookup('vars', 'stge') }}\"")))
+
+        assert tell(problem) == "7:9 lookup('vars'): nothing gives the variable 'stge'"
+        assert problem.hint == "Did you mean 'stage'?"
+
+    def test_a_circle_through_it_is_told(self, load: Loader) -> None:
+        head = "vars: {a: \"{{ lookup('vars', 'b') }}\", b: '{{ a }}'}\n"
+
+        problem = load.find_problem(play(head, step(name="'{{ a }}'")))
+
+        assert "variables refer to each other in a circle: a → b → a" in problem.message
+
+    @pytest.mark.parametrize("name", ["'pw'", "'p' ~ 'w'"])
+    def test_a_secret_that_it_finds_is_not_given_to_a_command(
+        self, load: Loader, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.setenv("LATER_SECRET", "hunter2-hunter2")
+        secret = quoted("{{ lookup('env', 'LATER_SECRET') }}")
+        login = password_login(f"{{{{ lookup('vars', {name}) }}}}")
+
+        load(play(f"vars: {{pw: {secret}}}\n", step(name=quoted(pipe("env > seen"))) + step(authentication=login)))
+
+        assert "LATER_SECRET" not in (load.folder / "seen").read_text()
+
+
+class TestFirstFound:
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ("['nope', 'b.txt', 'a.txt']", "b.txt"),
+            ("'nope', 'a.txt'", "a.txt"),
+            ("['a.txt'], paths=['sub', '.']", "sub/a.txt"),
+            ("['b.txt'], paths=['sub', '.']", "b.txt"),
+            ("files=['nope', 'b.txt']", "b.txt"),
+            ("{'files': ['a.txt'], 'paths': ['sub']}", "sub/a.txt"),
+            ("'nope', ['sub']", "sub"),
+        ],
+    )
+    def test_the_first_that_is_there_is_given(self, load: Loader, arguments: str, expected: str) -> None:
+        (load.folder / "sub").mkdir()
+        for name in ("a.txt", "b.txt", "sub/a.txt"):
+            (load.folder / name).touch()
+
+        assert render_destination(load, f"{{{{ lookup('first_found', {arguments}) }}}}") == str(load.folder / expected)
+
+    def test_none_is_told(self, load: Loader) -> None:
+        problem = load.find_problem(step(name="\"{{ lookup('first_found', ['a', 'b'], paths=['x']) }}\""))
+
+        assert tell(problem) == "5:9 lookup('first_found'): there is none of 'x/a', 'x/b'"
+        assert str(load.folder) in problem.hint
+        assert load(step(name="\"x{{ lookup('first_found', ['a'], skip=true) }}\"")).steps[0].name == "x"
+
+    @pytest.mark.parametrize("arguments", ["5", "[5]", "[['a']]", "{'files': 5}"])
+    def test_other_than_names_is_told(self, load: Loader, arguments: str) -> None:
+        problem = load.find_problem(step(name=f"\"{{{{ lookup('first_found', {arguments}) }}}}\""))
+
+        assert problem.message == "lookup('first_found') needs names of files, as text"
+
+
 class TestFileglob:
     def names(self, load: Loader, template: str) -> list[str]:
         loaded = load(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from runner.errors import PlaybookInvalid
-from runner.plan import CopyFile, Play
+from runner.plan import CopyFile
+from runner.program import Play
 from tests.playbook.conftest import Loader
 from tests.playbook.examples import mode, step
 
@@ -98,7 +99,7 @@ def test_a_download_never_empties_the_directory_that_the_playbook_is_in(
 
 
 def options_of(play: Play) -> CopyFile:
-    options = play.steps[0].mode
+    options = play.calls[0].mode
     assert isinstance(options, CopyFile)
     return options
 

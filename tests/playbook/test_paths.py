@@ -250,6 +250,7 @@ class TestTrust:
 
 OPERATIONS = {
     "path": "{mode_name: remove, path: @}",
+    "target": "{mode_name: create_link, path: current, target: @}",
     "source_path": "{mode_name: rename, source_path: @, destination_path: x}",
     "destination_path": "{mode_name: rename, source_path: x, destination_path: @}",
     "source_file_name": "{mode_name: copy_file_from_engine, source_file_name: @, destination_file_name: x}",
@@ -292,8 +293,10 @@ class TestEveryPath:
         def walk(schema: Any) -> None:
             if isinstance(schema, dict):
                 for name, one in schema.get("properties", {}).items():
-                    if isinstance(one, dict) and any(
-                        word in name for word in ("file", "directory", "path", "workdir", "config")
+                    if (
+                        name != "min_files"
+                        and isinstance(one, dict)
+                        and any(word in name for word in ("file", "directory", "path", "workdir", "config"))
                     ):
                         found.add(name)
                 for one in schema.values():

@@ -51,8 +51,6 @@ LATER = {
     ),
     "a kind that is put together": FIRST
     + step(authentication=password_login("{{ lookup('e' ~ 'nv', 'LATER_SECRET') }}")),
-    "lookup under another name": FIRST
-    + step(authentication=password_login("{% set find = lookup %}{{ find('env', 'LATER_SECRET') }}")),
 }
 
 
@@ -70,7 +68,7 @@ def test_what_is_looked_up_later_is_not_given_to_a_command(load: Loader, way: st
     seen = (load.folder / "seen").read_text()
     assert "PATH=" in seen
     assert "LATER_SECRET" not in seen and SECRET not in seen
-    if "put together" not in way and "under another" not in way:
+    if "put together" not in way:
         assert "ORDINARY=nothing special" in seen
 
 

@@ -46,7 +46,7 @@ def write_config(load: Loader, text: str, name: str = "config") -> Path:
 
 def endpoint_of(load: Loader, config: str, **lines: str) -> Endpoint:
     write_config(load, config)
-    return load(open_step(**lines)).steps[0].endpoint
+    return load(open_step(**lines)).calls[0].endpoint
 
 
 def find_problem(load: Loader, config: str, **lines: str) -> Problem:
@@ -104,7 +104,7 @@ class TestFillingIn:
         login = "{authentication_method: ssh_agent, username: x}"
 
         for config in (None, "false"):
-            endpoint = load(open_step(config, authentication=login)).steps[0].endpoint
+            endpoint = load(open_step(config, authentication=login)).calls[0].endpoint
             assert (endpoint.host, endpoint.port, endpoint.host_key_policy) == ("bank", 22, KnownHosts())
 
     def test_true_stands_for_the_user_s_file_and_then_the_system_s(self, load: Loader) -> None:
@@ -117,7 +117,7 @@ class TestFillingIn:
         for name in ("config", "more"):
             (ssh / name).chmod(0o600)
 
-        endpoint = load(open_step("true")).steps[0].endpoint
+        endpoint = load(open_step("true")).calls[0].endpoint
 
         assert endpoint.authentication == SshKeyFile("mine", str(ssh / "bank"))
         assert endpoint.port == 2022
@@ -125,7 +125,7 @@ class TestFillingIn:
     def test_a_missing_file_of_the_user_is_fine(self, load: Loader) -> None:
         login = "{authentication_method: ssh_agent, username: x}"
 
-        assert load(open_step("true", authentication=login)).steps[0].endpoint.host == "bank"
+        assert load(open_step("true", authentication=login)).calls[0].endpoint.host == "bank"
 
     @pytest.mark.parametrize("where", ["defaults", "connection", "step"])
     def test_it_may_stand_wherever_inputs_may(self, load: Loader, where: str) -> None:
@@ -135,7 +135,7 @@ class TestFillingIn:
         head += f"connections: {{c: {{host: bank{given['connection']}}}}}\n"
         text = open_step("config" if where == "step" else None, connection="c").replace("host: bank\n  ", "")
 
-        assert load(play(head, text)).steps[0].endpoint.port == 2022
+        assert load(play(head, text)).calls[0].endpoint.port == 2022
 
     def test_a_step_can_switch_it_off(self, load: Loader) -> None:
         write_config(load, CONFIG)
@@ -143,7 +143,7 @@ class TestFillingIn:
 
         text = play("defaults: {ssh_config: config}\n", open_step("false", authentication=login))
 
-        assert load(text).steps[0].endpoint.port == 22
+        assert load(text).calls[0].endpoint.port == 22
 
     def test_templates_are_filled_in_first_and_text_of_the_configuration_is_none(self, load: Loader) -> None:
         write_config(
@@ -157,7 +157,7 @@ class TestFillingIn:
                 open_step('"{{ file }}"', host='"{{ name }}"', name="to {{ host }}")
                 + open_step('"{{ file }}"', host="tricky"),
             )
-        ).steps
+        ).calls
 
         assert (one.endpoint.host, one.name) == ("sftp.bank.example", "to bank")
         assert two.endpoint.authentication == SshKeyFile("{{ 7*7 }}", "/{{ k }}")
@@ -166,7 +166,7 @@ class TestFillingIn:
         login = "{authentication_method: ssh_agent, username: x}"
         text = play("vars: {on: 'false'}\n", open_step('"{{ on }}"', authentication=login))
 
-        assert load(text).steps[0].endpoint.host == "bank"
+        assert load(text).calls[0].endpoint.host == "bank"
 
 
 class TestFiles:
@@ -177,7 +177,7 @@ class TestFiles:
         (home / "config").write_text(CONFIG)
 
         for config in ("config", "~/config"):
-            assert load(play("workdir: data\n", open_step(config))).steps[0].endpoint.port == 2022
+            assert load(play("workdir: data\n", open_step(config))).calls[0].endpoint.port == 2022
 
     def test_relative_names_in_it_are_relative_to_workdir(self, load: Loader) -> None:
         found = endpoint_of(load, "User x\nIdentityFile keys/a\nUserKnownHostsFile ci/known_hosts\n")
@@ -216,7 +216,7 @@ class TestFiles:
     def test_a_list_of_known_hosts_files_may_stand_in_a_playbook(self, load: Loader) -> None:
         given = "{hostkey_mode: known_hosts_file, known_hosts_file: [a, ~/b, /c]}"
 
-        assert load(step(hostkey=given)).steps[0].endpoint.host_key_policy == KnownHosts(
+        assert load(step(hostkey=given)).calls[0].endpoint.host_key_policy == KnownHosts(
             (f"{load.folder}/a", f"{os.environ['HOME']}/b", "/c")
         )
         problem = load.find_problem(step(hostkey="{hostkey_mode: known_hosts_file, known_hosts_file: []}"))
@@ -325,7 +325,7 @@ class TestProblems:
         unused = "connections: {c: {authentication: {authentication_method: ssh_agent}}}\n"
 
         assert tell(load.find_problem(play(unused))) == "1:35 missing key 'username'"
-        assert load(play(unused.replace("}}}", "}, ssh_config: true}}"))).steps
+        assert load(play(unused.replace("}}}", "}, ssh_config: true}}"))).calls
 
     def test_a_host_is_required(self, load: Loader) -> None:
         write_config(load, CONFIG)
@@ -444,7 +444,7 @@ Host *
 
         def route(name: str) -> list[str]:
             text = play(head, open_step(None, proxy_jump=name))
-            return [str(hop) for hop in load(text).steps[0].endpoint.proxy_jump]
+            return [str(hop) for hop in load(text).calls[0].endpoint.proxy_jump]
 
         assert route("t") == ["nowhere, nowhere:22", "t, two.example:22"]
         assert route("alone") == ["alone, two.example:22"]

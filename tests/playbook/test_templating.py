@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from runner.plan import CopyFileFromEngine, KnownHosts, Play, UsernamePassword
+from runner._version import VERSION
+from runner.plan import CopyFileFromEngine, KnownHosts, UsernamePassword
+from runner.program import Play
 from tests.playbook.conftest import Loader, tell
 from tests.playbook.examples import mode, play, step
 
@@ -29,11 +31,11 @@ def render_destination(load: Loader, template: str, head: str = "", extra_vars: 
     loaded = load(
         play(head, step(mode=mode().replace("_name: b", f"_name: {quoted(template)}"))), extra_vars=extra_vars
     )
-    return loaded.steps[0].mode.places[1].path
+    return loaded.calls[0].mode.places[1].path
 
 
 def upload_of(loaded: Play) -> CopyFileFromEngine:
-    upload = loaded.steps[0].mode
+    upload = loaded.calls[0].mode
     assert isinstance(upload, CopyFileFromEngine)
     return upload
 
@@ -73,8 +75,8 @@ vars:
     options = mode(preserve='"{{ kept }}"', atomic='"{{ port == 22 }}"', permissions="\"{{ '0' ~ 640 }}\"")
     loaded = load(play(head, step(port='"{{ whole }}"', hostkey='"{{ key }}"', mode=options)))
 
-    assert loaded.steps[0].endpoint.port == 2023
-    assert loaded.steps[0].endpoint.host_key_policy == KnownHosts()
+    assert loaded.calls[0].endpoint.port == 2023
+    assert loaded.calls[0].endpoint.host_key_policy == KnownHosts()
     assert upload_of(loaded).preserve == frozenset({"times"})
     assert upload_of(loaded).atomic is False
     assert upload_of(loaded).permissions == 0o640
@@ -83,7 +85,7 @@ vars:
 def test_a_mapping_made_by_an_expression_is_an_input_like_any_other(load: Loader) -> None:
     made = "{{ {'port_mode': 'port_number', 'port_number': 2022} }}"
 
-    assert load(step(port=quoted(made))).steps[0].endpoint.port == 2022
+    assert load(step(port=quoted(made))).calls[0].endpoint.port == 2022
 
 
 def test_a_mistake_in_a_mapping_made_by_an_expression_stands_where_the_expression_stands(load: Loader) -> None:
@@ -116,7 +118,7 @@ def test_a_variable_may_have_any_name(load: Loader, name: str) -> None:
         (
             "{{ zebra }}",
             "undefined in the template: 'zebra' is undefined",
-            "Known: day, host, lookup, now, playbook_dir.",
+            "Known: day, host, lookup, now, playbook_dir, runner_version, timedelta.",
         ),
         ("{{ day.nope }}", "undefined in the template: 'str object' has no attribute 'nope'", ""),
         ("{{ [zebra] }}", "undefined in the template: 'zebra' is undefined", "Known"),
@@ -128,13 +130,17 @@ def test_a_variable_may_have_any_name(load: Loader, name: str) -> None:
         ("{{ 1e999 | int }}", "the template cannot be filled in: ", ""),
         ("{{ day + 1 }}", "the template cannot be filled in: TypeError", ""),
         ("{{ now() }}", "the template cannot be filled in: TypeError: the result is a datetime", ""),
-        ("{{ day | map('upper') }}", "the template cannot be filled in: TypeError: the result is a generator", ""),
+        ("{{ day | map('upper') }}", "'destination_file_name' must be a string, not a list", ""),
         ("{{ {1: 2} }}", "the template cannot be filled in: TypeError: a key of a mapping must be a string", ""),
         (r"{{ '\ud800' }}", "the template cannot be filled in: ValueError", ""),
         ("{{ none }}", "'destination_file_name' must be a string, not null", ""),
         ("{{ 2024 }}", "'destination_file_name' must be a string, not an integer", "in a template, add '| string'"),
         ("{{ [1] }}", "'destination_file_name' must be a string, not a list", ""),
-        ("{{ lookup('url', 'x') }}", "unknown lookup 'url'", "Known: env, file, fileglob, pipe."),
+        (
+            "{{ lookup('url', 'x') }}",
+            "unknown lookup 'url'",
+            "Known: env, file, fileglob, first_found, pipe, template, vars.",
+        ),
         ("{{ lookup() }}", "the template cannot be filled in: TypeError", ""),
         ("{{ lookup('env') }}", "lookup('env') needs a name", "Write lookup('env', '…')."),
         ("{{ lookup('env', 'X', defualt='') }}", "lookup('env') has no option 'defualt'", ""),
@@ -257,7 +263,7 @@ class TestNow:
 
         loaded = load(one * 50)
 
-        moments = {each.mode.places[1].path for each in loaded.steps}
+        moments = {each.mode.places[1].path for each in loaded.calls}
         assert len(moments) == 1
         assert before <= datetime.fromisoformat(moments.pop()) <= datetime.now()
 
@@ -270,6 +276,34 @@ class TestNow:
         assert year == datetime.now().strftime("%Y")
 
 
+class TestNames:
+    def test_yesterday_is_a_day_before(self, load: Loader) -> None:
+        from datetime import timedelta
+
+        before = datetime.now()
+        found = render_destination(load, "out/pay-{{ (now() - timedelta(days=1)).strftime('%Y%m%d') }}.xml")
+
+        days = {(moment - timedelta(days=1)).strftime("%Y%m%d") for moment in (before, datetime.now())}
+        assert found in {f"out/pay-{day}.xml" for day in days}
+
+    def test_a_length_of_time_has_days_first(self, load: Loader) -> None:
+        assert render_destination(load, "{{ timedelta(1) == timedelta(hours=24) }}x") == "Truex"
+
+    def test_the_version_is_known(self, load: Loader) -> None:
+        assert render_destination(load, "{{ runner_version }}") == VERSION
+        assert render_destination(load, "{{ runner_version is version('0.0.1', '>') }}x") == "Truex"
+
+    def test_a_variable_of_the_playbook_wins(self, load: Loader) -> None:
+        head = "vars: {runner_version: mine, timedelta: too}\n"
+
+        assert render_destination(load, "{{ runner_version ~ timedelta }}", head) == "minetoo"
+
+    def test_what_map_gives_can_be_used_twice_and_counted(self, load: Loader) -> None:
+        head = "vars: {names: [a, b], made: \"{{ names | map('upper') }}\"}\n"
+
+        assert render_destination(load, "{{ made | length }}{{ made | first }}{{ made | join }}", head) == "2AAB"
+
+
 class TestExtraVars:
     def test_they_win_over_every_variable_of_the_playbook(self, load: Loader) -> None:
         text = play(
@@ -277,9 +311,9 @@ class TestExtraVars:
             step(connection="bank", vars="{day: step}", mode=mode().replace("_name: b", "_name: '{{ day }}'")),
         )
 
-        assert load(text).steps[0].mode.places[1].path == "step"
-        assert load(text, extra_vars={"day": "extra"}).steps[0].mode.places[1].path == "extra"
-        assert load(text.replace("{day: step}", "{}")).steps[0].mode.places[1].path == "connection"
+        assert load(text).calls[0].mode.places[1].path == "step"
+        assert load(text, extra_vars={"day": "extra"}).calls[0].mode.places[1].path == "extra"
+        assert load(text.replace("{day: step}", "{}")).calls[0].mode.places[1].path == "connection"
 
     @pytest.mark.parametrize("value", ["{{ 7 * 7 }}", "{% raw %}", "{# x", "{{ lookup('env', 'HOME') }}"])
     def test_they_are_never_templates(self, load: Loader, value: str) -> None:
@@ -312,9 +346,9 @@ class TestExtraVars:
 
         loaded = load(text, extra_vars={"port": "2022", "seconds": " 7\n", "atomic": "False"})
 
-        assert loaded.steps[0].endpoint.port == 2022
-        assert loaded.steps[0].connect_timeout_seconds == 7
-        assert loaded.steps[0].endpoint.keepalive_interval_seconds == 7
+        assert loaded.calls[0].endpoint.port == 2022
+        assert loaded.calls[0].connect_timeout_seconds == 7
+        assert loaded.calls[0].endpoint.keepalive_interval_seconds == 7
         assert upload_of(loaded).atomic is False
         assert upload_of(loaded).create_parents is False
 
@@ -327,5 +361,5 @@ class TestExtraVars:
 
         loaded = load(step(authentication='"{{ login }}"'), extra_vars={"login": given})
 
-        assert loaded.steps[0].endpoint.authentication == UsernamePassword("u", "p4ssw0rd")
+        assert loaded.calls[0].endpoint.authentication == UsernamePassword("u", "p4ssw0rd")
         assert loaded.secrets == frozenset({"p4ssw0rd"})

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from runner.errors import PlaybookInvalid, UsageError
-from runner.plan import CopyFile, Play, SshKey, UsernamePassword
+from runner.plan import CopyFile, SshKey, UsernamePassword
 from runner.playbook.build import load_play
 from runner.playbook.vault import encrypt
 from runner.playbook.vault_password import Vault, read_password
 from runner.problems import Problem
+from runner.program import Play
 from runner.redaction import MASK, Redactor
 from tests.playbook import vaults
 from tests.playbook.bounded_process import is_gone
@@ -61,7 +62,7 @@ def login(value: str) -> str:
 
 
 def password_of(loaded: Play) -> str:
-    authentication = loaded.steps[0].endpoint.authentication
+    authentication = loaded.calls[0].endpoint.authentication
     assert isinstance(authentication, UsernamePassword)
     return authentication.password
 
@@ -83,7 +84,7 @@ class TestValues:
             f"\n    ssh_key: {encrypted(key)}    passphrase: {encrypted('phrase of the key')}"
         )
 
-        authentication = load(step(authentication=written)).steps[0].endpoint.authentication
+        authentication = load(step(authentication=written)).calls[0].endpoint.authentication
 
         assert authentication == SshKey("u", key, "phrase of the key", None)
         assert load.redactor.redact("KEYKEYKEYKEY, phrase of the key") == f"{MASK}, {MASK}"
@@ -100,8 +101,8 @@ class TestValues:
             )
         )
 
-        assert loaded.steps[0].endpoint.port == 2022
-        made = loaded.steps[0].mode
+        assert loaded.calls[0].endpoint.port == 2022
+        made = loaded.calls[0].mode
         assert isinstance(made, CopyFile) and made.atomic is False
 
     @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ class TestFiles:
 
         loaded = load(encrypt(text.encode(), PASSWORD))
 
-        assert loaded.steps[0].name == "t0ken-t0ken"
+        assert loaded.calls[0].name == "t0ken-t0ken"
         assert (
             load.redactor.redact("t0ken-t0ken 12345678 2022 sftp.bank.example")
             == f"{MASK} {MASK} 2022 sftp.bank.example"
@@ -219,7 +220,7 @@ class TestFiles:
 
         loaded = load(step(name="\"{{ lookup('file', 'secret') }}\""))
 
-        assert loaded.steps[0].name == PLAIN
+        assert loaded.calls[0].name == PLAIN
         assert load.redactor.redact(PLAIN) == MASK
 
     def test_a_file_that_is_looked_up_and_cannot_be_decrypted_is_told(self, load: VaultLoader) -> None:

@@ -7,7 +7,7 @@ import os
 import posixpath
 import shutil
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,82 +16,17 @@ import asyncssh
 import pytest
 
 from runner.transfer import remote_folders
-from tests.conftest import Outcome, Runner, connection, snapshot
+from tests.conftest import Runner, connection, snapshot
 from tests.patience import BUSY_SECONDS
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
-from tests.servers.endpoint import Endpoint
 from tests.servers.file_session import FileServer
 from tests.servers.latency import LatencyProxy
 from tests.servers.openssh import OpenSSHServer
 from tests.servers.proxy import FaultProxy, Trigger
 from tests.servers.raw_sftp import RawSftpServer
+from tests.transfer.operations import Operation
 from tests.transfer.trees import make_tree, picture
-
-
-@pytest.fixture(params=["sshd", "asyncssh"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoint]:
-    """Both start in the folder `remote`, which so is the login directory."""
-    remote = request.getfixturevalue("remote")
-    if request.param == "sshd":
-        with OpenSSHServer(tmp_path / "server", login_folder=remote) as sshd:
-            yield sshd
-        return
-    with AsyncsshServer(tmp_path / "server", root=remote) as asyncssh_server:
-        yield asyncssh_server
-
-
-class Operation:
-    """One mode, played on one server, whose files lie below `remote`."""
-
-    def __init__(self, runner: Runner, server: Endpoint, remote: Path) -> None:
-        self.runner, self.server, self.remote = runner, server, remote
-
-    def __call__(self, name: str, *arguments: str, **fields: Any) -> Outcome:
-        mode = {"mode_name": name, **{key: _plain(value) for key, value in fields.items()}}
-        return self.runner.play([{**connection(self.server), "mode": mode}], *arguments)
-
-    def well(self, name: str, *arguments: str, **fields: Any) -> tuple[str, dict[str, Any]]:
-        """Play, which must succeed: status and result."""
-        outcome = self(name, *arguments, **fields)
-        assert outcome.exit_code == 0, outcome.output
-        return outcome.step["status"], outcome.step["result"]
-
-    def foretold(self, name: str, **fields: Any) -> tuple[str, dict[str, Any]]:
-        """Play with --check, which changes nothing; then in earnest, which ends as was said; then again, which is ok."""
-        before = picture(self.remote)
-        said = self.well(name, "--check", **fields)
-        assert picture(self.remote) == before
-        done = self.well(name, **fields)
-        assert (done[0], {**done[1], "atomic": None}) == (said[0], {**said[1], "atomic": None})
-        after = picture(self.remote)
-        assert self.well(name, **fields)[0] == "ok"
-        assert picture(self.remote) == after
-        return done
-
-    def failed(self, error_type: str, *words: str, exit_code: int = 2, name: str, **fields: Any) -> None:
-        """Play, which fails as it should, with --check too, and changes nothing."""
-        before = picture(self.remote)
-        for arguments in (["--check"], []):
-            outcome = self(name, *arguments, **fields)
-            assert outcome.exit_code == exit_code, outcome.output
-            error = outcome.step["error"]
-            assert error["type"] == error_type, error
-            for word in words:
-                assert word in error["message"] + " " + error["hint"], error
-            assert error["hint"]
-            assert "Traceback" not in outcome.output
-        assert picture(self.remote) == before
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-@pytest.fixture
-def play(runner: Runner, server: Endpoint, remote: Path) -> Operation:
-    return Operation(runner, server, remote)
-
 
 # --- list ------------------------------------------------------------------------------------------------------------
 
@@ -795,6 +730,8 @@ MODES: list[dict[str, Any]] = [
     {"mode_name": "remove", "path": "a"},
     {"mode_name": "rename", "source_path": "a", "destination_path": "b"},
     {"mode_name": "create_directory", "path": "a"},
+    {"mode_name": "create_link", "path": "a", "target": "b"},
+    {"mode_name": "wait_for", "path": "a"},
 ]
 
 
@@ -805,7 +742,7 @@ def test_over_scp_they_are_refused_before_anything_is_contacted(
     outcome = runner.play([{**connection(sshd), "connector_type": "SCP", "mode": mode}])
 
     assert outcome.exit_code == 3
-    assert "'mode_name' must be copy_file_to_engine or copy_file_from_engine" in outcome.stderr
+    assert f"'{mode['mode_name']}' needs SFTP: over SCP 'mode_name' must be copy_file_to_engine" in outcome.stderr
     assert outcome.report["steps"] == []
 
 

@@ -1,0 +1,321 @@
+"""Says which step comes next: order, loops, blocks, and what a failure means for what follows. READ HERE what happens when.
+
+A generator without any I/O: it yields turns and is sent what came of them. Carrying out a play is one way to answer, finding
+out before the play whether every step could be carried out is another: then nobody knows what came of a turn, every branch
+is visited, and values that only the play will know stand for themselves.
+
+What happens to a failed item of a loop in a block with `rescue`: all other items have their turn, then the step has failed;
+the rest of the block is skipped, `rescue` has its turn, and if nothing fails in it the failure counts as rescued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from runner.errors import HostKeyRefused, InternalError, Interrupted, StepError
+from runner.plan import NO_HOST
+from runner.problems import Location
+from runner.program import Block, Data, Language, Names, Node, Program, StepTemplate, steps_of
+from runner.results import StepResult
+
+# No `rescue` can do anything about these.
+BEYOND_RESCUE = frozenset(kind.__name__ for kind in (HostKeyRefused, InternalError, Interrupted))
+
+
+class Turn(NamedTuple):
+    """A step is to be carried out, or reported as skipped if `skip` says why. `label` is what is shown of a loop's item."""
+
+    template: StepTemplate
+    names: Names
+    label: str | None = None
+    skip: str = ""
+
+
+class Pause(NamedTuple):
+    """Some seconds are to pass before the next item of a loop."""
+
+    seconds: float
+
+
+class Misread(NamedTuple):
+    """A step's loop goes over nothing that can be gone over: it has failed."""
+
+    template: StepTemplate
+    error: StepError
+
+
+class Rescued(NamedTuple):
+    """A failure has been made up for."""
+
+    results: tuple[StepResult, ...]
+
+
+class NodeOver(NamedTuple):
+    """A step or block of the outermost list is done with, and everything in it."""
+
+    node: Node
+
+
+Request = Turn | Pause | Misread | Rescued | NodeOver
+# What came of a turn; None if nobody knows.
+Reply = StepResult | None
+
+
+class Ending(NamedTuple):
+    """How a part of the program ended: with these failures, or `stopped` before its end for another reason."""
+
+    failures: tuple[StepResult, ...] = ()
+    stopped: str = ""
+
+
+DONE = Ending()
+Course = Generator[Request, Reply, Ending]
+
+
+class Values:
+    """What the play has come to know: registered results and facts, each host's own."""
+
+    def __init__(self) -> None:
+        self._by_host: dict[str, dict[str, tuple[Any, Location]]] = {}
+        self._latest: dict[str, tuple[Any, Location]] = {}
+
+    def keep(self, host: str, name: str, value: Any, location: Location) -> None:
+        """A name has got a value on a host; empty for the playbook as a whole."""
+        self._by_host.setdefault(host, {})[name] = self._latest[name] = (value, location)
+
+    def seen_from(self, host: str) -> dict[str, tuple[Any, Location]]:
+        """What a step on the host sees: the host's own values, and of names that it has none of the latest one."""
+        if not self._latest:
+            return {}
+        hosts = {name: {key: _bare(value) for key, (value, _) in own.items()} for name, own in self._by_host.items()}
+        place = next(iter(self._latest.values()))[1]
+        return {"hostvars": (Data(hosts), place), **self._latest, **self._by_host.get(host, {})}
+
+
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, Data) else value
+
+
+class Interpreter:
+    """One run through a program. `explores`: nobody knows what comes of a turn, and every branch is visited."""
+
+    def __init__(self, program: Program, *, explores: bool = False) -> None:
+        self._nodes = program.nodes
+        self._language: Language = program.language
+        self._explores = explores
+        self._values = Values()
+        # Why nothing is done on a host any more; under `NO_HOST`, anywhere.
+        self._given_up: dict[str, str] = {}
+
+    def give_up(self, host: str, reason: str) -> None:
+        """Nothing more is to be done on a host, or with `NO_HOST` on any."""
+        self._given_up.setdefault(host, reason)
+
+    def run(self) -> Course:
+        """All turns, in order."""
+        for node in self._nodes:
+            ending = yield from self._go(node, {})
+            for failure in ending.failures:
+                step = failure.step
+                self.give_up(step.host_label, f"step {step.index} ({step.name}) failed{_where(step.host_label)}")
+            yield NodeOver(node)
+        return DONE
+
+    def _go(self, node: Node, names: Names) -> Course:
+        return self._go_through(node, names) if isinstance(node, Block) else self._take_turns(node, names)
+
+    # Steps.
+
+    def _take_turns(self, template: StepTemplate, names: Names) -> Course:
+        """A step, with each item of its loop if it has one. All items are tried; it has failed if one has."""
+        reason = self._why_not(template)
+        if reason:
+            yield Turn(template, names, skip=reason)
+            return Ending(stopped=reason)
+        if template.keywords.loop is None:
+            result = yield Turn(template, self._see(template, names))
+            self._remember(template, [(result, None)])
+            return self._judge([result])
+        items = yield from self._items_of(template, self._see(template, names))
+        if isinstance(items, Ending):
+            return items
+        return (yield from self._take_each(template, names, items))
+
+    def _take_each(self, template: StepTemplate, names: Names, items: Sequence[Any] | None) -> Course:
+        done: list[tuple[StepResult | None, Any]] = []
+        for position, item in enumerate(items if items is not None else [None]):
+            reason = self._why_not(template)
+            if reason:
+                yield Turn(template, names, skip=f"{reason}; {len(items or ()) - position} items are left")
+                break
+            if position:
+                yield from self._pause(template, names)
+            inner = {**names, **self._name_item(template, items, position, item)}
+            seen = self._see(template, inner)
+            label = self._language.label(template, seen)
+            done.append(((yield Turn(template, seen, label)), item))
+        self._remember(template, done)
+        return self._judge([result for result, _ in done])
+
+    def _judge(self, results: Sequence[StepResult | None]) -> Ending:
+        failures = tuple(one for one in results if one is not None and one.failure is not None and not one.is_ignored)
+        for one in failures:
+            if one.status == "unreachable":
+                # What stands in the same block cannot be done there either.
+                step = one.step
+                self.give_up(step.host_label, f"step {step.index} ({step.name}) failed{_where(step.host_label)}")
+        return Ending(failures)
+
+    def _remember(self, template: StepTemplate, done: Sequence[tuple[StepResult | None, Any]]) -> None:
+        host = self._language.host_of(template)
+        facts = self._language.facts_of(template, [result for result, _ in done])
+        for name, value in facts.items():
+            self._values.keep(host, name, value, template.location)
+        if template.keywords.register is not None:
+            value = self._language.value_of(template, done)
+            self._values.keep(host, template.keywords.register, value, template.location)
+
+    # Blocks.
+
+    def _go_through(self, block: Block, names: Names) -> Course:
+        """A block, with each item of its loop if it has one. The first iteration that fails ends it."""
+        if block.keywords.loop is None:
+            return (yield from self._go_once(block, names))
+        reason = self._why_not(block)
+        first = next(iter(steps_of([block])), None)
+        if reason or first is None:
+            yield from self._skip([block], names, reason)
+            return Ending(stopped=reason)
+        items = yield from self._items_of(block, self._see(block, names), first)
+        if isinstance(items, Ending):
+            return items
+        for position, item in enumerate(items if items is not None else [None]):
+            if position:
+                yield from self._pause(block, names)
+            inner = {**names, **self._name_item(block, items, position, item)}
+            ending = yield from self._go_once(block, inner)
+            if ending.failures or ending.stopped:
+                return ending
+        return DONE
+
+    def _go_once(self, block: Block, names: Names) -> Course:
+        ending = yield from self._go_along(block.steps, names)
+        known = {**names, **self._name_failure(block, ending)}
+        if self._explores or (ending.failures and block.rescue and _can_rescue(ending.failures)):
+            rescue = yield from self._go_along(block.rescue, known)
+            if not rescue.failures and not rescue.stopped:
+                yield Rescued(ending.failures)
+                ending = DONE
+            elif rescue.failures:
+                ending = Ending((*ending.failures, *rescue.failures))
+        always = yield from self._go_along(block.always, known)
+        return Ending((*ending.failures, *always.failures), ending.stopped or always.stopped)
+
+    def _go_along(self, nodes: Sequence[Node], names: Names) -> Course:
+        """Steps of which each is the condition of the next."""
+        for position, node in enumerate(nodes):
+            ending = yield from self._go(node, names)
+            if ending.failures or ending.stopped:
+                reason = ending.stopped
+                if ending.failures:
+                    step = ending.failures[0].step
+                    reason = f"step {step.index} ({step.name}) of its block failed"
+                yield from self._skip(nodes[position + 1 :], names, reason)
+                return ending
+        return DONE
+
+    def _skip(self, nodes: Sequence[Node], names: Names, reason: str) -> Generator[Request, Reply, None]:
+        """Report steps as skipped; what is there for the case that one of them fails is not mentioned."""
+        for node in nodes:
+            if isinstance(node, Block):
+                yield from self._skip((*node.steps, *node.always), names, reason)
+            else:
+                result = yield Turn(node, names, skip=reason)
+                self._remember(node, [(result, None)])
+
+    # What names stand for.
+
+    def _see(self, node: Node, names: Names) -> Names:
+        """The names that the play gives, for a step: the innermost loop's before what was registered."""
+        seen = self._values.seen_from(self._language.host_of(node))
+        if self._explores and seen:
+            later = self._language.later("what other hosts come to know")
+            seen["hostvars"] = (later, node.location)
+        return {**names, **seen}
+
+    def _items_of(
+        self, node: Node, names: Names, blamed: StepTemplate | None = None
+    ) -> Generator[Request, Reply, Sequence[Any] | Ending | None]:
+        """What a loop goes over; None if nobody knows. What cannot be gone over is a failure of the step."""
+        try:
+            items = self._language.items(node, names)
+            # What is in an empty loop is looked at, too.
+            return None if self._explores and not items else items
+        except StepError as error:
+            template = blamed if blamed is not None else node
+            assert isinstance(template, StepTemplate)
+            result = yield Misread(template, error)
+            self._remember(template, [(result, None)])
+            return self._judge([result])
+
+    def _pause(self, node: Node, names: Names) -> Generator[Request, Reply, None]:
+        seconds = self._language.pause(node, self._see(node, names))
+        if seconds:
+            yield Pause(seconds)
+
+    def _name_item(self, node: Node, items: Sequence[Any] | None, position: int, item: Any) -> Names:
+        control, loop = node.keywords.loop_control, node.keywords.loop
+        assert loop is not None
+        if items is None:
+            names = [control.loop_var, *([control.index_var] if control.index_var else [])]
+            names += ["loop"] if control.extended else []
+            return {
+                name: (self._language.later(f"an item of the loop at {loop.location}"), loop.location) for name in names
+            }
+        found: dict[str, Any] = {control.loop_var: item}
+        if control.index_var:
+            found[control.index_var] = position
+        if control.extended:
+            found["loop"] = _extend(items, position)
+        return {name: (Data(value), loop.location) for name, value in found.items()}
+
+    def _name_failure(self, block: Block, ending: Ending) -> Mapping[str, tuple[Any, Location]]:
+        if not ending.failures and not self._explores:
+            return {}
+        value = self._language.failure_of(ending.failures[0] if ending.failures else None)
+        return {"failed_step": (value, block.location)}
+
+    def why_not_on(self, host: str) -> str:
+        """Why nothing is done on a host any more; empty if there is no reason."""
+        return self._given_up.get(NO_HOST) or self._given_up.get(host, "")
+
+    def _why_not(self, node: Node) -> str:
+        return self.why_not_on(self._language.host_of(node))
+
+
+def _where(host_label: str) -> str:
+    return "" if host_label == NO_HOST else " on this host"
+
+
+def _can_rescue(failures: Sequence[StepResult]) -> bool:
+    return not any(
+        one.status == "unreachable" or (one.failure is not None and one.failure.type in BEYOND_RESCUE)
+        for one in failures
+    )
+
+
+def _extend(items: Sequence[Any], position: int) -> dict[str, Any]:
+    """What `ansible_loop` has, as far as a template can read it."""
+    last = len(items) - 1
+    return {
+        "index": position + 1,
+        "index0": position,
+        "revindex": last - position + 1,
+        "revindex0": last - position,
+        "first": position == 0,
+        "last": position == last,
+        "length": len(items),
+        "previtem": items[position - 1] if position else None,
+        "nextitem": items[position + 1] if position < last else None,
+    }

@@ -1,0 +1,189 @@
+"""What `register` keeps of a step: the value that later steps read, and what is known of it before it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from runner.playbook.provenance import Origin, Part, Source, Traced, mark_outside
+from runner.results import StepResult
+
+# What a value has: the names in it, and what these have. None: anything.
+Shape = Mapping[str, Any]
+
+_COPY = (
+    *("source", "destination", "size_bytes", "files_total", "files_changed", "bytes_transferred", "folders_changed"),
+    *("links_changed", "removed", "resumed_at_bytes", "verified", "sha256", "atomic", "backup", "backups"),
+    *("backups_total", "warnings", "durable"),
+)
+_ENTRY = ("path", "type", "size_bytes", "permissions", "modified_at", "target")
+# What `result` has, by what the step does.
+RESULT_FIELDS: dict[str, tuple[str, ...]] = {
+    "copy_file_from_engine": _COPY,
+    "copy_file_to_engine": _COPY,
+    "copy_directory_from_engine": _COPY,
+    "copy_directory_to_engine": _COPY,
+    "list": ("path", "entries"),
+    "stats": ("exists", *_ENTRY),
+    "remove": ("path", "removed", "warnings"),
+    "rename": ("source", "destination", "atomic", "warnings"),
+    "create_directory": ("path", "created", "warnings"),
+    "write_file": _COPY,
+    "read_file": ("source", "content", "encoding", "size_bytes", "sha256", "warnings"),
+    "create_link": ("path", "target", "previous_target", "atomic", "warnings"),
+    "wait_for": ("path", "state", "met", "waited_seconds", "entries"),
+    "assert": (),
+    "fail": (),
+    "pause": ("seconds",),
+    "debug": ("msg", "values"),
+    "set_fact": ("facts",),
+}
+FIELDS = (
+    *("status", "changed", "failed", "skipped", "unreachable", "attempts", "message"),
+    *("duration_seconds", "result", "error"),
+)
+_LOOP_FIELDS = ("results", "status", "changed", "failed", "skipped", "unreachable", "message")
+_ERROR_FIELDS = ("type", "message", "hint")
+_STEP_FIELDS = ("name", "location", "host", "error", "result")
+# What --check does not come to know of a copy that it only foretells.
+_NOT_FORETOLD = ("verified", "sha256", "resumed_at_bytes", "backup", "backups")
+
+
+class Result(dict[str, Any]):
+    """A registered result. What it lacks, it may say why."""
+
+    def __init__(self, values: Mapping[str, Any], absent: Mapping[str, str] | None = None) -> None:
+        super().__init__(values)
+        self._absent = absent or {}
+
+
+def why_absent(value: Any, name: Any) -> str | None:
+    """Why a result does not have what it is asked for; None for any other value."""
+    if not isinstance(value, Result) or not isinstance(name, str):
+        return None
+    return value._absent.get(name) or f"a result has no '{name}'; it has {', '.join(value)}"
+
+
+def shape_of(what: str, *, is_loop: bool) -> Shape:
+    """What a step's registered value is going to have. `what` is its mode, or what else it does."""
+    fields = RESULT_FIELDS.get(what)
+    inner = None if fields is None else dict.fromkeys(fields)
+    one: Shape = {**dict.fromkeys(FIELDS), "result": inner, "error": dict.fromkeys(_ERROR_FIELDS)}
+    return dict.fromkeys(_LOOP_FIELDS) if is_loop else one
+
+
+FAILED_STEP_SHAPE: Shape = {**dict.fromkeys(_STEP_FIELDS), "error": dict.fromkeys(_ERROR_FIELDS)}
+
+
+def describe_result(result: StepResult, item: Any = None, *, has_item: bool = False) -> Result:
+    """The value of one step, or of one item of a loop."""
+    step, failure = result.step, result.failure
+    who = f"step {step.index} ({step.name})"
+    absent: dict[str, str] = {}
+    output = result.output
+    values: dict[str, Any] = {
+        "status": result.status,
+        "changed": result.status == "changed",
+        "failed": failure is not None,
+        "skipped": result.status == "skipped",
+        "unreachable": result.status == "unreachable",
+        "attempts": result.attempts,
+        "message": mark_outside(result.message, Source(f"the message of {who}", Origin.SERVER)),
+        "duration_seconds": round(result.duration_seconds, 3),
+        "error": None,
+    }
+    if failure is not None:
+        error = {"type": failure.type, "message": failure.message, "hint": failure.hint}
+        values["error"] = mark_outside(error, Source(f"the error of {who}", Origin.SERVER))
+    if output is not None:
+        values["result"] = _describe_output(result, who)
+    elif result.status == "skipped":
+        absent["result"] = f"{who}, {step.location}, was skipped: it has no result"
+    else:
+        absent["result"] = f"{who}, {step.location}, failed: it has no result"
+    if has_item:
+        values["item"] = item
+    return Result(values, absent)
+
+
+def _describe_output(result: StepResult, who: str) -> Any:
+    output = result.output
+    assert output is not None
+    facts = output.facts()
+    mode = getattr(result.step, "mode", None)
+    # What the playbook has written itself begins the paths that the server has added to.
+    written = [f"{place.path.rstrip('/')}/" for place in mode.places] if mode is not None else []
+    source = Source(f"the result of {who}", Origin.SERVER)
+    if mode is None:
+        # Nobody outside has a part in it that its values do not know themselves.
+        return facts
+    own = {key for key in ("path", "source", "destination") if key in facts}
+    found = {key: value if key in own else _mark(value, source, written) for key, value in facts.items()}
+    absent: dict[str, str] = {}
+    if result.is_foretold:
+        reason = f"it needs the result of step {result.step.index}, which --check does not carry out"
+        absent = {key: reason for key in _NOT_FORETOLD if found.pop(key, absent) is not absent}
+    return Result(found, absent)
+
+
+def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
+    if isinstance(value, str):
+        prefix = next((path for path in written if value.startswith(path)), "")
+        rest = value[len(prefix) :]
+        parts = (Part(prefix),) if prefix else ()
+        return Traced(value, (*parts, Part(rest, source, is_outside=True)))
+    if isinstance(value, list | tuple):
+        return [_mark(item, source, written) for item in value]
+    if isinstance(value, dict):
+        return {key: _mark(item, source, written) for key, item in value.items()}
+    return value
+
+
+def describe_loop(results: Sequence[Result], message: str) -> Result:
+    """The value of a step that went through a loop."""
+    statuses = [one["status"] for one in results]
+    worst = next((status for status in ("unreachable", "failed", "changed", "ok") if status in statuses), "skipped")
+    return Result(
+        {
+            "results": list(results),
+            "status": worst,
+            "changed": any(one["changed"] for one in results),
+            "failed": any(one["failed"] for one in results),
+            "skipped": all(one["skipped"] for one in results),
+            "unreachable": any(one["unreachable"] for one in results),
+            "message": message,
+        },
+        {"result": "a loop has a result for each item: use '.results'"},
+    )
+
+
+def describe_failed_step(result: StepResult) -> Result:
+    """`failed_step` of `rescue` and `always`."""
+    one = describe_result(result)
+    values = {
+        "name": result.step.name,
+        "location": str(result.step.location),
+        "host": result.step.host_label,
+        "error": one["error"],
+        "result": one.get("result"),
+    }
+    return Result(values)
+
+
+def _reads(key: str, *, negated: bool = False) -> Callable[[Any], bool]:
+    def test(value: Any) -> bool:
+        if not isinstance(value, Mapping) or key not in value:
+            raise TypeError(f"'is {key}' asks about a registered result, and this is none")
+        return bool(value[key]) != negated
+
+    return test
+
+
+RESULT_TESTS: dict[str, Callable[[Any], bool]] = {
+    "changed": _reads("changed"),
+    "failed": _reads("failed"),
+    "skipped": _reads("skipped"),
+    "unreachable": _reads("unreachable"),
+    "succeeded": _reads("failed", negated=True),
+    "success": _reads("failed", negated=True),
+}
