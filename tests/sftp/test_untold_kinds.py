@@ -142,6 +142,38 @@ def test_what_nothing_tells_is_refused_and_left_alone(runner: Runner, server: Co
 
 
 @untelling
+@pytest.mark.parametrize("pattern", ["tree/**/kept", "tree/*/kept"])
+def test_a_pattern_passes_no_directory_by_whose_kind_is_not_told(
+    runner: Runner, server: ConformanceServer, tell: Callable[[Told], Told], pattern: str
+) -> None:
+    """What could not be looked into may hold what is waited for: it is not taken for absent."""
+
+    class KeepsSub(NoModes):
+        def answer(self, ask: Ask, execute: Execute) -> Iterable[bytes]:
+            is_kept = ask.kind == Kind.OPENDIR and ask.path.endswith(b"/sub")
+            return refuse(ask, PERMISSION_DENIED, b"no") if is_kept else super().answer(ask, execute)
+
+    wait = {"mode_name": "wait_for", "path": str(server.root / pattern), "timeout": 0}
+    told = play(runner, server, NoModes(*EVERYTHING, tell=tell), **wait)
+    kept = play(runner, server, KeepsSub(*EVERYTHING, tell=tell), **wait, state="absent")
+
+    assert told.exit_code == 0, told.output
+    assert [entry["path"] for entry in told.step["result"]["entries"]] == [str(server.root / "tree/sub/kept")]
+    assert kept.exit_code == 2, kept.output
+    assert "does not tell whether" in kept.step["error"]["message"]
+
+
+def test_a_link_is_not_put_where_nothing_tells_what_is_there(runner: Runner, server: ConformanceServer) -> None:
+    before = snapshot(server.root)
+    personality = NoModes(*EVERYTHING, refuses=(Kind.OPENDIR,))
+    outcome = play(runner, server, personality, mode_name="create_link", path=str(server.root / "tree/sub"), target="x")
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "does not tell whether" in outcome.step["error"]["message"]
+    assert snapshot(server.root) == before
+
+
+@untelling
 def test_a_listing_without_kinds_is_completed(
     runner: Runner, server: ConformanceServer, tell: Callable[[Told], Told]
 ) -> None:
