@@ -10,7 +10,7 @@ the rest of the block is skipped, `rescue` has its turn, and if nothing fails in
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runner.errors import HostKeyRefused, InternalError, Interrupted, StepError
@@ -88,13 +88,25 @@ class Values:
         """What a step on the host sees: the host's own values, and of names that it has none of the latest one."""
         if not self._latest:
             return {}
-        hosts = {name: {key: _bare(value) for key, (value, _) in own.items()} for name, own in self._by_host.items()}
         place = next(iter(self._latest.values()))[1]
-        return {"hostvars": (Data(hosts), place), **self._latest, **self._by_host.get(host, {})}
+        return {"hostvars": (Data(HostValues(self._by_host)), place), **self._latest, **self._by_host.get(host, {})}
 
 
-def _bare(value: Any) -> Any:
-    return value.value if isinstance(value, Data) else value
+class HostValues(Mapping[str, Mapping[str, Any]]):
+    """What each host has come to know, by its name: `hostvars`."""
+
+    def __init__(self, by_host: Mapping[str, Mapping[str, tuple[Any, Location]]]) -> None:
+        self._by_host = by_host
+
+    def __getitem__(self, host: str) -> Mapping[str, Any]:
+        values = ((name, value) for name, (value, _) in self._by_host[host].items())
+        return {name: value.value if isinstance(value, Data) else value for name, value in values}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_host)
+
+    def __len__(self) -> int:
+        return len(self._by_host)
 
 
 class Interpreter:

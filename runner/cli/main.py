@@ -25,6 +25,8 @@ EXIT_SIGINT = 130
 COMMANDS = {
     "play": "Carry out the steps of a playbook.",
     "validate": "Check playbooks without contacting anything.",
+    "describe": "Print a playbook's inputs, connections, steps and tags.",
+    "explain": "Print where each value of a step comes from.",
     "doctor": "Print what the servers of a playbook can do.",
     "schema": "Print a JSON Schema.",
     "hostkey": "Print a server's host keys, ready to be checked and pinned.",

@@ -33,6 +33,7 @@ from runner.redaction import Redactor
 
 if TYPE_CHECKING:
     from runner.findings import Survey
+    from runner.playbook.description import Description, Explained
 
 MAX_OWNER_CHARACTERS = 200
 EVERYTHING = Selection()
@@ -83,6 +84,21 @@ def check_play(
     return _start(path, extra_vars, workdir, vault, warn, runs_commands=False, look_at=look_at).check()
 
 
+def load_description(path: str, *, vault: Vault | None = None) -> Description:
+    """What the playbook at `path` is and takes, by its text: no input need be given. Raises as `load_play` does."""
+    return _start(path, None, None, vault, ignore_warning, runs_commands=False, needs_inputs=False).describe()
+
+
+def explain_step(
+    path: str, step: str, *, extra_vars: Mapping[str, Any] | None = None, vault: Vault | None = None
+) -> list[Explained]:
+    """Where each input and variable of a step comes from; `step` is its name or number. Raises as `load_play` does.
+
+    No command is run: what depends on one is said to.
+    """
+    return _start(path, extra_vars, None, vault, ignore_warning, runs_commands=False).explain(step)
+
+
 def load_survey(
     path: str,
     *,
@@ -105,6 +121,7 @@ def _start(
     runs_commands: bool,
     look_at: LookAtLogins = trust_logins,
     selection: Selection = EVERYTHING,
+    needs_inputs: bool = True,
 ) -> _Builder:
     """The playbook, read and parsed."""
     vault = vault or Vault(None, Redactor())
@@ -131,6 +148,7 @@ def _start(
         may_run_commands=may_run_commands,
         look_at=look_at,
         selection=selection,
+        needs_inputs=needs_inputs,
     )
 
 
@@ -151,6 +169,7 @@ class _Builder:
         may_run_commands: bool,
         look_at: LookAtLogins,
         selection: Selection,
+        needs_inputs: bool,
     ) -> None:
         self._path = path
         self._warn = warn
@@ -171,7 +190,7 @@ class _Builder:
         self._endpoints = Endpoints(sections, rendering, self._scopes, notes)
         self._documents: list[PositionedMap | PositionedList] = [data]
         self._read_variable_files()
-        inputs = DeclaredInputs(notes.problems, vault.redactor, self._fill_in)
+        inputs = DeclaredInputs(notes.problems, vault.redactor, self._fill_in, needs_all=needs_inputs)
         declared = as_map(sections.top.get("inputs"))
         self._scopes.outside |= inputs.read(declared, extra_vars)
         self._binder = Binder(sections, rendering, self._scopes, self._endpoints, notes)
@@ -251,8 +270,7 @@ class _Builder:
         name = self._fill_in(self._sections.top, "name")
         for warning in redact_problems(collect_problems(self._notes.warnings), self._redactor):
             self._warn(warning)
-        if self._notes.problems:
-            raise PlaybookInvalid(redact_problems(collect_problems(self._notes.problems), self._redactor))
+        self._require_no_problems()
         shown_name = name if isinstance(name, str) and not isinstance(name, Unfilled) else Path(self._path).name
         return Play(
             self._path,
@@ -283,6 +301,35 @@ class _Builder:
         """The number of steps, or `PlaybookInvalid` with everything that is wrong."""
         self.build()
         return len(steps_of(self._nodes))
+
+    def describe(self) -> Description:
+        """What the playbook is, or `PlaybookInvalid` with what is wrong with its text."""
+        from runner.playbook.description import describe
+
+        self._require_no_problems()
+        name = self._sections.top.get("name")
+        return describe(
+            self._path, name if isinstance(name, str) else Path(self._path).name, self._sections, self._nodes
+        )
+
+    def explain(self, step: str) -> list[Explained]:
+        """Where the values of a step come from, or `PlaybookInvalid`. Raises `UsageError` if there is no such step."""
+        from runner.playbook.description import explain
+
+        language = PlaybookLanguage(self._binder, self._rendering, self._notes, self._redactor)
+        language.explore(self._nodes)
+        self._require_no_problems()
+        known = steps_of(self._nodes)
+        template = next((one for one in known if step in (one.name, str(one.index))), None)
+        if template is None:
+            hint = "`runner describe FILE` shows the steps."
+            raise UsageError(f"no step of {self._path} is called {step!r}, and none has this number", hint=hint)
+        names = language.names_of(template)
+        return explain(template, names, self._sections, self._binder, self._rendering, self._scopes)
+
+    def _require_no_problems(self) -> None:
+        if self._notes.problems:
+            raise PlaybookInvalid(redact_problems(collect_problems(self._notes.problems), self._redactor))
 
     def survey(self) -> Survey:
         """The servers that are named, or `PlaybookInvalid`. A connection that no step uses may need one to mean anything."""

@@ -41,8 +41,11 @@ FillIn = Callable[[PositionedMap, str], Any]
 class DeclaredInputs:
     """Reads the inputs of one playbook. All that is wrong with them is added to `problems`."""
 
-    def __init__(self, problems: list[Problem], redactor: Redactor, fill_in: FillIn) -> None:
-        """`fill_in` gives the value of a key, filled in with what the playbook says itself."""
+    def __init__(self, problems: list[Problem], redactor: Redactor, fill_in: FillIn, *, needs_all: bool = True) -> None:
+        """`fill_in` gives the value of a key, filled in with what the playbook says itself. Without `needs_all` one that is
+        required may be missing.
+        """
+        self._needs_all = needs_all
         self._problems = problems
         self._redactor = redactor
         self._fill_in = fill_in
@@ -82,7 +85,7 @@ class DeclaredInputs:
             value = self._fill_in(declared, "default")
             accepted = self._accept(name, declared, value, place, "its default", is_text=False)
             return (accepted if isinstance(accepted, Unfilled) else Data(accepted)), place
-        if declared.get("required") is True:
+        if declared.get("required") is True and self._needs_all:
             ways = f"-e {name}=…" + (f", or the environment variable {variable}" if isinstance(variable, str) else "")
             self._note(place, f"the input '{name}' is missing", f"Give it with {ways}.")
             return _WRONG, place

@@ -51,6 +51,8 @@ class PlaybookLanguage:
         # The steps in which nothing was left open, by their numbers.
         self._fixed: dict[int, Bound] = {}
         self._hosts: dict[int, str] = {}
+        # What each step sees of what only the play will know, the last time it was visited.
+        self._names: dict[int, Names] = {}
         # How often a step was bound while exploring: in a loop, more than once.
         self._bound_counts: dict[int, int] = {}
 
@@ -75,7 +77,7 @@ class PlaybookLanguage:
 
     def _explore_turn(self, turn: Turn) -> Step | ControlStep | None:
         template = turn.template
-        names = turn.names
+        names = self._names[template.index] = turn.names
         verdict = self.judge(template.keywords.when, template, names)
         if verdict.holds is False:
             # Nothing of it is needed, secrets among them: only its names are looked at.
@@ -112,6 +114,10 @@ class PlaybookLanguage:
             self.judge(conditions, template, known)
         if template.kind == "assert":
             self.judge(conditions_of(template), template, names)
+
+    def names_of(self, template: StepTemplate) -> Names:
+        """The names of loops, results and facts that a step sees, as they stood when it was visited."""
+        return self._names.get(template.index, {})
 
     # Hosts, loops, conditions, steps.
 

@@ -14,6 +14,7 @@ PATH_KEYS = frozenset(
         *("source_file_name", "destination_file_name", "source_directory_name", "destination_directory_name"),
         *("path", "source_path", "destination_path", "temporary_directory", "target"),
         *("ssh_key_file", "certificate_file", "known_hosts_file", "ssh_config", "workdir"),
+        *("vars_files", "include_steps"),
     )
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runner.playbook.provenance import Origin, Part, Source, Traced, mark_outside
@@ -168,22 +168,3 @@ def describe_failed_step(result: StepResult) -> Result:
         "result": one.get("result"),
     }
     return Result(values)
-
-
-def _reads(key: str, *, negated: bool = False) -> Callable[[Any], bool]:
-    def test(value: Any) -> bool:
-        if not isinstance(value, Mapping) or key not in value:
-            raise TypeError(f"'is {key}' asks about a registered result, and this is none")
-        return bool(value[key]) != negated
-
-    return test
-
-
-RESULT_TESTS: dict[str, Callable[[Any], bool]] = {
-    "changed": _reads("changed"),
-    "failed": _reads("failed"),
-    "skipped": _reads("skipped"),
-    "unreachable": _reads("unreachable"),
-    "succeeded": _reads("failed", negated=True),
-    "success": _reads("failed", negated=True),
-}

@@ -157,7 +157,9 @@ class Rendering:
         """What an expression gives; `Unfilled`, and no problem, if that cannot be said."""
         try:
             return self._templates.evaluate(expression, location, scope)
-        except (TemplateProblem, ValueUnknown):
+        except ValueUnknown as error:
+            return Awaited("", error.reason) if error.reason else Unfilled("")
+        except TemplateProblem:
             return Unfilled("")
 
     def find_unknown_names(self, value: Any, location: Location, scope: Scope) -> list[Problem]:

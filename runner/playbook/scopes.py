@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runner.playbook.document import PositionedMap
@@ -19,24 +19,22 @@ class Scopes:
     def __init__(self, sections: Sections, folder: str, extra_vars: Mapping[str, Any]) -> None:
         self._sections = sections
         self._folder = (folder, sections.start)
-        self._files: dict[str, tuple[Any, Location]] = {}
+        self._files: list[Scope] = []
         self._variables = variables(as_map(sections.top.get("vars")))
         self.outside: dict[str, tuple[Any, Location]] = {
             name: (value, COMMAND_LINE) for name, value in extra_vars.items()
         }
 
-    @property
-    def _own(self) -> Scope:
-        """What the playbook says itself: a file of variables yields to what stands in the playbook."""
-        return {"playbook_dir": self._folder, **self._files, **self._variables}
-
     def add_file(self, data: PositionedMap) -> None:
         """The variables of a file, which win over those of the files before it."""
-        self._files |= variables(data)
+        self._files.append(variables(data))
 
     def of_playbook(self) -> Scope:
         """What stands beside the steps sees."""
-        return {**self._own, **self.outside}
+        scope: dict[str, tuple[Any, Location]] = {"playbook_dir": self._folder}
+        for layer in (*self._files, self._variables, self.outside):
+            scope |= layer
+        return scope
 
     def of(
         self,
@@ -45,20 +43,34 @@ class Scopes:
         merged: PositionedMap,
         names: Scope = NO_NAMES,
     ) -> Scope:
-        """What a step sees: lowest first, the names that are there by themselves, the variables of the playbook, of the
-        step's connection, its blocks' and its own (`origins`), then the `names` of loops, results and facts, and what comes
-        from outside.
-        """
+        """What a step sees; `names` are those of loops, results and facts."""
         scope: dict[str, tuple[Any, Location]] = {}
+        for layer in self.layers(origins, connection_name, merged, names):
+            scope |= layer
+        return scope
+
+    def layers(
+        self,
+        origins: tuple[PositionedMap, ...],
+        connection_name: str | None,
+        merged: PositionedMap,
+        names: Scope = NO_NAMES,
+    ) -> Iterator[Scope]:
+        """What a step sees, lowest first: the names that are there by themselves, files, the variables of the playbook, of
+        its connection, its blocks' and its own (`origins`), the `names` of loops, results and facts, what is from outside.
+        """
+        built_in: dict[str, tuple[Any, Location]] = {"playbook_dir": self._folder}
         if connection_name:
-            scope["connection_name"] = (connection_name, origins[-1].location)
+            built_in["connection_name"] = (connection_name, origins[-1].location)
         if "host" in merged:
-            scope["host"] = (merged["host"], merged.value_locations["host"])
-        scope |= self._own
-        connection = self._sections.connection(connection_name)
-        for section in (connection, *origins):
-            scope |= variables(as_map(section.get("vars") if section else None))
-        return {**scope, **names, **self.outside}
+            built_in["host"] = (merged["host"], merged.value_locations["host"])
+        yield built_in
+        yield from self._files
+        yield self._variables
+        for section in (self._sections.connection(connection_name), *origins):
+            yield variables(as_map(section.get("vars") if section else None))
+        yield names
+        yield self.outside
 
 
 def variables(section: PositionedMap | None) -> dict[str, tuple[Any, Location]]:

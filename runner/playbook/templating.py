@@ -497,13 +497,13 @@ class Templates:
 
     @cached_property
     def _environment(self) -> SandboxedEnvironment:
-        from jinja2 import StrictUndefined, pass_context
+        from jinja2 import StrictUndefined, UndefinedError, pass_context
         from jinja2.sandbox import ImmutableSandboxedEnvironment
         from jinja2.utils import missing
 
         from runner.playbook.dialect import keep_backslashes, make_lists, make_missing
         from runner.playbook.filters.registry import make_filters, make_tests, make_timedelta
-        from runner.playbook.registered import RESULT_TESTS, why_absent
+        from runner.playbook.registered import why_absent
 
         class BoundedEnvironment(ImmutableSandboxedEnvironment):
             """A sandbox in which a product cannot fill the memory or keep the processor busy where no signal is heard."""
@@ -521,8 +521,10 @@ class Templates:
         class Lacking(make_missing(StrictUndefined)):  # type: ignore[misc]
             """What is not there, with the reason where the value that it was asked of knows one."""
 
-            def __init__(self, hint: str | None = None, obj: Any = missing, name: Any = None, *args: Any) -> None:
-                super().__init__(why_absent(obj, name) or hint, obj, name, *args)
+            def __init__(
+                self, hint: str | None = None, obj: Any = missing, name: Any = None, exc: Any = UndefinedError
+            ) -> None:
+                super().__init__(why_absent(obj, name) or hint, obj, name, exc)
 
         environment = BoundedEnvironment(undefined=Lacking, keep_trailing_newline=True)
         environment.globals.update(now=self._get_now, lookup=refuse_other_name)
@@ -535,7 +537,6 @@ class Templates:
             lambda context, source, *terms, **options: self._lookup(*terms, **options)
         )
         environment.tests.update(make_tests(StrictUndefined, self._sources.folder))
-        environment.tests.update(RESULT_TESTS)
         return environment
 
     @cached_property

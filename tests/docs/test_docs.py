@@ -151,11 +151,12 @@ def test_every_property_is_documented(name: str, pages: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["playbook", "connector"])
 def test_every_value_is_documented(name: str) -> None:
-    page = docs("playbook.md")
-    spans = {span.strip() for span in CODE_SPAN.findall(prose(page))}
+    pages = [docs("playbook.md"), docs("language.md")]
+    spans = {span.strip() for page in pages for span in CODE_SPAN.findall(prose(page))}
     # The names of algorithms are more than words.
     assert {one for one in choices(name) - spans if not re.fullmatch(r"\w+", one)} == set()
-    assert {one for one in choices(name) if re.fullmatch(r"\w+", one)} - code_words(page) == set()
+    words = set().union(*map(code_words, pages))
+    assert {one for one in choices(name) if re.fullmatch(r"\w+", one)} - words == set()
 
 
 def test_host_key_variants_are_documented_on_their_own_page() -> None:

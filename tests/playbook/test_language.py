@@ -290,6 +290,14 @@ class TestIncludedSteps:
 
         assert any(message in one.message for one in load.find_problems("- include_steps: part.yaml\n"))
 
+    def test_what_comes_from_outside_chooses_no_other_file(self, load: Loader) -> None:
+        (load.folder / "x.yaml").write_text("- debug: {msg: here}\n")
+        text = "- include_steps: 'sub/{{ name }}.yaml'\n"
+
+        (problem,) = load.find_problems(text, extra_vars={"name": "../x"})
+
+        assert "the extra variable 'name' brings '..' into it" in problem.message
+
     def test_files_that_are_read_are_the_play_s_own(self, load: Loader) -> None:
         (load.folder / "part.yaml").write_text("- debug: {msg: here}\n")
 

@@ -278,8 +278,10 @@ class TestEveryPath:
             text = step(authentication=LOGINS[key].replace("@", path))
         elif key == "known_hosts_file":
             text = step(hostkey=f"{{hostkey_mode: known_hosts_file, known_hosts_file: [x, {path}]}}")
-        elif key == "workdir":
-            text = play(f"workdir: {path}\n")
+        elif key in ("workdir", "vars_files"):
+            text = play(f"{key}: {path}\n")
+        elif key == "include_steps":
+            text = f"- include_steps: {path}\n"
         else:
             text = step(ssh_config=path)
 
