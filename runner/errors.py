@@ -56,6 +56,10 @@ class RunnerError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        # With what was added to it.
+        return self.message
+
 
 class UsageError(RunnerError):
     """The command line contradicts itself or the playbook."""
@@ -78,14 +82,17 @@ class StepError(RunnerError):
     """A step failed while it ran. `may_pass` says whether trying again can help.
 
     `has_created_nothing` says that a file could not even be created: what bears its name, if anything, is somebody else's.
+    `left_behind` are names, in the message as well, under which something is found that was there before or is in vain.
     """
 
     may_pass = False
     has_created_nothing = False
+    left_behind: tuple[str, ...] = ()
 
-    def add(self, sentence: str) -> None:
-        """Add to the message what the failure has left behind."""
+    def add(self, sentence: str, *names: str) -> None:
+        """Add to the message what the failure has left behind; under these names, if it is more than a sentence."""
         self.message = f"{self.message}. {sentence}"
+        self.left_behind += names
 
     def place(self, where: str) -> None:
         """Say in front of the message where on the way it happened."""

@@ -21,6 +21,7 @@ class FileStatus(NamedTuple):
     """What a side says about one path. `permissions` are the nine bits; None for what it does not tell.
 
     `special_bits` are set-uid, set-gid and sticky of a directory, and 0 for anything else: only a directory keeps them.
+    Without `is_kind_told` it may be anything: nothing is to be removed, replaced or moved then that could be a directory.
     """
 
     is_directory: bool
@@ -30,6 +31,7 @@ class FileStatus(NamedTuple):
     modified_at_seconds: int | None
     is_link: bool = False
     special_bits: int = 0
+    is_kind_told: bool = True
 
 
 class WantedAttributes(NamedTuple):
@@ -40,6 +42,21 @@ class WantedAttributes(NamedTuple):
 
 
 NOTHING_WANTED = WantedAttributes(None, None)
+
+
+class AttributesSet(NamedTuple):
+    """What came of a request to set attributes by path that was not refused as a whole.
+
+    `refused_permissions` says in words why the server did not take them, empty if it took them; `are_times_refused` that it
+    did not take the times. `found` is what it says there is now, None if it does not tell.
+    """
+
+    refused_permissions: str = ""
+    are_times_refused: bool = False
+    found: FileStatus | None = None
+
+
+ATTRIBUTES_SET = AttributesSet()
 
 
 class Source(NamedTuple):
@@ -71,14 +88,15 @@ class Written(NamedTuple):
 class Published(NamedTuple):
     """A file under its final name: whether what was there was replaced in one step, and where that is kept, if it is.
 
-    `aside` is what it was called in between, where it was neither replaced in one step nor kept. `warnings` say what is
-    not as it should be all the same.
+    `aside` is what it was called in between, where it was neither replaced in one step nor kept. `left` are names of ours
+    that the server did not remove. `probes` are names with which it is tried out what the server does with links.
     """
 
     in_one_step: bool
     backup: str | None = None
     aside: str | None = None
-    warnings: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
 
 
 UNPUBLISHED = Published(False)
@@ -247,7 +265,14 @@ class Listing(Protocol):
     path: str
 
     def take(self, name: str, status: FileStatus) -> None:
-        """One entry, links not followed. Called in the transport's thread."""
+        """One entry, links not followed; neither a directory nor regular if no request tells what it is.
+
+        Called in the transport's thread.
+        """
+        ...
+
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        """What an entry is that has been given, by a closer look; None if it is gone. Called in the transport's thread."""
         ...
 
     def finish(self, error: StepError | None) -> None:
@@ -285,7 +310,8 @@ class Errand:
     A link is made under its `temporary` name and renamed over what is there (nothing, if it `is_new`), which is kept under
     the name `backup` if one is given. `rename` gives the name `target`, unless something has it. `replace` gives what is
     called `temporary` the name `path`, whatever has it: `note` is told how before that is asked for. `look` follows links,
-    `look closely` does not. `is_missing` says that nothing is at `path`: for a removal no failure, for a look one.
+    `look closely` does not. `is_missing` says that nothing is at `path`: for a removal no failure, for a look one. Of
+    attributes `attributes_set` says which are not as they were wanted.
     """
 
     what: ErrandKind
@@ -300,8 +326,9 @@ class Errand:
     status: FileStatus | None = None
     is_missing: bool = False
     note: Note | None = None
-    # What is not as it should be although it was done.
-    warning: str = ""
+    attributes_set: AttributesSet = ATTRIBUTES_SET
+    # Names of ours that the server did not remove.
+    left: tuple[str, ...] = ()
 
     def finish(self, error: StepError | None) -> None:
         """The request was answered."""
@@ -416,7 +443,10 @@ class RemoteFiles(Protocol):
         ...
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
-        """What is at `path`, links followed or not; None if nothing is. Raises `StatusRefused` if the server keeps it."""
+        """What is at `path`, links followed or not; None if nothing is. Raises `StatusRefused` if the server keeps it.
+
+        Where the server tells no kind, other requests have found it out, or `is_kind_told` is false.
+        """
         ...
 
     def names_in(self, folder: str) -> Generator[str, None, None]:

@@ -6,6 +6,7 @@ that allows it is asked for here. Each is cautious until something speaks for mo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Literal
 
@@ -27,6 +28,11 @@ _YES_NO_UNKNOWN = {
     None: "tried out first",
 }
 
+# Of the requests of one kind so many are looked at on a server that is known to do what it says: a banner is a claim, too.
+SAMPLE_SIZE = 16
+
+# What a server may say that it has done, in words.
+Deed = Literal["renamed", "removed", "made a directory", "set attributes"]
 SetBy = Literal["handle", "path", "nothing"]
 LinkOrder = Literal["target first", "link first"]
 
@@ -71,6 +77,8 @@ class ServerTraits:
         self.max_open_files: int | None = None
         # Whether it takes further channels, and a file opened on more than one.
         self.takes_more_channels = True
+        # Of each kind of request, how many more are looked at.
+        self._unsampled: dict[Deed, int] = {}
 
     def learn_extensions(self, extensions: Mapping[str, bytes]) -> None:
         """Take in what the SFTP server tells of itself. Behind sshd's banner there may be another's SFTP server."""
@@ -80,13 +88,43 @@ class ServerTraits:
         )
         if self.is_sequential and (told < _ENOUGH_OPENSSH_EXTENSIONS or foreign):
             why = f"it tells {foreign[0]!r}" if foreign else f"it tells {told} of OpenSSH's extensions"
-            for name, value in (
-                ("is_sequential", False),
-                ("shares_files", False),
-                ("renames_links", None),
-                ("link_order", None),
-            ):
-                self.saw(name, value, why)
+            self._expect_nothing(why)
+
+    def believes(self, deed: Deed) -> bool:
+        """Whether a server's OK to one more request is all that need be known of it.
+
+        Where requests are carried out in order, the first few of each kind are looked at, in the same flight; on every
+        other server each of them is.
+        """
+        if not self.is_sequential:
+            return False
+        left = self._unsampled.get(deed, SAMPLE_SIZE)
+        if left:
+            self._unsampled[deed] = left - 1
+        return not left
+
+    def catch(self, deed: Deed) -> None:
+        """It said that it had done something, and it had not: from here on it is a server like any other."""
+        if self.is_sequential:
+            self._expect_nothing(f"it answered OK, and had not {deed}")
+
+    def mixes_up(self, deed: Deed) -> None:
+        """Only a second look has shown what the request before the first one was to do: it does not keep their order."""
+        if self.is_sequential:
+            self._expect_nothing(f"it was asked to look behind that, and had not {deed} yet")
+
+    def _expect_nothing(self, why: str) -> None:
+        for name, value in (
+            ("is_sequential", False),
+            ("shares_files", False),
+            ("renames_links", None),
+            ("link_order", None),
+        ):
+            self.saw(name, value, why)
+
+    def doubt(self, deed: Deed) -> None:
+        """It said that it had done something, and it is otherwise: from here on each such request is looked at."""
+        self._unsampled[deed] = sys.maxsize
 
     def describe(self) -> tuple[tuple[str, str, str], ...]:
         """What is held to be true, for people: what it is about, the value in words, and the reason if there is one."""

@@ -12,6 +12,7 @@ from runner.results import Change, CopyResult, Output
 from runner.transfer.context import Surroundings
 from runner.transfer.copy import copy_file
 from runner.transfer.journal import Journal
+from runner.transfer.left_behind import LeftBehind
 from runner.transfer.memory import Memory
 from runner.transfer.owner import find_owner
 from runner.transfer.read_only import read_only
@@ -27,12 +28,14 @@ def carry_out(
     cancellation: Cancellation,
     memory: Memory,
     journal: Journal | None = None,
+    left: LeftBehind | None = None,
     reconnect: Callable[[], RemoteFiles] | None = None,
 ) -> Output:
     """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
 
     `memory` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
-    to the `journal` counts as done. `reconnect` gives a fresh session to a step that has let its own be idle.
+    to the `journal` counts as done. What may be left behind is noted in `left`, and told by the caller. `reconnect` gives a
+    fresh session to a step that has let its own be idle.
 
     Raises a `StepError`, or `Interrupted`.
     """
@@ -50,6 +53,7 @@ def carry_out(
         memory=memory,
         step=f"step {step.index} ({step.name}, {step.location})",
         journal=journal,
+        left=left or LeftBehind(),
         reconnect=None if options.is_check else reconnect,
     )
     if journal is not None and journal.is_retry:

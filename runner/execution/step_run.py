@@ -28,6 +28,7 @@ from runner.plan import PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import CopyResult, Output, Status, StepFailure, StepResult
 from runner.transfer.journal import Journal
+from runner.transfer.left_behind import LeftBehind
 from runner.transfer.memory import Memory
 
 MAX_PAUSE_SECONDS = 60.0
@@ -77,7 +78,8 @@ class StepRun:
         self._failure: StepFailure | None = None
         self._changes = StepChanges(step, play.observer)
         # With --check nothing is changed, and a step without retries has nothing to remember.
-        self._journal = Journal() if step.retries and not play.options.is_check else None
+        self._left = LeftBehind()
+        self._journal = Journal(self._left) if step.retries and not play.options.is_check else None
 
     def run(self) -> tuple[StepResult, Interrupted | None]:
         """The result, whatever goes wrong, and the signal that ended the step if one did."""
@@ -94,7 +96,8 @@ class StepRun:
                 self._play.sessions.drop(self._step.endpoint)
         except Interrupted as signalled:
             interruption = signalled
-            self._failure = StepFailure("Interrupted", str(signalled), "Play again to finish.", signalled.exit_code)
+            message = ". ".join((str(signalled), *self._left.describe("")))
+            self._failure = StepFailure("Interrupted", message, "Play again to finish.", signalled.exit_code)
         return self._make_result(), interruption
 
     def _attempt(self) -> bool:
@@ -119,6 +122,7 @@ class StepRun:
             # With `until` the step is there to be tried until something is so.
             may_pass = error.may_pass or (self._until is not None and isinstance(error, FileError))
             if not self._has_attempts_left or not may_pass:
+                self._left.add_to(error)
                 self._status = "unreachable" if isinstance(error, UnreachableError) else "failed"
                 self._failure = describe_failure(error)
                 return True
@@ -127,6 +131,7 @@ class StepRun:
         warning = play.sessions.take_warning(step)
         if warning and isinstance(self._output, CopyResult):
             self._output = replace(self._output, warnings=(*self._output.warnings, warning))
+        self._output = self._left.warn(self._output)
         self._status = _status_of(self._output)
         return self._until is None or self._is_enough(self._until)
 
@@ -146,7 +151,7 @@ class StepRun:
             return True
         if self._has_attempts_left:
             # The next attempt does all of it once more.
-            self._journal = Journal() if self._journal is not None else None
+            self._journal = Journal(self._left) if self._journal is not None else None
             self._pause(f"until: {lacking}")
             return False
         hint = "Raise 'retries' or 'delay', or look at what the step reports."
@@ -177,6 +182,7 @@ class StepRun:
             play.cancellation,
             play.memory,
             self._journal,
+            self._left,
             lambda: play.sessions.reopen(self._step),
         )
 

@@ -7,6 +7,9 @@ import stat
 from runner.remote_files import SPECIAL_BITS, FileStatus, WantedAttributes
 from runner.sftp.packets import Attributes
 
+_TYPE_BITS = stat.S_IFMT(0xFFFF)
+_REGULAR, _DIRECTORY, _LINK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
+
 
 def encode_wanted(wanted: WantedAttributes) -> bytes:
     """What SETSTAT and FSETSTAT carry."""
@@ -14,20 +17,14 @@ def encode_wanted(wanted: WantedAttributes) -> bytes:
 
 
 def to_status(attributes: Attributes) -> FileStatus:
-    """What a server tells of a file. One that tells no mode is taken to speak of a plain file."""
-    mode = attributes.mode
+    """What a server tells of a path. One that tells no kind is taken to speak of a plain file, and that is marked."""
+    size_bytes, mode, _, modified_at = attributes
     if mode is None:
-        return FileStatus(False, True, attributes.size_bytes, None, attributes.modified_at_seconds)
-    kind = stat.S_IFMT(mode)
+        return FileStatus(False, True, size_bytes, None, modified_at, is_kind_told=False)
+    kind = mode & _TYPE_BITS
     # By position: this is made for every file of a tree.
-    if kind == stat.S_IFDIR:
-        size_bytes, modified_at = attributes.size_bytes, attributes.modified_at_seconds
+    if kind == _REGULAR:
+        return FileStatus(False, True, size_bytes, mode & 0o777, modified_at)
+    if kind == _DIRECTORY:
         return FileStatus(True, False, size_bytes, mode & 0o777, modified_at, False, mode & SPECIAL_BITS)
-    return FileStatus(
-        False,
-        kind in (stat.S_IFREG, 0),
-        attributes.size_bytes,
-        mode & 0o777,
-        attributes.modified_at_seconds,
-        kind == stat.S_IFLNK,
-    )
+    return FileStatus(False, not kind, size_bytes, mode & 0o777, modified_at, kind == _LINK, 0, bool(kind))

@@ -222,6 +222,8 @@ class SftpBatch:
             if isinstance(error, Refusal):
                 explained = explain_refusal(error, file.doing, file.path, self.session)
                 explained.__cause__ = error
+                for remark in error.remarks:
+                    explained.add(*remark)
                 file.refine(explained)
                 error = explained
             if isinstance(error, UnreachableError) or (error is not None and not isinstance(error, StepError)):
@@ -314,7 +316,7 @@ class SftpBatch:
 
     def part(self, file: BatchFile) -> None:
         """A file has sent its last request. Where requests are carried out in order, others may go behind it."""
-        if self.session.traits.is_sequential:
+        if self.session.traits.is_sequential and not file.is_parting:
             file.is_parting = True
             self._parting_count += 1
 

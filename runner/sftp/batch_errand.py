@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from runner.remote_files import Errand, Published
-from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_file import BatchFile, Engine, Stages
+from runner.remote_files import Errand, ErrandKind, Published
+from runner.server_traits import Deed
+from runner.sftp.attributes import to_status
+from runner.sftp.batch_attributes import set_attributes
+from runner.sftp.batch_deeds import add_remark, ask_to_look, is_done, look_again
+from runner.sftp.batch_file import BatchFile, Engine, Stages, look
+from runner.sftp.batch_kinds import find_kind
 from runner.sftp.batch_publish import Publication, give_name, publish, remove_temporary
 from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, replace_by_link
 from runner.sftp.packets import (
@@ -15,6 +19,7 @@ from runner.sftp.packets import (
     Type,
     encode_path,
 )
+from runner.sftp.refusals import not_done, not_removed, still_there
 
 _DOING = {
     "make folder": "cannot create the folder",
@@ -31,6 +36,14 @@ _DOING = {
 }
 # What a request is answered with, where the status OK would be no answer.
 _ANSWERED = {"read link": "a name", "resolve": "a name", "look": "attributes", "look closely": "attributes"}
+
+# What the status OK says that has been done.
+_DEEDS: dict[ErrandKind, Deed] = {
+    "make folder": "made a directory",
+    "remove": "removed",
+    "remove folder": "removed",
+    "rename": "renamed",
+}
 
 
 class SingleRequest(BatchFile):
@@ -57,23 +70,58 @@ class SingleRequest(BatchFile):
     def run(self) -> Stages[None]:
         if self.job.what == "make link":
             yield from self._make_link()
+            if self.has_failed and self.job.left:
+                add_remark(self, not_removed(self.job.left), *self.job.left)
         elif self.job.what == "replace":
             yield from give_name(self, self._describe())
+        elif self.job.what == "set attributes":
+            yield from set_attributes(self, self.job)
         else:
             self.ask(*self._make_request(), self._take_answer)
-            yield
+            if self.job.what in _DEEDS:
+                yield from self._see_whether_done()
+            else:
+                yield
             if self.job.what in _ANSWERED and not self._has_answer:
                 self.miss(_ANSWERED[self.job.what])
+            if self.job.is_missing and self.job.what.startswith("remove"):
+                yield from self._see_whether_gone()
+            elif self.job.status is not None and not self.job.status.is_kind_told:
+                follows_links = self.job.what == "look"
+                self.job.status = yield from find_kind(
+                    self, self.job.path, self.job.status, follows_links=follows_links
+                )
+
+    def _see_whether_gone(self) -> Stages[None]:
+        """The server says that what is to be removed is not there. Somebody else may have removed it; or it is there."""
+        if (yield from look(self, self.job.path)).mode is not None:
+            self.job.is_missing = False
+            self.fail(still_there(self.job.path, self.session.peer))
+
+    def _see_whether_done(self) -> Stages[None]:
+        """An OK is a claim: see what there is now, in the same flight if that is kept in order."""
+        deed, traits, path = _DEEDS[self.job.what], self.session.traits, self.job.path
+        found = None
+        if traits.is_sequential and not traits.believes(deed):
+            found = ask_to_look(self, path)
+        yield
+        if self.has_failed or self.job.is_missing or (found is None and traits.is_sequential):
+            return
+        found = (yield from look_again(self, deed, path, found)) if found else (yield from look(self, path))
+        if not is_done(deed, found):
+            traits.catch(deed)
+            shows = "nothing is there" if found.is_missing else "it is still there"
+            self.fail(not_done(deed, path, shows, self.session.peer))
 
     def _make_link(self) -> Stages[None]:
         job, traits = self.job, self.session.traits
-        if not (yield from learn_links(self, job.temporary)):
+        if not (yield from learn_links(self, job.temporary, self._leave)):
             return
         if not traits.renames_links:
             if job.is_new:
                 yield from make_link_directly(self, job.target, job.path)
             else:
-                job.warning = yield from replace_by_link(self, job)
+                yield from replace_by_link(self, job, self._leave)
             return
         if traits.is_sequential:
             ask_for_link(self, job.target, job.temporary, self._take_answer)
@@ -87,16 +135,21 @@ class SingleRequest(BatchFile):
 
     def _describe(self) -> Publication:
         job = self.job
-        note = job.note or _note_nothing
+        note = job.note or self._note_link
         return Publication(job.temporary, job.path, job.is_new, f"{job.temporary}.old", note, job.backup)
+
+    def _leave(self, name: str) -> None:
+        self.job.left = (*self.job.left, name)
+
+    def _note_link(self, published: Published) -> None:
+        """No one listens to how a link gets its name, but to what is left."""
+        self.job.left = tuple(dict.fromkeys((*self.job.left, *published.left)))
 
     def _make_request(self) -> tuple[int, bytes]:
         path = encode_path(self.job.path)
         match self.job.what:
             case "make folder":
                 return Type.MKDIR, path + Attributes(mode=self.job.wanted.permissions).encode()
-            case "set attributes":
-                return Type.SETSTAT, path + encode_wanted(self.job.wanted)
             case "remove":
                 return Type.REMOVE, path
             case "remove folder":
@@ -111,7 +164,7 @@ class SingleRequest(BatchFile):
                 return Type.STAT, path
             case "look closely":
                 return Type.LSTAT, path
-            case "make link" | "replace" | "sync folder":
+            case "make link" | "replace" | "set attributes" | "sync folder":
                 raise AssertionError("this takes several requests")
 
     def _take_answer(self, kind: int, body: memoryview) -> None:
@@ -130,7 +183,3 @@ class SingleRequest(BatchFile):
             self.job.is_missing = refusal.code == StatusCode.NO_SUCH_FILE
             if not (self.job.is_missing and self.job.what.startswith("remove")):
                 self.fail(refusal, _DOING[self.job.what])
-
-
-def _note_nothing(published: Published) -> None:
-    """No one listens."""

@@ -12,7 +12,16 @@ from typing import Any, Protocol, TypeVar
 
 from runner.errors import StepError
 from runner.sftp.lanes import WriteSpace
-from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path, encode_string, encoded_handle
+from runner.sftp.packets import (
+    Attributes,
+    MalformedPacket,
+    Reader,
+    StatusCode,
+    Type,
+    encode_path,
+    encode_string,
+    encoded_handle,
+)
 from runner.sftp.session import Refusal, SftpSession, TakeAnswer
 
 T = TypeVar("T")
@@ -285,11 +294,12 @@ _NO_HANDLE = encode_string(b"none")
 class Answer:
     """What one request is answered with: a refusal, what a file is, a name or a handle; nothing of that for OK."""
 
-    __slots__ = ("_file", "handle", "mode", "name", "refusal")
+    __slots__ = ("_file", "attributes", "handle", "mode", "name", "refusal")
 
     def __init__(self, file: BatchFile) -> None:
         self._file = file
         self.refusal: Refusal | None = None
+        self.attributes: Attributes | None = None
         # With the kind of file, if the server tells it.
         self.mode: int | None = None
         self.name: str | None = None
@@ -299,13 +309,21 @@ class Answer:
     def take(self, kind: int, body: memoryview) -> None:
         """The answer, unless it is OK. Raises `MalformedPacket`."""
         if kind == Type.ATTRS:
-            self.mode = Reader(body).take_attributes().mode or 0
+            self.attributes = Reader(body).take_attributes()
+            self.mode = self.attributes.mode or 0
         elif kind == Type.HANDLE:
             self.handle = encoded_handle(body)
         elif kind == Type.NAME:
             self.name = Reader(body).take_names()[0][0]
         else:
             self.refusal = self._file.find_refusal(kind, body)
+
+    def is_like(self, other: Answer) -> bool:
+        """Whether both are told to be files of the same size, mode and time: perhaps two names of one."""
+        ours, theirs = self.attributes, other.attributes
+        if ours is None or theirs is None:
+            return False
+        return ours._replace(accessed_at_seconds=None) == theirs._replace(accessed_at_seconds=None)
 
     @property
     def is_missing(self) -> bool:

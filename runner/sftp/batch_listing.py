@@ -1,11 +1,15 @@
-"""One folder listed within a batch: OPENDIR; READDIR until the end, a few under way; CLOSE."""
+"""One folder listed within a batch: OPENDIR; READDIR until the end, a few under way; CLOSE.
+
+What the listing leaves out of its entries is asked for by LSTAT behind that, many at a time.
+"""
 
 from __future__ import annotations
 
 from runner.errors import ConnectionLost
-from runner.remote_files import Listing
+from runner.remote_files import FileStatus, Listing
 from runner.sftp.attributes import to_status
 from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
+from runner.sftp.batch_kinds import lacks_something, look_at_entries
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
 
@@ -20,7 +24,7 @@ MAX_NAME_CHARACTERS = 4096
 class FolderListing(BatchFile):
     """One listing. Every method runs under the batch's lock."""
 
-    __slots__ = ("_count", "_is_at_end", "job")
+    __slots__ = ("_count", "_is_at_end", "_unclear", "job")
 
     job: Listing
     is_urgent = is_listing = True
@@ -29,6 +33,8 @@ class FolderListing(BatchFile):
         super().__init__(engine, job)
         self._is_at_end = False
         self._count = 0
+        # Entries of which the listing does not tell enough.
+        self._unclear: dict[str, FileStatus] = {}
 
     @property
     def path(self) -> str:
@@ -50,6 +56,10 @@ class FolderListing(BatchFile):
         self.ask(Type.CLOSE, self._handle, ignore)
         yield
         self._handle = b""
+        if self._unclear and self.error is None:
+            found = yield from look_at_entries(self, self.job.path, self._unclear)
+            for name in self._unclear:
+                self.job.amend(name, _without_guess(found.get(name)))
 
     def _take_handle(self, kind: int, body: memoryview) -> None:
         self.take_handle("cannot list", kind, body)
@@ -63,7 +73,10 @@ class FolderListing(BatchFile):
                 self._count += 1
                 if len(name) > MAX_NAME_CHARACTERS:
                     raise self._harm(f"a name of {len(name):,} characters")
-                self.job.take(name, to_status(attributes))
+                status = to_status(attributes)
+                if lacks_something(status) and _can_be_name(name):
+                    self._unclear[name] = status
+                self.job.take(name, status)
         if self._count > MAX_ENTRIES:
             raise self._harm(f"more than {MAX_ENTRIES:,} entries")
         if not self._is_at_end and self.error is None:
@@ -84,3 +97,13 @@ class FolderListing(BatchFile):
                 self.fail(refusal, "cannot list")
             return
         raise MalformedPacket("the status OK where names are due")
+
+
+def _without_guess(status: FileStatus | None) -> FileStatus | None:
+    """What is only listed is not taken for a file where nothing tells what it is; what the playbook names is."""
+    return status if status is None or status.is_kind_told else status._replace(is_regular=False)
+
+
+def _can_be_name(name: str) -> bool:
+    """Whether the server can be asked about a name: it may list anything."""
+    return name != "" and "/" not in name and "\0" not in name

@@ -11,12 +11,20 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.errors import FileRefused, StepError, VerificationFailed
-from runner.remote_files import Note, Published
-from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
+from runner.errors import FileRefused
+from runner.remote_files import UNPUBLISHED, Note, Published, probe_names
+from runner.sftp.batch_deeds import (
+    add_remark,
+    look_behind,
+    look_behind_rename,
+    remove_own,
+    require_renamed,
+)
+from runner.sftp.batch_file import Answer, BatchFile, Stages, look
+from runner.sftp.batch_kinds import KIND_UNTOLD, find_kind
 from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, read_link
 from runner.sftp.packets import HARDLINK, POSIX_RENAME, StatusCode, Type, encode_path, encode_string
-from runner.sftp.refusals import describe_refusal, rename_refused, taken_away
+from runner.sftp.refusals import describe_refusal, not_removed, not_renamed, rename_refused, taken_away
 from runner.sftp.session import Refusal, SftpSession
 
 _POSIX_RENAME_START = encode_string(POSIX_RENAME.encode())
@@ -40,6 +48,20 @@ class Publication:
     next_backup: Callable[[], str | None] = lambda: None
     # Why it could not be done in one step: what is told if it cannot be done in another way either.
     first_refusal: Refusal | None = None
+    # What was found under the temporary name behind the request that took it away, where that was looked at.
+    found: Answer | None = None
+    # How it is being done, as it was noted last.
+    way: Published = UNPUBLISHED
+
+    def tell(self, way: Published) -> None:
+        """Note how it is done from here on."""
+        self.way = way._replace(left=self.way.left)
+        self.note(self.way)
+
+    def leave(self, name: str) -> None:
+        """Note that something of ours could not be removed."""
+        self.way = self.way._replace(left=(*self.way.left, name))
+        self.note(self.way)
 
 
 def can_replace(session: SftpSession) -> bool:
@@ -50,27 +72,23 @@ def can_replace(session: SftpSession) -> bool:
 def publish(file: BatchFile, publication: Publication) -> Stages[None]:
     """Rename; `file.error` tells whether that went well. After a failure the destination is as it was, or is named."""
     yield from give_name(file, publication)
-    if file.has_failed or file.session.traits.is_sequential:
-        return
-    # An OK is a claim: what has got another name has lost its old one.
-    if (yield from look(file, publication.temporary)).mode is not None:
-        temporary, peer = publication.temporary, file.session.peer
-        file.fail(
-            VerificationFailed(
-                f"{peer} says that {temporary!r} was renamed to {publication.destination!r}, and it is still there",
-                hint="If this server renames nothing, set 'atomic: false' in the mode: the file is then written in place.",
-            )
-        )
+    yield from require_renamed(file, publication.temporary, publication.destination, publication.found)
 
 
 def give_name(file: BatchFile, publication: Publication) -> Stages[None]:
     """The same, and the server is believed that it has renamed: somebody else looks."""
+    yield from _give_name(file, publication)
+    if file.has_failed and publication.way.left:
+        add_remark(file, not_removed(publication.way.left), *publication.way.left)
+
+
+def _give_name(file: BatchFile, publication: Publication) -> Stages[None]:
     traits = file.session.traits
     if not publication.is_new and not traits.renames_links:
         # Not by LSTAT: ProFTPD's tells of what a link leads to.
         target = yield from read_link(file, publication.destination)
         if target is not None:
-            if not (yield from learn_links(file, publication.aside)):
+            if not (yield from _learn_links(file, publication)):
                 return
             if not traits.renames_links:
                 yield from _replace_link(file, publication, target)
@@ -78,8 +96,9 @@ def give_name(file: BatchFile, publication: Publication) -> Stages[None]:
     if publication.backup is not None:
         yield from _publish_keeping(file, publication)
     elif can_replace(file.session):
-        publication.note(Published(True))
+        publication.tell(Published(True))
         refused = ask_to_replace(file, publication.temporary, publication.destination)
+        publication.found = look_behind_rename(file, publication.temporary)
         file.part()
         yield
         if refused.refusal is not None:
@@ -88,6 +107,17 @@ def give_name(file: BatchFile, publication: Publication) -> Stages[None]:
         yield from _give_free_name(file, publication)
     else:
         yield from _step_aside(file, publication)
+
+
+def _learn_links(file: BatchFile, publication: Publication) -> Stages[bool]:
+    """Try out what the server does with links, if that is not known yet."""
+    traits = file.session.traits
+    if traits.link_order is not None and traits.renames_links is not None:
+        return True
+    # Should the session end meanwhile, these may be left.
+    aside = publication.aside
+    publication.tell(Published(False, probes=(aside, *probe_names(aside))))
+    return (yield from learn_links(file, aside, publication.leave))
 
 
 def replace_otherwise(
@@ -115,21 +145,33 @@ def replace_otherwise(
 
 
 def _publish_keeping(file: BatchFile, publication: Publication) -> Stages[None]:
+    is_suspect = False
     while (backup := publication.backup) is not None:
+        if is_suspect and (yield from look(file, backup)).mode is not None:
+            publication.backup = publication.next_backup()
+            continue
         # The second name is given before anything is replaced: a later attempt that looks what became of it must know it.
-        publication.note(Published(can_replace(file.session), backup, backup))
+        publication.tell(Published(can_replace(file.session), backup, backup))
         if can_replace(file.session) and (yield from _give_second_name(file, publication.destination, backup)):
             yield from _replace_kept(file, publication, backup)
             return
-        if (yield from look(file, publication.destination)).is_missing:
+        old = yield from look(file, publication.destination)
+        if old.is_missing:
             # Somebody has removed it meanwhile: nothing is left to be kept.
             publication.backup, publication.is_new = None, True
-            yield from give_name(file, publication)
+            yield from _give_name(file, publication)
             return
         # Some servers would replace what has the name.
-        if (yield from look(file, backup)).mode is None:
+        taken = yield from look(file, backup)
+        if taken.mode is None:
             yield from _step_aside(file, publication)
             return
+        if taken.is_like(old):
+            # Another play has kept the same file a moment before; or the server has made the link that it refused.
+            publication.leave(backup)
+            if is_suspect:
+                file.session.traits.saw("gives_second_names", False, "it refused to make a hard link, and had made it")
+            is_suspect = True
         publication.backup = publication.next_backup()
     hint = "The server says so of each of them, which is hardly true."
     file.fail(FileRefused(f"no name is free under which the old {file.path!r} could be kept", hint=hint))
@@ -148,23 +190,30 @@ def _give_second_name(file: BatchFile, path: str, name: str) -> Stages[bool]:
     file.ask(Type.LSTAT, encode_path(name), found.take)
     yield
     if linking.refusal is None and found.is_missing:
+        # Should it be there all the same.
+        yield from remove_own(file, name)
         traits.saw("gives_second_names", False, "it said that it had made a hard link, and there was none")
         return False
     return linking.refusal is None
 
 
 def _replace_kept(file: BatchFile, publication: Publication, backup: str) -> Stages[None]:
-    publication.note(Published(True, backup))
+    publication.tell(Published(True, backup))
     refused = ask_to_replace(file, publication.temporary, publication.destination)
+    publication.found = look_behind_rename(file, publication.temporary)
     yield
     if refused.refusal is None:
+        if publication.found is None and not file.session.traits.is_sequential:
+            publication.found = yield from look(file, publication.temporary)
+        yield from require_renamed(file, publication.temporary, publication.destination, publication.found)
+        if file.has_failed and not (yield from remove_own(file, backup)):
+            add_remark(file, f"The old file has a second name now, {backup!r}", backup)
         return
-    removal = Answer(file)
-    file.ask(Type.REMOVE, encode_path(backup), removal.take)
-    yield
-    if removal.refusal is not None:
+    # Some servers refuse what they have done: then the second name is all that is left of the old file.
+    is_done = (yield from look(file, publication.temporary)).is_missing
+    if is_done or not (yield from remove_own(file, backup)):
         file.fail(rename_refused(refused.refusal, publication.temporary, publication.destination, file.session))
-        _add(file, f"The old file has a second name now, {backup!r}")
+        add_remark(file, f"The old file has a second name now, {backup!r}", backup)
         return
     publication.backup = None
     yield from replace_otherwise(file, publication, refused.refusal, backup)
@@ -172,12 +221,14 @@ def _replace_kept(file: BatchFile, publication: Publication, backup: str) -> Sta
 
 def _give_free_name(file: BatchFile, publication: Publication) -> Stages[None]:
     """Nothing has the name, as far as is known. RENAME replaces nothing, by the protocol."""
-    publication.note(Published(True))
+    publication.tell(Published(True))
     refused = _ask_to_rename(file, publication.temporary, publication.destination)
+    publication.found = look_behind_rename(file, publication.temporary)
     file.part()
     yield
     if refused.refusal is None:
         return
+    publication.found = None
     if not (yield from look(file, publication.destination)).is_missing:
         # It is there after all, or the server does not tell.
         yield from _step_aside(file, publication)
@@ -193,10 +244,14 @@ def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
     aside = publication.backup or publication.aside
     if not file.session.traits.is_sequential and (yield from _is_directory(file, publication.destination)):
         file.fail(
-            FileRefused(f"{publication.destination!r} on {file.session.peer} is a directory", hint="Name a file in it.")
+            FileRefused(
+                f"{publication.destination!r} on {file.session.peer} is a directory, or the server does not tell that it is "
+                "none",
+                hint="Name a file in it.",
+            )
         )
         return
-    publication.note(Published(False, publication.backup, aside))
+    publication.tell(Published(False, publication.backup, aside))
     refused = _ask_to_rename(file, publication.destination, aside)
     yield
     if refused.refusal is not None:
@@ -204,37 +259,51 @@ def _step_aside(file: BatchFile, publication: Publication) -> Stages[None]:
             file.fail(rename_refused(refused.refusal, publication.destination, aside, file.session))
         else:
             yield from _fail(file, publication, refused.refusal)
+        yield from _name_aside(file, publication, aside)
         return
+    if publication.backup is not None and (yield from look(file, publication.destination)).mode is not None:
+        # Some servers would replace it now, and it would be kept nowhere.
+        file.session.traits.catch("renamed")
+        file.fail(not_renamed(publication.destination, aside, file.session.peer))
+        return
+    yield from _take_place(file, publication, aside)
+
+
+def _take_place(file: BatchFile, publication: Publication, aside: str) -> Stages[None]:
+    """The old file has stepped aside: it comes back, or is named, unless the new one is seen to be in its place."""
     refused = _ask_to_rename(file, publication.temporary, publication.destination)
-    yield
-    if refused.refusal is not None:
+    publication.found = yield from look_behind(file, publication.temporary)
+    if refused.refusal is not None or publication.found.mode is not None:
         restored = _ask_to_rename(file, aside, publication.destination)
         yield
-        yield from _fail(file, publication, refused.refusal)
+        if refused.refusal is not None:
+            yield from _fail(file, publication, refused.refusal)
+        else:
+            yield from require_renamed(file, publication.temporary, publication.destination, publication.found)
         if restored.refusal is not None:
-            _add(file, f"The old file is kept as {aside!r}")
-    elif publication.backup is None:
-        removal = Answer(file)
-        file.ask(Type.REMOVE, encode_path(aside), removal.take)
-        yield
-        if removal.refusal is not None and not removal.is_missing:
-            warning = f"the server refused to remove the old file, which is {aside!r} now"
-            publication.note(Published(False, None, aside, (warning,)))
+            add_remark(file, f"The old file is kept as {aside!r}", aside)
+        else:
+            yield from _name_aside(file, publication, aside)
+    elif publication.backup is None and not (yield from remove_own(file, aside)):
+        publication.leave(aside)
+
+
+def _name_aside(file: BatchFile, publication: Publication, aside: str) -> Stages[None]:
+    """Behind a failure: the old file is where it was, or is named. Some servers refuse what they do, or do nothing."""
+    if not (yield from look(file, publication.destination)).is_missing:
+        return
+    if (yield from look(file, aside)).mode is not None:
+        destination = publication.destination
+        add_remark(file, f"The old file is kept as {aside!r}: rename it to {destination!r} to have it back", aside)
 
 
 def _is_directory(file: BatchFile, path: str) -> Stages[bool]:
-    """Whether a directory is at a path. Some servers tell no kind of what they list: one that can be listed is one."""
+    """Whether a directory is at a path, or may be: where no request tells, nothing is moved aside."""
     found = yield from look(file, path)
     if found.mode is None or stat.S_IFMT(found.mode):
         return found.is_directory
-    opening = Answer(file)
-    file.ask(Type.OPENDIR, encode_path(path), opening.take)
-    yield
-    if opening.refusal is not None:
-        return False
-    file.ask(Type.CLOSE, opening.handle, ignore)
-    yield
-    return True
+    status = yield from find_kind(file, path, KIND_UNTOLD, follows_links=False)
+    return status.is_directory or not status.is_kind_told
 
 
 def _replace_link(file: BatchFile, publication: Publication, target: str) -> Stages[None]:
@@ -243,7 +312,7 @@ def _replace_link(file: BatchFile, publication: Publication, target: str) -> Sta
     ProFTPD (1.3.8) renames what a link leads to, on either side of RENAME.
     """
     destination, backup = publication.destination, publication.backup
-    publication.note(Published(False, backup))
+    publication.tell(Published(False, backup))
     if backup is not None and not (yield from make_link_directly(file, target, backup)):
         return
     removal = Answer(file)
@@ -253,14 +322,16 @@ def _replace_link(file: BatchFile, publication: Publication, target: str) -> Sta
         file.fail(removal.refusal, "cannot replace the link")
         return
     refused = _ask_to_rename(file, publication.temporary, destination)
-    yield
+    publication.found = yield from look_behind(file, publication.temporary)
     if refused.refusal is not None:
         yield from _fail(file, publication, refused.refusal)
+    yield from require_renamed(file, publication.temporary, destination, publication.found)
+    if file.has_failed:
         restored = Answer(file)
         ask_for_link(file, target, destination, restored.take)
         yield
         if restored.refusal is not None:
-            _add(file, f"The link that was there is removed: it led to {target!r}")
+            add_remark(file, f"The link that was there is removed: it led to {target!r}")
 
 
 def _fail(file: BatchFile, publication: Publication, refusal: Refusal) -> Stages[None]:
@@ -270,11 +341,6 @@ def _fail(file: BatchFile, publication: Publication, refusal: Refusal) -> Stages
     if not file.session.traits.is_sequential and (yield from look(file, publication.temporary)).is_missing:
         error = taken_away(publication.temporary, file.session.peer)
     file.fail(error)
-
-
-def _add(file: BatchFile, sentence: str) -> None:
-    if isinstance(file.error, StepError):
-        file.error.add(sentence)
 
 
 def ask_to_replace(file: BatchFile, temporary: str, destination: str, encoded_temporary: bytes = b"") -> Answer:
@@ -293,10 +359,5 @@ def _ask_to_rename(file: BatchFile, source: str, destination: str) -> Answer:
 
 def remove_temporary(file: BatchFile, temporary: str) -> Stages[None]:
     """Remove what was not published; a failure to do so is added to the file's error."""
-    removal = Answer(file)
-    file.ask(Type.REMOVE, encode_path(temporary), removal.take)
-    yield
-    if removal.refusal is not None and not removal.is_missing:
-        if (yield from look(file, temporary)).is_missing:
-            return
-        _add(file, f"The temporary file {temporary!r} on {file.session.peer} could not be removed")
+    if not (yield from remove_own(file, temporary)):
+        add_remark(file, f"The temporary file {temporary!r} on {file.session.peer} could not be removed", temporary)

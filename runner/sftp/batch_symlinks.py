@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import struct
+from collections.abc import Callable
 
-from runner.errors import FileRefused, StepError
+from runner.errors import FileRefused
 from runner.remote_files import Errand, probe_names
+from runner.sftp.batch_deeds import add_remark, remove_all, remove_own
 from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
 from runner.sftp.packets import Attributes, OpenFlag, Type, encode_path
 from runner.sftp.session import TakeAnswer
@@ -21,6 +23,9 @@ _NEW_FILE = (
 )
 # Said to the copy of a folder, and to a step that makes one link.
 _WITHOUT_LINKS = "When a folder is copied, 'links: skip' leaves links out, 'links: follow' copies what they lead to."
+
+# Is told the name of something of ours that the server did not remove.
+Leave = Callable[[str], None]
 
 
 def ask_for_link(file: BatchFile, target: str, path: str, take: TakeAnswer) -> None:
@@ -39,21 +44,27 @@ def read_link(file: BatchFile, path: str) -> Stages[str | None]:
     return answer.name
 
 
-def learn_links(file: BatchFile, temporary: str) -> Stages[bool]:
+def learn_links(file: BatchFile, temporary: str, leave: Leave) -> Stages[bool]:
     """Find out in which order the server takes a link's two paths, and whether it renames links themselves.
 
-    `temporary` is a free name of ours; all that is touched are names like it. Returns whether that went well; `file.error`
-    says why not.
+    `temporary` is a free name of ours; all that is touched are names like it. `leave` is told what of them is left. Returns
+    whether that went well; `file.error` says why not.
     """
     traits = file.session.traits
-    if traits.link_order is None and not (yield from _learn_order(file, temporary)):
+    if traits.link_order is None and not (yield from _learn_order(file, temporary, leave)):
         return False
     if traits.renames_links is None:
-        yield from _learn_renaming(file, temporary)
+        yield from _learn_renaming(file, temporary, leave)
     return True
 
 
-def _learn_order(file: BatchFile, temporary: str) -> Stages[bool]:
+def _remove_probes(file: BatchFile, names: tuple[str, ...], leave: Leave) -> Stages[None]:
+    """Remove what links were tried out with; what stays is named."""
+    for name in (yield from remove_all(file, names)):
+        leave(name)
+
+
+def _learn_order(file: BatchFile, temporary: str, leave: Leave) -> Stages[bool]:
     """By a link from one free name to another: where is it then?"""
     first, second = probe_names(temporary)[0], temporary
     asked = Answer(file)
@@ -61,12 +72,12 @@ def _learn_order(file: BatchFile, temporary: str) -> Stages[bool]:
     yield
     if asked.refusal is not None:
         file.fail(asked.refusal, "cannot create the link")
+        # Some servers refuse what they have done.
+        yield from _remove_probes(file, (second, first), leave)
         return False
     is_at_second = yield from _is_link(file, second)
     is_known = is_at_second or (yield from _is_link(file, first))
-    for name in (second, first) if not is_known else (second if is_at_second else first,):
-        file.ask(Type.REMOVE, encode_path(name), ignore)
-    yield
+    yield from _remove_probes(file, (second, first) if not is_known else (second if is_at_second else first,), leave)
     if not is_known:
         message = f"{file.session.peer} does not tell what becomes of a link that it has made"
         file.fail(FileRefused(message, hint=_WITHOUT_LINKS))
@@ -77,14 +88,15 @@ def _learn_order(file: BatchFile, temporary: str) -> Stages[bool]:
     return True
 
 
-def _learn_renaming(file: BatchFile, temporary: str) -> Stages[None]:
+def _learn_renaming(file: BatchFile, temporary: str, leave: Leave) -> Stages[None]:
     """By renaming a link to an empty file of ours: is it the link that has the new name, or the file?"""
     target, renamed = probe_names(temporary)
     opening = Answer(file)
     file.ask(Type.OPEN, encode_path(target) + _NEW_FILE, opening.take)
     yield
     if opening.refusal is not None:
-        # Without being known to rename links, it is not asked to.
+        # Without being known to rename links, it is not asked to. Some servers refuse what they have done.
+        yield from _remove_probes(file, (target,), leave)
         return
     file.ask(Type.CLOSE, opening.handle, ignore)
     ask_for_link(file, posixpath.basename(target), temporary, ignore)
@@ -92,9 +104,7 @@ def _learn_renaming(file: BatchFile, temporary: str) -> Stages[None]:
     file.ask(Type.RENAME, encode_path(temporary) + encode_path(renamed), ignore)
     yield
     is_renamed = yield from _is_link(file, renamed)
-    for name in (temporary, renamed, target):
-        file.ask(Type.REMOVE, encode_path(name), ignore)
-    yield
+    yield from _remove_probes(file, (temporary, renamed, target), leave)
     if file.session.traits.renames_links is None:
         done = "it renamed the link" if is_renamed else "it did not rename the link itself"
         file.session.traits.saw("renames_links", is_renamed, f"a link was tried out: {done}")
@@ -136,41 +146,36 @@ def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
     return False
 
 
-def replace_by_link(file: BatchFile, job: Errand) -> Stages[str]:
+def replace_by_link(file: BatchFile, job: Errand, leave: Leave) -> Stages[None]:
     """Put a link into the place of a file or another link, on a server that may follow links when it renames.
 
-    Returns a warning, or nothing. After a failure what was there is there again, or the error names it.
+    `leave` is told what is left. After a failure what was there is there again, or the error names it.
     """
     old = yield from read_link(file, job.path)
     if old is not None:
-        yield from _replace_link(file, job, old)
-        return ""
+        yield from _replace_link(file, job, old, leave)
+        return
     if (yield from look(file, job.path)).is_missing:
         yield from make_link_directly(file, job.target, job.path)
-        return ""
+        return
     kept = job.backup or f"{job.temporary}.old"
     moved = Answer(file)
     file.ask(Type.RENAME, encode_path(job.path) + encode_path(kept), moved.take)
     yield
     if moved.refusal is not None:
         file.fail(moved.refusal, "cannot replace by a link")
-        return ""
+        return
     if not (yield from make_link_directly(file, job.target, job.path)):
         restored = Answer(file)
         file.ask(Type.RENAME, encode_path(kept) + encode_path(job.path), restored.take)
         yield
-        if restored.refusal is not None and isinstance(file.error, StepError):
-            file.error.add(f"The old file is kept as {kept!r}")
-        return ""
-    if job.backup is not None:
-        return ""
-    removal = Answer(file)
-    file.ask(Type.REMOVE, encode_path(kept), removal.take)
-    yield
-    return f"the server refused to remove the old file, which is {kept!r} now" if removal.refusal is not None else ""
+        if restored.refusal is not None:
+            add_remark(file, f"The old file is kept as {kept!r}: rename it to {job.path!r} to have it back", kept)
+    elif job.backup is None and not (yield from remove_own(file, kept)):
+        leave(kept)
 
 
-def _replace_link(file: BatchFile, job: Errand, old: str) -> Stages[None]:
+def _replace_link(file: BatchFile, job: Errand, old: str, leave: Leave) -> Stages[None]:
     """Put a link into the place of one that leads to `old`: what cannot be made elsewhere first replaces nothing."""
     if not (yield from make_link_directly(file, job.target, job.temporary)):
         return
@@ -183,7 +188,6 @@ def _replace_link(file: BatchFile, job: Errand, old: str) -> Stages[None]:
         restored = Answer(file)
         ask_for_link(file, old, job.path, restored.take)
         yield
-        if restored.refusal is not None and isinstance(file.error, StepError):
-            file.error.add(f"The link that was there is removed: it led to {old!r}")
-    file.ask(Type.REMOVE, encode_path(job.temporary), ignore)
-    yield
+        if restored.refusal is not None:
+            add_remark(file, f"The link that was there is removed: it led to {old!r}")
+    yield from _remove_probes(file, (job.temporary,), leave)

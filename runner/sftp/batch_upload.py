@@ -27,6 +27,7 @@ from runner.remote_files import (
 )
 from runner.sftp import disk_space
 from runner.sftp.attributes import encode_wanted, to_status
+from runner.sftp.batch_deeds import add_remark, look_behind_rename, require_renamed
 from runner.sftp.batch_file import Answer, BatchFile, Engine, Stages, ignore
 from runner.sftp.batch_publish import (
     Publication,
@@ -189,10 +190,15 @@ class Upload(BatchFile):
             self._begin_anew()
             self.error = None
             yield from self.run()
-        elif self.job.temporary is not None and self.job.owns_temporary and not self.session.traits.is_sequential:
+        elif self.job.temporary is not None and self.job.owns_temporary and not self._is_certainly_uncreated:
             # Some servers refuse what they have done. Nobody else has the name.
-            self.ask(Type.REMOVE, self._written_path, ignore)
-            yield
+            yield from remove_temporary(self, self.job.temporary)
+
+    @property
+    def _is_certainly_uncreated(self) -> bool:
+        """Whether a refusal says that there is no directory to create a file in, and what says so can be believed."""
+        is_for_want_of_parent = isinstance(self.error, Refusal) and self.error.code == StatusCode.NO_SUCH_FILE
+        return self.session.traits.is_sequential and is_for_want_of_parent
 
     @property
     def _may_be_taken(self) -> bool:
@@ -216,10 +222,15 @@ class Upload(BatchFile):
             # What nearly every file comes to: `publish` would do the same, at a cost for each.
             self.job.published = REPLACED_IN_ONE_STEP
             answer = ask_to_replace(self, temporary, self.job.destination, self._written_path)
+            found = look_behind_rename(self, temporary)
             self.part()
             yield
             if answer.refusal is not None:
-                yield from replace_otherwise(self, self._describe(temporary), answer.refusal)
+                publication = self._describe(temporary)
+                yield from replace_otherwise(self, publication, answer.refusal)
+                found = publication.found
+            if found is not None or not traits.is_sequential:
+                yield from require_renamed(self, temporary, self.job.destination, found)
         else:
             yield from publish(self, self._describe(temporary))
 
@@ -678,8 +689,7 @@ class Upload(BatchFile):
         self._is_publishing = False
         yield from self._see_whether_full()
         if self.job.temporary is None:
-            if isinstance(self.error, StepError):
-                self.error.add(f"It was being written in place: {self.path!r} may be incomplete")
+            add_remark(self, f"It was being written in place: {self.path!r} may be incomplete")
         elif not (self.job.is_kept and self.was_given_up and (yield from self._keep_private())):
             yield from remove_temporary(self, self.job.temporary)
 

@@ -10,7 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from runner.errors import FileError, ServerLacksFeature, SourceMissing, StepError, UnreachableError
+from runner.errors import (
+    FileError,
+    ServerLacksFeature,
+    SourceMissing,
+    StepError,
+    UnreachableError,
+    VerificationFailed,
+)
 from runner.readback import PieceHasher, Readback, TakesInOrder, complete
 from runner.remote_files import (
     Batch,
@@ -24,7 +31,7 @@ from runner.remote_files import (
     StatusRefused,
     WantedAttributes,
 )
-from runner.server_traits import CAUTIOUS_OPEN_FILES
+from runner.server_traits import CAUTIOUS_OPEN_FILES, Deed
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.packets import (
     FSYNC,
@@ -39,7 +46,7 @@ from runner.sftp.packets import (
     encode_string,
     take_handle,
 )
-from runner.sftp.refusals import explain_refusal, explain_renaming, knows_no_sync
+from runner.sftp.refusals import explain_refusal, explain_renaming, knows_no_sync, not_done, still_there
 from runner.sftp.requests import ask_to_open, take
 from runner.sftp.session import Refusal, Reply, SftpSession
 from runner.shell.shell import Shell
@@ -117,9 +124,17 @@ class SftpFiles:
         return self._shell.exists
 
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
-        return self._status(
-            path, self._session.submit(Type.STAT if follow else Type.LSTAT, encode_path(path)), is_followed=follow
-        )
+        kind = Type.STAT if follow else Type.LSTAT
+        found = self._status(path, self._session.submit(kind, encode_path(path)), is_followed=follow)
+        return found if found is None or found.is_kind_told else self._find_kind(path, found, follow=follow)
+
+    def _find_kind(self, path: str, found: FileStatus, *, follow: bool) -> FileStatus | None:
+        """What is at a path whose kind the server has not told: other requests may (`batch_kinds.py`)."""
+        look = Errand("look" if follow else "look closely", path, lambda errand, error: None)
+        batch = self.start_batch()
+        batch.run(look)
+        complete(batch)
+        return None if look.is_missing else look.status or found
 
     def _status(self, path: str, look: Reply, *, is_followed: bool = True) -> FileStatus | None:
         try:
@@ -176,6 +191,7 @@ class SftpFiles:
         # Both in one round trip. Where nothing was seen and the server has made it, it was not there.
         look = self._session.submit(Type.STAT, encode_path(path))
         making = self._session.submit(Type.MKDIR, encode_path(path), Attributes(mode=permissions).encode())
+        behind = self._look_behind("made a directory", path)
         made = {} if made is None else made
         try:
             status, problem = self._status(path, look), None
@@ -186,15 +202,23 @@ class SftpFiles:
             made[path] = None
         try:
             self._session.expect_status(making)
+            if is_new:
+                self._require_done("made a directory", path, behind)
             # Some servers say OK of a directory that is there already (`rclone serve sftp`): what was seen counts.
-            return status
+            is_made = True
+        except VerificationFailed:
+            del made[path]
+            raise
         except Refusal:
+            is_made = False
             if is_new:
                 del made[path]
-        if problem is not None:
+        if problem is not None and not is_made:
             raise problem
-        if status is None:
+        if status is None and not is_made:
             self.create_folder(path, permissions, made)
+        if status is not None and not status.is_kind_told:
+            return self._find_kind(path, status, follow=True)
         return status
 
     def _claim_in_turn(self, path: str, permissions: int | None, made: Made | None) -> FileStatus | None:
@@ -212,7 +236,8 @@ class SftpFiles:
     def create_folder(self, path: str, permissions: int | None = None, made: Made | None = None) -> list[str]:
         missing = [path]
         made = {} if made is None else made
-        has_made = False
+        # What is seen to be there is not what is missing, whatever a refusal says.
+        there = {"", "/"}
         # Nearly always only the last one is missing: it is tried first, since each look at one above takes a round trip.
         while missing:
             folder = missing[-1]
@@ -220,21 +245,63 @@ class SftpFiles:
             made[folder] = None
             try:
                 mode = permissions if folder == path else None
-                self._session.call(Type.MKDIR, encode_path(folder), Attributes(mode=mode).encode())
-                has_made = True
+                making = self._session.submit(Type.MKDIR, encode_path(folder), Attributes(mode=mode).encode())
+                behind = self._look_behind("made a directory", folder)
+                self._session.expect_status(making)
+                self._require_done("made a directory", folder, behind)
+            except VerificationFailed:
+                del made[folder]
+                self.remove_folders(list(made))
+                raise
             except Refusal as refusal:
                 parent = posixpath.dirname(folder)
                 if not is_noted:
                     del made[folder]
-                if not has_made and parent not in ("", "/") and self._is_for_want_of(parent, refusal):
+                if parent not in there and self._is_for_want_of(parent, refusal):
                     missing.append(parent)
                     continue
                 # Somebody else may have made it in the meantime, or an earlier attempt.
                 if not self._is_directory(folder):
                     self.remove_folders(list(made))
                     raise explain_refusal(refusal, "cannot create the folder", folder, self._session) from refusal
-            missing.pop()
+            there.add(missing.pop())
         return list(made)
+
+    def _look_behind(self, deed: Deed, path: str) -> Reply | None:
+        """A look, links not followed, in the same flight as a request that is to be seen to be done.
+
+        None if nothing is to be seen, or if requests may be mixed up.
+        """
+        traits = self._session.traits
+        if not traits.is_sequential or traits.believes(deed):
+            return None
+        return self._session.submit(Type.LSTAT, encode_path(path))
+
+    def _require_done(self, deed: Deed, path: str, behind: Reply | None) -> None:
+        """Raise `VerificationFailed` if what the server says it has done contradicts what it says is at a path now.
+
+        `behind` is a look that went out in the same flight, None for none.
+        """
+        traits = self._session.traits
+        if behind is None and traits.is_sequential:
+            return
+        is_missing = self._is_missing(path, behind)
+        if behind is not None and is_missing is (deed == "made a directory"):
+            # Too early, perhaps: some servers only call themselves OpenSSH.
+            is_missing = self._is_missing(path, None)
+            if is_missing is (deed != "made a directory"):
+                traits.mixes_up(deed)
+        if is_missing is (deed == "made a directory"):
+            traits.catch(deed)
+            raise not_done(deed, path, "nothing is there" if is_missing else "it is still there", self._session.peer)
+
+    def _is_missing(self, path: str, look: Reply | None) -> bool | None:
+        """Whether nothing is at a path, links not followed; None if the server does not tell."""
+        try:
+            self._take(look or self._session.submit(Type.LSTAT, encode_path(path)), Type.ATTRS, Reader.take_attributes)
+        except Refusal as refusal:
+            return True if refusal.code == StatusCode.NO_SUCH_FILE else None
+        return False
 
     def _is_for_want_of(self, folder: str, refusal: Refusal) -> bool:
         """Whether something could not be made in a folder because that is missing. Not all servers say so."""
@@ -403,11 +470,18 @@ class SftpFiles:
 
     def _remove(self, kind: int, doing: str, path: str) -> bool:
         try:
-            self._session.call(kind, encode_path(path))
+            removal = self._session.submit(kind, encode_path(path))
+            behind = self._look_behind("removed", path)
+            self._session.expect_status(removal)
         except Refusal as refusal:
             if refusal.code != StatusCode.NO_SUCH_FILE:
                 raise explain_refusal(refusal, doing, path, self._session) from refusal
+            # Somebody else may have removed it; or it is there.
+            with suppress(StatusRefused):
+                if self.status(path, follow=False) is not None:
+                    raise still_there(path, self._session.peer) from refusal
             return False
+        self._require_done("removed", path, behind)
         return True
 
     def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
@@ -466,7 +540,7 @@ class SftpFiles:
             found = self.status(path)
         except StatusRefused:
             return True
-        return found is not None and found.is_directory
+        return found is not None and (found.is_directory or not found.is_kind_told)
 
 
 def source_missing(path: str, peer: str) -> SourceMissing:

@@ -87,6 +87,7 @@ _SIZE = 0x01
 _USER_GROUP = 0x02
 _PERMISSIONS = 0x04
 _TIMES = 0x08
+_EXTENDED = 0x80000000
 _USUAL = _SIZE | _USER_GROUP | _PERMISSIONS | _TIMES
 # Flags, size, user, group, mode, access time, modification time.
 _USUAL_ATTRIBUTES = struct.Struct(">IQIIIII")
@@ -184,6 +185,10 @@ class Reader:
             self.take(8)
         mode = self.take_uint32() if flags & _PERMISSIONS else None
         accessed, modified = (self.take_uint32(), self.take_uint32()) if flags & _TIMES else (None, None)
+        if flags & _EXTENDED:
+            # Pairs of a name and a value, which behind a listed name would be taken for the next one.
+            for _ in range(2 * self.take_uint32()):
+                self.take_string()
         return Attributes(size, mode, accessed, modified)
 
     def take_names(self) -> list[tuple[str, Attributes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Sequence
 
 from runner.errors import (
     DiskFull,
@@ -13,6 +14,7 @@ from runner.errors import (
     ServerLacksFeature,
     SourceMissing,
     StepError,
+    VerificationFailed,
 )
 from runner.sftp.disk_space import ask_disk_space
 from runner.sftp.packets import StatusCode
@@ -75,6 +77,28 @@ def rename_refused(refusal: Refusal, source: str, destination: str, session: Sft
     )
 
 
+def not_renamed(source: str, destination: str, peer: str) -> VerificationFailed:
+    """The error for a rename that the server says it has done, and has not."""
+    return VerificationFailed(
+        f"{peer} says that {source!r} was renamed to {destination!r}, and it is still there",
+        hint="If this server renames nothing, set 'atomic: false' in the mode: the file is then written in place.",
+    )
+
+
+def not_removed(names: Sequence[str]) -> str:
+    """The sentence for files of ours that stay although they were to go."""
+    return f"Left behind on the server: {', '.join(map(repr, names))}"
+
+
+def not_done(said: str, path: str, found: str, peer: str) -> VerificationFailed:
+    """The error for something that the server says it has done, and has not; `said` is what, `found` what is seen."""
+    return VerificationFailed(
+        f"{peer} says that it has {said} {path!r}, and {found}",
+        hint="The server is broken, or something changes the directory at the same time. "
+        "`runner doctor --probe` finds out what the server does.",
+    )
+
+
 def taken_away(temporary: str, peer: str) -> FileRefused:
     """The error for a temporary file that was written whole, closed, and is there no more."""
     return FileRefused(
@@ -94,6 +118,14 @@ def name_temporary_options(error: StepError) -> None:
     """Add to the hint what helps where the server does not like a temporary name."""
     if not isinstance(error, DiskFull):
         error.hint = f"{error.hint} {_TEMPORARY_OPTIONS}" if error.hint else _TEMPORARY_OPTIONS
+
+
+def still_there(path: str, peer: str) -> FileRefused:
+    """The error for what is to be removed, is said to be missing, and is there."""
+    return FileRefused(
+        f"cannot remove {path!r} on {peer}: the server says that it is not there, and shows it all the same",
+        hint="Nothing that this server says of the path can be relied on: ask its operator what becomes of it.",
+    )
 
 
 def explain_renaming(refusal: Refusal, source: str, destination: str, session: SftpSession) -> StepError:

@@ -83,6 +83,8 @@ class Refusal(Exception):
         self.text = text
         # Whether the disk had no room left when it was refused, as far as somebody has asked.
         self.is_disk_full: bool | None = None
+        # What the failure has left behind, each a sentence and the names in it, for the error that it is explained by.
+        self.remarks: list[tuple[str, ...]] = []
 
 
 class Reply:

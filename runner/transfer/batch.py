@@ -56,6 +56,7 @@ from runner.transfer.verification import (
     GONE_WHEN_HASHED,
     GONE_WHEN_READ,
     NOT_SYNCED_HERE,
+    PERMISSIONS_UNTOLD,
     SIZE_UNTOLD,
     TIMES_UNTOLD,
     prove_attributes,
@@ -149,8 +150,7 @@ class Common:
         # Asked in the transport's thread, on behalf of the one that carries out the step.
         self.check = around.cancellation.make_check()
         self.on_outcome = on_outcome
-        # What may be left on the server of uploads that were lost with the session: temporary files, and second names.
-        self.left: list[str] = []
+        self.left = around.left
         self.new_file_permissions = new_file_permissions
         self.names = names or TemporaryNames.for_copy(options)
         # What every file would ask for.
@@ -392,6 +392,11 @@ class Upload:
 
     def finish(self, error: StepError | None) -> None:
         journal = self._common.journal
+        left, published = self._common.left, self.published
+        if published.left:
+            left.leave(*published.left)
+        if error is None and published.backup is not None:
+            left.keep(published.backup)
         if error is not None:
             self._common.names.explain(error, self.destination)
         if journal is not None:
@@ -403,9 +408,7 @@ class Upload:
 
     def lose(self, stage: SendingStage) -> None:
         self.is_published, self.is_left = stage == "published", stage != "published"
-        if self.is_left:
-            names = (self.temporary, self.published.backup, self.published.aside)
-            self._common.left += [name for name in names if name is not None]
+        self._note_left()
         journal = self._common.journal
         if journal is None:
             return
@@ -414,6 +417,7 @@ class Upload:
         elif self.temporary is None:
             journal.replaced.setdefault(self.destination, self._file.destination)
         elif stage == "publishing":
+            journal.leftovers.update(self.published.probes)
             aside = self.published.backup or self.published.aside
             journal.unanswered[self.destination] = Unanswered(
                 self._describe_done(),
@@ -426,6 +430,22 @@ class Upload:
         elif not self.is_kept and (self._source is not None or not self._is_shared):
             # Before it is opened, what bears a name that others may have is theirs.
             journal.leftovers.add(self.temporary)
+
+    def _note_left(self) -> None:
+        """Nobody hears any more what became of it: note what it may leave behind."""
+        left, published = self._common.left, self.published
+        left.leave(*published.left)
+        if self.is_published:
+            if published.backup is not None:
+                left.keep(published.backup)
+            return
+        # Before it is opened, what bears a name that others may have is theirs.
+        if self.temporary is not None and not self.is_kept and (self._source is not None or not self._is_shared):
+            left.write(self.temporary)
+        left.write(*published.probes)
+        aside = published.backup or published.aside
+        if aside is not None:
+            left.move_aside(self.destination, aside)
 
     def _describe_done(self) -> Done:
         outcome = self.describe(None)
@@ -448,7 +468,6 @@ class Upload:
         if self.temporary is not None and not published.in_one_step:
             why = "gives no file two names" if published.backup else "cannot replace a file in one (no posix-rename)"
             yield f"replaced in two steps: the server {why}"
-        yield from published.warnings
 
     @property
     def size_bytes(self) -> int:
@@ -466,6 +485,7 @@ class Download:
 
     __slots__ = (
         "_common",
+        "_describe_output",
         "_expected",
         "_file",
         "_folder",
@@ -497,12 +517,14 @@ class Download:
         target: LocalTarget | None = None,
         offset: int = 0,
         keep: Callable[[Download], None] | None = None,
+        describe_output: DescribeOutput | None = None,
     ) -> None:
         """`expected` is what the server says that the file hashes to.
 
         `target` is where it is written if that is open already, and is closed by its owner; `offset` how much is there.
         `keep` is told when all bytes are here and held, if they are to be proven further.
         """
+        self._describe_output = describe_output
         self._expected = expected
         self._file = file
         self._common = common
@@ -546,8 +568,10 @@ class Download:
         # What is here already is the beginning of the source that was looked at, and of no other.
         received, found, after, is_gone = read
         kept_bytes = received
+        source = self._file.source
+        if self.is_looked_at or source.modified_at_seconds is None or source.permissions is None:
+            self._learn_source(found, after)
         if self.is_looked_at and self._target is not None:
-            self._learn_source(found)
             kept_bytes = os.fstat(self._target.fd).st_size
         before = self._file.source if self.offset or found is None else found
         read = ReadFile(received, before, after, is_gone)
@@ -564,17 +588,22 @@ class Download:
             kept = hash_file(self._target.fd, self._common.check)
             self._verified, self._sha256 = prove_kept(self.source, kept, self._expected, self._common.peer), kept
 
-    def _learn_source(self, found: FileStatus | None) -> None:
-        """Where nobody may look at names, the open file may tell what the copy shall carry."""
-        source = self._file.source
-        if found is not None and None in (source.permissions, source.modified_at_seconds):
-            known = source._replace(
-                permissions=found.permissions if source.permissions is None else source.permissions,
-                modified_at_seconds=source.modified_at_seconds or found.modified_at_seconds,
-            )
-            self._file = self._file._replace(source=known)
-        if "times" in self._common.options.preserve and self._file.source.modified_at_seconds is None:
+    def _learn_source(self, *looks: FileStatus | None) -> None:
+        """Where too little is told of a name, the open file may tell what the copy shall carry."""
+        source, options = self._file.source, self._common.options
+        for found in looks:
+            if found is not None and None in (source.permissions, source.modified_at_seconds):
+                source = source._replace(
+                    permissions=found.permissions if source.permissions is None else source.permissions,
+                    modified_at_seconds=(
+                        found.modified_at_seconds if source.modified_at_seconds is None else source.modified_at_seconds
+                    ),
+                )
+        self._file = self._file._replace(source=source)
+        if "times" in options.preserve and source.modified_at_seconds is None:
             self._warnings.append(TIMES_UNTOLD)
+        if options.permissions is None and asks_for_permissions(options) and source.permissions is None:
+            self._warnings.append(PERMISSIONS_UNTOLD)
 
     def hold(self) -> None:
         if self._keep is not None:
@@ -617,14 +646,19 @@ class Download:
         # What an earlier attempt has put there is not old.
         is_ours = journal is not None and path in journal.published
         self._published = target.publish(keeps_old=self._common.options.backup and not is_ours)
+        if self._published.backup is not None:
+            self._common.left.keep(self._published.backup)
         if self._common.options.atomic and not self._published.in_one_step:
             self._warnings.append("replaced in two steps: the file system here gives no file two names")
         if journal is not None:
-            published = self._published
-            warnings = tuple(self._warnings)
-            journal.published[path] = Done(
-                self._verified, published.backup, warnings, in_one_step=published.in_one_step
-            )
+            # Also where the line breaks before anybody hears of it.
+            journal.published[path] = self._describe_done()
+
+    def _describe_done(self) -> Done:
+        outcome = self._describe(None)
+        output = self._describe_output(outcome) if self._describe_output is not None else None
+        published = self._published
+        return Done(self._verified, published.backup, tuple(self._warnings), output, published.in_one_step)
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common
@@ -644,17 +678,18 @@ class Download:
             self._folder = None
 
     def finish(self, error: StepError | None) -> None:
-        self._common.on_outcome(
-            Outcome(
-                self._file,
-                self.size_bytes or 0,
-                self._verified,
-                self._warnings,
-                error,
-                self._published,
-                self._is_synced,
-                self._sha256,
-            )
+        self._common.on_outcome(self._describe(error))
+
+    def _describe(self, error: StepError | None) -> Outcome:
+        return Outcome(
+            self._file,
+            self.size_bytes or 0,
+            self._verified,
+            self._warnings,
+            error,
+            self._published,
+            self._is_synced,
+            self._sha256,
         )
 
 

@@ -9,6 +9,7 @@ from runner.cancellation import Cancellation
 from runner.remote_files import RemoteFiles
 from runner.results import Change
 from runner.transfer.journal import Journal
+from runner.transfer.left_behind import LeftBehind
 from runner.transfer.local_folders import LocalFolder
 from runner.transfer.memory import Memory
 
@@ -40,6 +41,8 @@ class Surroundings:
     step: str = "an earlier step"
     # What earlier attempts at the step have done; None if there is only one attempt.
     journal: Journal | None = None
+    # What the step may leave behind.
+    left: LeftBehind = field(default_factory=LeftBehind)
     # A fresh session in the place of one that was closed; None if no other can be had.
     reconnect: Callable[[], RemoteFiles] | None = None
 

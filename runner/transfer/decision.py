@@ -15,6 +15,8 @@ Action = Literal["create", "replace", "chmod", "leave", "nothing"]
 MAX_TIME_SECONDS = 2**32 - 1
 # Until it has the permissions that it shall have, a file on the server is its owner's alone.
 PRIVATE_PERMISSIONS = 0o600
+DESTINATION_UNTOLD = "the server does not tell the permissions of what is there: whether they are right is not known"
+SET_UNTOLD = "the server does not tell permissions: every play sets them again"
 UNCARRIED_TIME = (
     "a modification time before 1970 or after 2106 cannot be carried: the copy has the nearest one that can"
 )
@@ -57,6 +59,11 @@ def decide(
         return Decision("create", wanted, warnings)
     if has_same_hash or _is_same_content(copy, source, destination):
         asked_for = copy.if_exists == "replace" and (copy.permissions is not None or "permissions" in copy.preserve)
+        if asked_for and destination.permissions is None and wanted.permissions is not None:
+            # Those that the step itself gives are set; to set others would change something on every play.
+            if copy.permissions is not None:
+                return Decision("chmod", wanted, (SET_UNTOLD,))
+            return Decision("nothing", wanted, (DESTINATION_UNTOLD,))
         differs = (
             None not in (wanted.permissions, destination.permissions) and wanted.permissions != destination.permissions
         )

@@ -5,7 +5,9 @@ Whatever goes wrong before `LocalTarget.publish`, the old destination stays as i
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 
 from runner.errors import SourceMissing
@@ -51,6 +53,9 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     destination = look_at(copy.destination)
     done = find_done(copy, source, destination, around)
     if done is not None:
+        if done.durable:
+            # The attempt that published it was cut off before the turn of the directory.
+            _sync_folder(copy, around)
         return done
     sha256 = None
     if around.journal is not None and around.journal.owns(copy.destination):
@@ -102,13 +107,14 @@ def _fetch(
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
         file = Pending(copy.source, copy.destination, source, destination)
-        outcome = _receive(copy, file, target, offset, around)
+        describe = functools.partial(_describe, copy, decision, offset, cleared)
+        outcome = _receive(copy, file, target, offset, around, describe)
         if outcome.is_synced:
             try:
                 target.folder.sync()
             except OSError as error:
                 raise explain_os_error(error, "cannot sync the folder of", copy.destination) from error
-    return confirm(_describe(copy, decision, outcome, offset, cleared), around)
+    return confirm(describe(outcome), around)
 
 
 def _go_on(target: LocalTarget, copy: CopyFile, partial: Partial | None, around: Surroundings) -> tuple[int, int]:
@@ -121,7 +127,14 @@ def _go_on(target: LocalTarget, copy: CopyFile, partial: Partial | None, around:
     return offset, 0
 
 
-def _receive(copy: CopyFile, file: Pending, target: LocalTarget, offset: int, around: Surroundings) -> Outcome:
+def _receive(
+    copy: CopyFile,
+    file: Pending,
+    target: LocalTarget,
+    offset: int,
+    around: Surroundings,
+    describe: Callable[[Outcome], CopyResult],
+) -> Outcome:
     """Read what is missing, verify and publish it. Raises what that fails with."""
     outcomes: list[Outcome] = []
     common = Common(copy, around, outcomes.append, permissions_by_umask())
@@ -132,7 +145,13 @@ def _receive(copy: CopyFile, file: Pending, target: LocalTarget, offset: int, ar
     # What is put together of two attempts is proven as a whole.
     proof = HeldDownload(around.remote) if copy.verify == "checksum" or offset else None
     download = Download(
-        file, common, None, target=target, offset=offset, keep=proof.keep if proof is not None else None
+        file,
+        common,
+        None,
+        target=target,
+        offset=offset,
+        keep=proof.keep if proof is not None else None,
+        describe_output=describe,
     )
     with running_batch(around, report) as batch:
         batch.fetch(download)
@@ -144,7 +163,7 @@ def _receive(copy: CopyFile, file: Pending, target: LocalTarget, offset: int, ar
     return outcome
 
 
-def _describe(copy: CopyFile, decision: Decision, outcome: Outcome, offset: int, cleared: int) -> CopyResult:
+def _describe(copy: CopyFile, decision: Decision, offset: int, cleared: int, outcome: Outcome) -> CopyResult:
     published = outcome.published
     return CopyResult(
         source=copy.source,
@@ -170,6 +189,15 @@ def _open_local_folder(copy: CopyFile, around: Surroundings) -> LocalFolder:
     if around.open_local_folder is not None:
         return around.open_local_folder(folder)
     return open_folder(folder, copy.destination, create_parents=copy.create_parents)
+
+
+def _sync_folder(copy: CopyFile, around: Surroundings) -> None:
+    """Sync the directory that the destination is in, in which it has got its name. Raises `FileError`."""
+    with closing(_open_local_folder(copy, around)) as folder:
+        try:
+            folder.sync()
+        except OSError as error:
+            raise explain_os_error(error, "cannot sync the folder of", copy.destination) from error
 
 
 def _change_local_permissions(copy: CopyFile, decision: Decision, around: Surroundings) -> None:

@@ -16,9 +16,9 @@ from runner.errors import SourceMissing, StepError
 from runner.remote_files import Errand, FileStatus
 from runner.transfer.batch import running_batch
 from runner.transfer.context import Surroundings
-from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
-from runner.transfer.remote_status import look
-from runner.transfer.tree_names import Entries, is_proper_name
+from runner.transfer.remote_folders import Allowance, FolderEntries
+from runner.transfer.remote_status import look, require_kind
+from runner.transfer.tree_names import Entries, improper_name, is_proper_name
 
 _ANY_DEPTH = "**"
 _WILD = re.compile(r"[*?[]")
@@ -37,7 +37,8 @@ def find_matching(pattern: str, around: Surroundings, *, follow: bool) -> Found:
     """What is there that a path or a pattern names, links followed or not, in the order of the paths' bytes.
 
     With `follow` a link that leads nowhere is not there. Raises a `StepError` if a directory that is there cannot be
-    listed, and `FileRefused` if there is more than can be listed.
+    listed, and `FileRefused` if there is more than can be listed, or nothing tells whether something is a directory that
+    would have to be.
     """
     if not is_glob(pattern):
         found = look(around.remote, pattern, around.peer, follow=follow)
@@ -77,6 +78,8 @@ class _Search:
         kept = {path: status for path, status in named.items() if path == self._root or _is_seen_directory(status)}
         unsure = {path: status for path, status in named.items() if path not in kept and not _is_seen_file(status)}
         looked = _look(unsure, self._around, follow=True)
+        for path, status in looked.items():
+            require_kind(status, path, self._around.peer)
         return kept | {path: status for path, status in looked.items() if status.is_directory}
 
     def _list_matching(self, part: str, named: _Named) -> _Named:
@@ -101,6 +104,7 @@ class _Search:
                     path = _append(folder, name)
                     if name.startswith("."):
                         continue
+                    require_kind(status, path, self._around.peer)
                     if status.is_directory:
                         level[path] = status
                     if status.is_directory or with_files:
@@ -127,7 +131,7 @@ class _Search:
             raise errors[0]
         hostile = next((name for entries in listed.values() for name in entries if not is_proper_name(name)), None)
         if hostile is not None:
-            raise hostile_name(hostile)
+            raise improper_name(hostile)
         return listed
 
 
@@ -144,7 +148,7 @@ def _look(named: _Named, around: Surroundings, *, follow: bool) -> Found:
 
     with running_batch(around) as batch:
         for path, status in named.items():
-            if status is not None and is_kind_known(status) and not (follow and status.is_link):
+            if status is not None and status.is_kind_told and not (follow and status.is_link):
                 found[path] = status
             else:
                 batch.run(Errand("look" if follow else "look closely", path, see))
@@ -170,4 +174,4 @@ def _is_seen_directory(status: FileStatus | None) -> bool:
 
 
 def _is_seen_file(status: FileStatus | None) -> bool:
-    return status is not None and is_kind_known(status) and not status.is_link and not status.is_directory
+    return status is not None and status.is_kind_told and not status.is_link and not status.is_directory

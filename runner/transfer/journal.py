@@ -14,6 +14,7 @@ from typing import NamedTuple
 from runner.errors import StepError
 from runner.remote_files import FileStatus
 from runner.results import Output, Verified
+from runner.transfer.left_behind import LeftBehind
 
 
 class Done(NamedTuple):
@@ -53,7 +54,7 @@ class Unanswered(NamedTuple):
 class Journal:
     """What one step has changed so far, over all of its attempts. All paths are those of the destination's side."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: LeftBehind | None = None) -> None:
         # Whether an earlier attempt may have changed something.
         self.is_retry = False
         # Whether another attempt follows if this one fails for a reason that may pass.
@@ -70,6 +71,8 @@ class Journal:
         # Where permissions or times alone were changed.
         self.attributes_set: set[str] = set()
         self.removed: set[str] = set()
+        # What all attempts may leave behind.
+        self.left = left or LeftBehind()
 
     def begin_attempt(self, number: int, attempts_allowed: int) -> None:
         """Attempt `number` of a step begins, counted from 1."""

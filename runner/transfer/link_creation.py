@@ -25,6 +25,7 @@ from runner.transfer.batch import running_batch
 from runner.transfer.context import Surroundings
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.listing import look
+from runner.transfer.remote_status import require_kind
 from runner.transfer.requirements import explained_by, require_remote_folder
 from runner.transfer.temporary import TemporaryNames
 
@@ -35,7 +36,8 @@ def create_link(mode: CreateLink, around: Surroundings) -> LinkCreation:
     """Have a link at a path that leads to the target; nothing is done if it does already.
 
     Raises `DestinationExists` for another link without `overwrite`, and for anything that is no link;
-    `DestinationIsDirectory`; `FileError` if the server refuses; `VerificationFailed` if it says OK and there is none.
+    `DestinationIsDirectory`; `FileError` if nothing tells what is there, or the server refuses; `VerificationFailed` if it
+    says OK and there is none.
     """
     old_target = _read_target(mode.path, around)
     found = None if old_target is not None else look(mode.path, around, follow=False)
@@ -75,6 +77,7 @@ def _require_replaceable(
 ) -> None:
     """Raise unless what is there is a link that the step lets be replaced."""
     place = f"{mode.path!r} on {around.peer}"
+    require_kind(found, mode.path, around.peer)
     if found is not None and found.is_directory:
         raise DestinationIsDirectory(
             f"{place} is a directory, which a link never replaces",
@@ -105,25 +108,23 @@ class _Making:
         # Everything that is ours until it is published: a link may have been tried out under these names.
         self._names = (self._temporary, *probe_names(self._temporary))
         self._published = Published(is_new)
+        # What the old link may be called for a moment.
+        self._asides: list[str] = []
 
     def make(self) -> LinkCreation:
         """Make it. After a failure what was there is there, and what could not be removed is named."""
         self._expect()
-        failure, warning = self._ask()
+        failure = self._ask()
         self._settle(failure)
         target, left = _look_afterwards(self._mode, self._names, self._around)
-        what_is_left = (
-            f"what could not be removed is left on {self._around.peer}: {', '.join(map(repr, left))}" if left else ""
-        )
+        self._around.left.leave(*left)
         if failure is not None:
-            if what_is_left:
-                failure.add(what_is_left[0].upper() + what_is_left[1:])
             raise failure
         _require_made(self._mode, target, self._around)
-        return self._describe(tuple(filter(None, (*self._published.warnings, warning, what_is_left))))
+        return self._describe()
 
-    def _ask(self) -> tuple[StepError | None, str]:
-        """Have it made and published: why it was not, and what there is to warn of."""
+    def _ask(self) -> StepError | None:
+        """Have it made and published: why it was not."""
         outcomes: list[StepError | None] = []
         errand = Errand(
             "make link",
@@ -134,21 +135,16 @@ class _Making:
             is_new=self._is_new,
             note=self._note,
         )
-        try:
-            with running_batch(self._around) as batch:
-                batch.run(errand)
-                while batch.wait():
-                    pass
-        except UnreachableError as error:
-            journal = self._around.journal
-            if journal is None or not journal.is_left_open(self._mode.path, error):
-                names = ", ".join(map(repr, self._names))
-                error.add(f"On {self._around.peer} a temporary link may be left: {names}")
-            raise
-        return outcomes[0], errand.warning
+        with running_batch(self._around) as batch:
+            batch.run(errand)
+            while batch.wait():
+                pass
+        self._around.left.leave(*errand.left)
+        return outcomes[0]
 
     def _expect(self) -> None:
-        """Note for a retry what a session that is lost may have left, or done: it may make a link without a rename."""
+        """Note what a session that is lost may have left, and for a retry what it may have done, even without a rename."""
+        self._around.left.write(*self._names)
         if self._around.journal is not None:
             self._note(self._published)
             self._around.journal.leftovers.update(self._names)
@@ -156,12 +152,17 @@ class _Making:
     def _note(self, published: Published) -> None:
         """It is about to be published in this way."""
         self._published = published
+        self._around.left.leave(*published.left)
+        if published.aside is not None:
+            self._asides.append(published.aside)
+            self._around.left.move_aside(self._mode.path, published.aside)
         if self._around.journal is not None:
             unanswered = Unanswered(Done(output=self._describe()), self._temporary, published.aside, is_link=True)
             self._around.journal.unanswered[self._mode.path] = unanswered
 
     def _settle(self, failure: StepError | None) -> None:
         """The server has answered. It is noted before it is asked more, which its session may not live to answer."""
+        self._around.left.forget(*self._names, *self._asides)
         journal = self._around.journal
         if journal is None:
             return
@@ -170,10 +171,8 @@ class _Making:
         if failure is None:
             journal.confirm(self._mode.path, Done(output=self._describe()))
 
-    def _describe(self, warnings: tuple[str, ...] = ()) -> LinkCreation:
-        return _describe(
-            self._mode, self._old_target, is_new=self._is_new, published=self._published, warnings=warnings
-        )
+    def _describe(self) -> LinkCreation:
+        return _describe(self._mode, self._old_target, is_new=self._is_new, published=self._published)
 
 
 def _look_afterwards(
@@ -221,11 +220,11 @@ def _describe(
     is_new: bool,
     published: Published | None,
     is_check: bool = False,
-    warnings: tuple[str, ...] = (),
 ) -> LinkCreation:
     verb = "created" if is_new else "switched"
+    warnings: tuple[str, ...] = ()
     if published is not None and not published.in_one_step:
-        warnings = (*warnings, "switched in two steps: for a moment there was no link")
+        warnings = ("switched in two steps: for a moment there was no link",)
     return LinkCreation(
         message=f"would be {verb}" if is_check else verb,
         is_change=True,

@@ -14,9 +14,9 @@ from runner.results import Entry, EntryType, moment
 from runner.transfer.batch import running_batch
 from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
-from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
+from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import look as look_or_raise
-from runner.transfer.tree_names import Entries, is_proper_name, join
+from runner.transfer.tree_names import Entries, improper_name, is_proper_name, join
 
 _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
 
@@ -30,7 +30,7 @@ def list_folder(mode: ListFolder, around: Surroundings) -> Listing:
     found = look(mode.path, around, follow=True)
     if found is None:
         raise missing(mode.path, around)
-    if not found.is_directory:
+    if found.is_kind_told and not found.is_directory:
         raise FileRefused(
             f"{mode.path!r} on {around.peer} is no folder, so it cannot be listed",
             hint="'mode_name: stats' tells of a single file.",
@@ -74,7 +74,7 @@ def to_entry(path: str, status: FileStatus) -> Entry:
         kind = "link"
     elif status.is_directory:
         kind = "directory"
-    elif status.is_regular:
+    elif status.is_regular and status.is_kind_told:
         kind = "file"
     size_bytes = status.size_bytes if kind == "file" else None
     return Entry(path, kind, size_bytes, status.permissions, moment(status.modified_at_seconds))
@@ -126,17 +126,9 @@ class _Walk:
         for name, status in entries.items():
             path = join(folder, name)
             if not is_proper_name(name):
-                self.failures.add(path, hostile_name(name))
-            elif is_kind_known(status):
-                self._note(path, status)
+                self.failures.add(path, improper_name(name))
             else:
-                self._batch.run(Errand("look closely", path, self._looked, status=status))
-
-    def _looked(self, errand: Errand, error: StepError | None) -> None:
-        if error is not None:
-            self.failures.add(errand.path, error)
-        elif errand.status is not None:
-            self._note(errand.path, errand.status)
+                self._note(path, status)
 
     def _note(self, path: str, status: FileStatus) -> None:
         entry = to_entry(path, status)

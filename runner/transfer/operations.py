@@ -9,6 +9,7 @@ from runner.errors import (
     PermissionRefused,
     SourceMissing,
     StepError,
+    UnreachableError,
     VerificationFailed,
 )
 from runner.operation_results import FolderCreation, Renaming
@@ -33,6 +34,7 @@ from runner.transfer.link_creation import create_link
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.protected_places import ask_remote_places, refuse_protected
 from runner.transfer.reading import read_content
+from runner.transfer.remote_status import require_kind
 from runner.transfer.removal import remove_path
 from runner.transfer.requirements import (
     explained_by,
@@ -84,7 +86,7 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
             )
         return Renaming(message="already renamed", source=mode.source, destination=mode.destination)
     for path, found in ((mode.source, source), (mode.destination, destination)):
-        if found is not None and found.is_directory:
+        if found is not None and (found.is_directory or not found.is_kind_told):
             _require_movable(path, around, "renamed" if path == mode.source else "replaced")
     # An earlier attempt may have cleared the way.
     before = destination if journal is None else journal.before(mode.destination, destination)
@@ -92,8 +94,9 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
         hint = "'mode_name: create_directory' makes it."
         require_remote_folder(mode.destination, around, is_made=False, hint=hint)
     elif destination is not None:
+        require_kind(destination, mode.destination, around.peer)
         _require_replaceable(mode, source, destination, around)
-    if source.is_directory:
+    if source.is_directory or not source.is_kind_told:
         require_outside(mode.source, mode.destination, around)
     around.tell(Change("rename", mode.source, f"→ {mode.destination}"))
     if around.is_check:
@@ -139,11 +142,7 @@ def _rename(
         remote.rename(mode.source, mode.destination)
         return published
     if remote.can_replace or not destination.is_directory:
-        try:
-            return remote.replace(mode.source, mode.destination, note)
-        except FileRefused as error:
-            error.hint = "The usual reasons: another file system, or no right to write to one of the folders."
-            raise
+        return _replace(mode, around, note)
     if around.journal is not None:
         around.journal.replaced[mode.destination] = destination
     remote.remove_folder(mode.destination)
@@ -154,6 +153,33 @@ def _rename(
         error.add(f"The empty folder {mode.destination!r} was removed for it")
         raise
     return Published(False)
+
+
+def _replace(mode: RenamePath, around: Surroundings, note: Note) -> Published:
+    """Rename over what is there. What may be left of it is noted before each request, should its answer not come."""
+    left = around.left
+    names: list[str] = []
+
+    def follow(published: Published) -> None:
+        names.extend((published.aside or "", *published.probes))
+        left.leave(*published.left)
+        left.write(*published.probes)
+        if published.aside is not None:
+            left.move_aside(mode.destination, published.aside)
+        note(published)
+
+    try:
+        published = around.remote.replace(mode.source, mode.destination, follow)
+    except UnreachableError:
+        raise
+    except StepError as error:
+        # It says itself where the old file is.
+        left.forget(*names)
+        if isinstance(error, FileRefused):
+            error.hint = "The usual reasons: another file system, or no right to write to one of the folders."
+        raise
+    left.forget(*names)
+    return published
 
 
 def _renamed(mode: RenamePath, verb: str, destination: FileStatus | None, published: Published | None) -> Renaming:
@@ -204,6 +230,7 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
         return _finish_creation(mode, path, around.journal.made, around)
     if found is None:
         return _create(mode, path, around)
+    require_kind(found, path, around.peer)
     if not found.is_directory:
         raise FileRefused(
             f"{path!r} on {around.peer} is there already and no folder", hint="Name another one, or remove it first."

@@ -54,34 +54,45 @@ def _resolve(path: str, asked: Unanswered, journal: Journal) -> _Inquiry:
     elif left is not None and not asked.is_source:
         journal.unanswered[path] = asked._replace(is_withdrawn=True)
         # Nothing, if the lost session has published it meanwhile.
-        left = yield from _remove(asked.temporary)
+        left = yield from _remove(asked.temporary, journal)
     found = yield from _look(path)
     if left is None and found is not None and _may_be_it(found, asked):
         yield from _confirm(path, asked, journal)
-    elif asked.aside is not None:
-        yield from _bring_back(path, found, asked)
+    elif asked.aside is not None and not (yield from _bring_back(path, found, asked, journal)):
+        # It stays open, so that the next attempt tries again; and is named if there is none.
+        return
     journal.unanswered.pop(path, None)
+    journal.left.forget(asked.temporary, asked.aside or "")
 
 
 def _confirm(path: str, asked: Unanswered, journal: Journal) -> _Inquiry:
     done = asked.done
-    if done.backup is not None:
-        kept = yield from _look(done.backup)
-        done = done if kept is not None else done._replace(backup=None)
+    backup = done.backup
+    if backup is not None:
+        if (yield from _look(backup)) is not None:
+            journal.left.keep(backup)
+        else:
+            done = done._replace(backup=None)
     elif asked.aside is not None:
-        yield from _remove(asked.aside)
+        yield from _remove(asked.aside, journal)
     journal.confirm(path, done)
     journal.replaced.setdefault(path, asked.before)
 
 
-def _bring_back(path: str, found: FileStatus | None, asked: Unanswered) -> _Inquiry:
-    """What was to be replaced bears another name, or another name as well."""
+def _bring_back(
+    path: str, found: FileStatus | None, asked: Unanswered, journal: Journal
+) -> Generator[_Request, FileStatus | None, bool]:
+    """What was to be replaced bears another name, or another name as well. False if it could not be given back its own."""
     aside = asked.aside or ""
     if found is None:
-        yield from _try(_Request("rename", aside, path))
+        try:
+            yield _Request("rename", aside, path)
+        except StepError:
+            return (yield from _look(aside)) is None
     elif asked.done.backup is not None and (yield from _look(aside)) == found:
         # A second name, given before the file could be replaced.
-        yield from _remove(aside)
+        yield from _remove(aside, journal)
+    return True
 
 
 def _may_be_it(found: FileStatus, asked: Unanswered) -> bool:
@@ -92,17 +103,21 @@ def _may_be_it(found: FileStatus, asked: Unanswered) -> bool:
 
 
 def _clear_away(path: str, journal: Journal) -> _Inquiry:
-    yield from _remove(path)
+    yield from _remove(path, journal)
     journal.leftovers.discard(path)
+    journal.left.forget(path)
 
 
-def _remove(path: str) -> _Answer:
-    """Remove a file; what was there, as far as the server tells."""
+def _remove(path: str, journal: Journal) -> _Answer:
+    """Remove a file; what was there, as far as the server tells. What stays is noted."""
     try:
         return (yield _Request("remove", path))
     except StepError:
         # It forbids that, or so it says of what is not there.
-        return (yield from _look(path))
+        found = yield from _look(path)
+        if found is not None:
+            journal.left.leave(path)
+        return found
 
 
 def _look(path: str) -> _Answer:

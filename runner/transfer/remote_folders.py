@@ -51,15 +51,16 @@ class FolderEntries:
         self._allowance.spend(len(self.path) + len(name))
         self._entries[name] = status
 
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        amend_entry(self._entries, name, status)
+
     def finish(self, error: StepError | None) -> None:
         self._on_entries(self._entries, error)
 
 
-def hostile_name(name: str) -> FileRefused:
-    """The error for a name that leads out of the folder that lists it."""
-    return FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")
-
-
-def is_kind_known(status: FileStatus) -> bool:
-    """Whether a listing has told what an entry is: some servers give names only."""
-    return status.permissions is not None
+def amend_entry(entries: dict[str, FileStatus], name: str, status: FileStatus | None) -> None:
+    """Take in what a closer look at an entry has found; None if it is gone."""
+    if status is None:
+        entries.pop(name, None)
+    else:
+        entries[name] = status

@@ -22,8 +22,9 @@ from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.listing import look, missing
 from runner.transfer.protected_places import require_removable
-from runner.transfer.remote_folders import Allowance, FolderEntries, hostile_name, is_kind_known
-from runner.transfer.tree_names import Entries, is_proper_name, join
+from runner.transfer.remote_folders import Allowance, FolderEntries
+from runner.transfer.remote_status import kind_untold, require_kind
+from runner.transfer.tree_names import Entries, improper_name, is_proper_name, join
 
 
 def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
@@ -42,6 +43,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
         if not mode.missing_ok:
             raise missing(path, around)
         return Removal(message="not there", path=path, removed=0)
+    require_kind(found, path, around.peer)
     if not found.is_directory:
         around.tell(Change("delete", path))
         if not around.is_check:
@@ -146,11 +148,25 @@ class _Sweep:
         self._batch.run(Errand("look closely", folder.path, looked))
 
     def _leave_out(self, folder: _Folder, error: StepError) -> None:
-        """A folder cannot be looked into. Another play may have removed it a moment before."""
+        """A folder cannot be looked into. Another play may have removed it a moment before; or it is there."""
+
+        def looked(errand: Errand, refusal: StepError | None) -> None:
+            if errand.is_missing:
+                self._one_less(folder.parent)
+            else:
+                self._stay(folder.parent, folder.path, refusal or self._contradicted(folder))
+
         if isinstance(error, SourceMissing):
-            self._one_less(folder.parent)
+            self._batch.run(Errand("look closely", folder.path, looked))
         else:
             self._stay(folder.parent, folder.path, error)
+
+    def _contradicted(self, folder: _Folder) -> FileRefused:
+        return FileRefused(
+            f"cannot list {folder.path!r} on {self._around.peer}: the server says that it is not there, and shows it all "
+            "the same",
+            hint="Nothing that this server says of the path can be relied on: ask its operator what becomes of it.",
+        )
 
     def _swapped(self, folder: _Folder) -> FileRefused:
         return FileRefused(
@@ -164,18 +180,12 @@ class _Sweep:
         for name, status in entries.items():
             path = join(folder.path, name)
             if not is_proper_name(name):
-                self._stay(folder, path, hostile_name(name))
-            elif is_kind_known(status):
+                self._stay(folder, path, improper_name(name))
+            elif status.is_kind_told:
                 self._remove(folder, path, status)
             else:
-                self._batch.run(Errand("look closely", path, functools.partial(self._looked, folder)))
+                self._stay(folder, path, kind_untold(path, self._around.peer))
         self._one_less(folder)
-
-    def _looked(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
-        if error is not None or errand.status is None:
-            self._stay(folder, errand.path, error or self._swapped(folder))
-        else:
-            self._remove(folder, errand.path, errand.status)
 
     def _remove(self, folder: _Folder, path: str, status: FileStatus) -> None:
         if status.is_directory:

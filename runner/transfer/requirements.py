@@ -55,7 +55,7 @@ def require_remote_folder(
         except StatusRefused:
             above = posixpath.dirname(above)
             continue
-        if found is not None and found.is_directory:
+        if found is not None and (found.is_directory or not found.is_kind_told):
             break
         if found is not None or is_link:
             kind = "is a symbolic link that leads nowhere" if is_link else "is not a directory"
@@ -85,7 +85,7 @@ def require_temporary_directory(copy: CopyFile, context: Context) -> None:
         found = context.remote.status(path)
     except StatusRefused:
         return
-    if found is None or not found.is_directory:
+    if found is None or (found.is_kind_told and not found.is_directory):
         what = "does not exist" if found is None else "is not a directory"
         raise FileRefused(
             f"the 'temporary_directory' {path!r} {what} on {context.peer}",

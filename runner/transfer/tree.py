@@ -11,10 +11,8 @@ other: copy, remove what the source lacks, and last, from the deepest folder up,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
-from runner.errors import UnreachableError
 from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine
 from runner.results import CopyResult
 from runner.transfer.batch import running_batch
@@ -26,6 +24,7 @@ from runner.transfer.tree_large import copy_large_files
 from runner.transfer.tree_sync import sync_folders
 from runner.transfer.tree_type_changes import (
     carry_out_removal,
+    forget_what_is_gone,
     make_way_for_folders,
     plan_removal,
     written_replacements,
@@ -41,8 +40,10 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
     raises `TreeIncomplete` then, `SafetyLimitHeld` if more would be removed than may be, or what ends the session.
     """
     walk: TreeWalk = TreeUp(copy, around) if isinstance(copy, CopyDirectoryFromEngine) else TreeDown(copy, around)
-    with closing(walk), closing(walk.names), _naming_what_is_left(walk):
+    with closing(walk), closing(walk.names):
         walk.open_root()
+        if walk.past is not None:
+            forget_what_is_gone(walk)
         with running_batch(around) as batch:
             walk.copy_all(batch)
             is_finished = is_all_done(walk)
@@ -71,15 +72,6 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
                 restore_folders(walk, batch)
         sync_folders(walk)
         return walk.tally.conclude(removal.refusal)
-
-
-@contextmanager
-def _naming_what_is_left(walk: TreeWalk) -> Iterator[None]:
-    try:
-        yield
-    except UnreachableError as error:
-        walk.name_what_is_left(error)
-        raise
 
 
 def _copy_rest(walk: TreeWalk) -> None:

@@ -26,7 +26,8 @@ from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import permissions_by_umask, sync_file, sync_folder, to_status
 from runner.transfer.local_folders import LocalFolder, LocalFolders, open_folder
 from runner.transfer.protected_places import find_local_places, find_protected_paths, require_emptiable
-from runner.transfer.remote_status import status_refused
+from runner.transfer.remote_folders import amend_entry
+from runner.transfer.remote_status import require_kind, status_refused
 from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder
 from runner.transfer.tree_links import check_target, find_way_out, leads_out, show_target
 from runner.transfer.tree_names import Entries, fold
@@ -73,6 +74,7 @@ class TreeDown(TreeWalk):
                 f"the source folder {self.source_root!r} does not exist on {self.around.peer}",
                 hint="Relative remote paths start at the login directory; servers do not expand '~'.",
             )
+        require_kind(source, self.source_root, self.around.peer)
         if not source.is_directory:
             raise NotARegularFile(
                 f"the source {self.source_root!r} on {self.around.peer} is no folder",
@@ -350,10 +352,10 @@ class TreeDown(TreeWalk):
 
     def change_permissions(self, path: str, permissions: int) -> None:
         error = self._set(path, WantedAttributes(permissions, None))
-        self.permissions_changed(path, error)
+        self.permissions_changed(path, permissions, error)
 
     def set_folder_attributes(self, folder: Folder, wanted: WantedAttributes) -> None:
-        self.folder_set(folder, self._set(folder.path, wanted, is_folder=True))
+        self.folder_set(folder, wanted, self._set(folder.path, wanted, is_folder=True))
 
     def _set(self, path: str, wanted: WantedAttributes, *, is_folder: bool = False) -> StepError | None:
         folder, name = self._split(path)
@@ -540,6 +542,9 @@ class _Listing:
 
     def take(self, name: str, status: FileStatus) -> None:
         self._entries[name] = status
+
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        amend_entry(self._entries, name, status)
 
     def finish(self, error: StepError | None) -> None:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from runner.errors import SafetyLimitHeld
 from runner.remote_files import Batch
+from runner.transfer.remote_status import kind_untold
 from runner.transfer.tree_names import Entries, is_proper_name
 from runner.transfer.tree_walk import TreeWalk
 
@@ -105,7 +106,10 @@ def _spread(path: str, waiting: deque[Extra], kept: set[str], walk: TreeWalk, en
         if not is_proper_name(name):
             continue
         child = f"{path}/{name}"
-        if walk.is_protected(child, is_folder=status.is_directory):
+        is_protected = walk.is_protected(child, is_folder=status.is_directory)
+        if not status.is_kind_told and not is_protected:
+            walk.tally.fail(child, kind_untold(walk.destination_path(child), walk.around.peer))
+        if is_protected or not status.is_kind_told:
             parts = path.split("/")
             kept.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
         else:

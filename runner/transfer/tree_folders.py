@@ -7,9 +7,10 @@ directory and those above it keep them in any case, since sshd refuses a key bel
 from __future__ import annotations
 
 from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
-from runner.transfer.decision import carried_time, is_same_time, looks_at_times
+from runner.transfer.decision import asks_for_permissions, carried_time, is_same_time, looks_at_times
 from runner.transfer.directory_modes import keep_special_bits, mode_of, permissions_for_folders
 from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.verification import PERMISSIONS_UNTOLD, TIMES_UNTOLD
 
 # Without these nobody can write into a folder: the owner's.
 WRITABLE = 0o300
@@ -28,6 +29,8 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
     walk.batch = batch
     for folder in reversed(walk.folders):
         wanted = _wanted_of_folder(walk, folder)
+        if None in folder.source:
+            _warn_of_untold(walk, folder)
         if wanted == NOTHING_WANTED:
             walk.tally.folders_changed += _was_set_before(walk, folder)
             continue
@@ -43,6 +46,16 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
                 walk.journal.attributes_set.add(walk.destination_path(folder.path))
             walk.set_folder_attributes(folder, wanted)
     walk.work()
+
+
+def _warn_of_untold(walk: TreeWalk, folder: Folder) -> None:
+    """The server does not tell what a directory of the source is like that was made here."""
+    if not folder.was_made:
+        return
+    if folder.source.modified_at_seconds is None and "times" in walk.copy.preserve:
+        walk.tally.warn(TIMES_UNTOLD)
+    if folder.source.permissions is None and walk.copy.permissions is None and asks_for_permissions(walk.copy):
+        walk.tally.warn(PERMISSIONS_UNTOLD)
 
 
 def _was_set_before(walk: TreeWalk, folder: Folder) -> bool:
@@ -76,7 +89,7 @@ def _wanted_of_folder(walk: TreeWalk, folder: Folder) -> WantedAttributes:
     modified_at = carried_time(folder.source.modified_at_seconds) if has_time else None
     if permissions is not None:
         permissions = keep_special_bits(permissions, found.special_bits if found else folder.inherited_bits or 0)
-    if found is not None and mode_of(found) in (permissions, None):
+    if found is not None and mode_of(found) in (permissions, None if walk.copy.permissions is None else permissions):
         permissions = None
     if found is not None and not folder.is_touched and is_same_time(walk.copy, modified_at, found.modified_at_seconds):
         modified_at = None

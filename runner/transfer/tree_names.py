@@ -19,10 +19,15 @@ HARM_HINT = "Exclude what is too much. Without a reason for it, the server is br
 def check_name(name: str, path: str, destination_root: str) -> FileRefused | None:
     """What is wrong with an entry of the source by that name, with this path relative to the root."""
     if not is_proper_name(name):
-        return FileRefused(f"the name {name!r} cannot be that of a file", hint="The server means harm.")
+        return improper_name(name)
     if len(destination_root) + len(path) >= MAX_PATH_CHARACTERS:
         return FileRefused(f"a path of {len(path):,} characters is too long: {path[:100]!r}…", hint=HARM_HINT)
     return None
+
+
+def improper_name(name: str) -> FileRefused:
+    """The error for an entry that a server lists by a name that leads out of its directory, or to nothing."""
+    return FileRefused(f"the name {name!r} cannot be that of a file", hint="The server is broken, or means harm.")
 
 
 def with_slash(root: str) -> str:

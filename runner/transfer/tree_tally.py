@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from runner.errors import SafetyLimitHeld, StepError, TreeIncomplete
 from runner.plan import CopyDirectory
 from runner.results import MAX_BACKUPS_TOLD, CopyResult, Verified
+from runner.transfer.failures import join_hints, tell_failures
+from runner.transfer.left_behind import LeftBehind
 from runner.transfer.leftovers import describe_leftovers
 
 MAX_FAILURES_KEPT = 1000
@@ -21,6 +23,7 @@ class Tally:
 
     copy: CopyDirectory
     is_check: bool
+    left: LeftBehind = field(default_factory=LeftBehind)
 
     files: int = 0
     bytes: int = 0
@@ -47,6 +50,8 @@ class Tally:
     def fail(self, path: str, error: StepError) -> None:
         """Note what could not be done. What ends the session is raised by the batch instead."""
         self.failure_count += 1
+        # The message has room for some failures only.
+        self.left.write(*error.left_behind)
         if len(self.failures) < MAX_FAILURES_KEPT:
             self.failures.append((path, error))
 
@@ -71,6 +76,8 @@ class Tally:
         """Note where a file that was replaced is kept, if it is."""
         if backup is not None:
             self.backups_total += 1
+            if not self.is_check:
+                self.left.keep(backup)
             if len(self.backups) < MAX_BACKUPS_TOLD:
                 self.backups.append(backup)
 
@@ -102,16 +109,12 @@ class Tally:
         )
 
     def _incomplete(self) -> TreeIncomplete:
-        kept = (
-            f". Old files are kept as {', '.join(map(repr, self.backups[:MAX_FAILURES_TOLD]))}" if self.backups else ""
-        )
-        told = "; ".join(f"{path}: {error}" for path, error in self.failures[:MAX_FAILURES_TOLD])
-        more = self.failure_count - MAX_FAILURES_TOLD
+        told = tell_failures(self.failures, self.failure_count)
         codes = {error.exit_code for _, error in self.failures}
         return TreeIncomplete(
             f"{self.failure_count:,} of what is in {self.copy.source!r} could not be copied: {told}"
-            f"{f'; and {more:,} more' if more > 0 else ''}. The rest is done: {self.describe()}{kept}",
-            hint=self.failures[0][1].hint or "Play again when it is mended: what is right already is not copied again.",
+            f". The rest is done: {self.describe()}",
+            hint=join_hints(self.failures, "Play again when it is mended: what is right already is not copied again."),
             exit_code=codes.pop() if len(codes) == 1 else 2,
         )
 

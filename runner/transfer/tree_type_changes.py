@@ -111,9 +111,13 @@ def make_way_for_folders(walk: TreeWalk, batch: Batch) -> None:
 
 def _move_aside(walk: TreeWalk, folder: Folder, backup: str, enter: Callable[[], None]) -> None:
     aside = backup or _temporary_for(walk, folder.path)
+    # Should the session end meanwhile, that is where it is.
+    place, aside_place = walk.destination_path(folder.path), walk.destination_path(aside)
+    walk.left.move_aside(place, aside_place)
 
     def moved(error: StepError | None) -> None:
         if error is not None:
+            walk.left.forget(aside_place)
             walk.tally.fail(folder.path, error)
             return
         folder.moved_aside_to = aside
@@ -121,7 +125,9 @@ def _move_aside(walk: TreeWalk, folder: Folder, backup: str, enter: Callable[[],
 
     def made() -> None:
         folder.moved_aside_to = ""
+        walk.left.forget(aside_place)
         if not backup:
+            walk.left.write(aside_place)
             walk.remove(aside, is_folder=False)
         enter()
 
@@ -162,16 +168,19 @@ def written_replacements(walk: TreeWalk, removal: Removal) -> Iterator[None]:
             for one in planned:
                 if one.temporary:
                     walk.remove_now(one.temporary)
+                    walk.left.forget(walk.destination_path(one.temporary))
         raise
 
 
 def _write_link(walk: TreeWalk, written: Written) -> None:
     temporary = _temporary_for(walk, written.replacement.path)
+    walk.left.write(walk.destination_path(temporary))
 
     def done(error: StepError | None) -> None:
         if error is None:
             written.temporary = temporary
         else:
+            walk.left.forget(walk.destination_path(temporary))
             walk.tally.fail(written.replacement.path, error)
 
     walk.make_new_link(temporary, written.replacement.target, done)
@@ -199,6 +208,7 @@ def _is_written(walk: TreeWalk, written: Written) -> bool:
         walk.tally.fail(replacement.path, error)
         return False
     written.temporary = temporary
+    walk.left.write(walk.destination_path(temporary))
     return True
 
 
@@ -225,10 +235,14 @@ def carry_out_removal(walk: TreeWalk, removal: Removal, batch: Batch) -> None:
 
 
 def _keep_folder(walk: TreeWalk, written: Written) -> None:
+    backup = walk.destination_path(written.backup)
+    walk.left.move_aside(walk.destination_path(written.replacement.path), backup)
+
     def done(error: StepError | None) -> None:
         if error is None:
             _publish(walk, written)
         else:
+            walk.left.forget(backup)
             walk.tally.fail(written.replacement.path, error)
             walk.remove(written.temporary, is_folder=False)
 
@@ -239,8 +253,11 @@ def _publish(walk: TreeWalk, written: Written) -> None:
     path, backup = written.replacement.path, written.backup
 
     def done(error: StepError | None) -> None:
+        if backup and error is None:
+            walk.left.forget(walk.destination_path(backup))
         if error is None:
             _confirm(walk, written)
+            walk.left.forget(walk.destination_path(written.temporary))
             written.temporary = ""
             _count_replaced(walk, written)
             return
@@ -273,8 +290,10 @@ def _describe_done(walk: TreeWalk, written: Written) -> Done:
 
 
 def _note_kept(walk: TreeWalk, error: StepError, failure: StepError | None, backup: str) -> None:
+    place = walk.destination_path(backup)
+    walk.left.forget(place)
     if failure is not None:
-        error.add(f"The old folder is kept as {walk.destination_path(backup)!r}")
+        error.add(f"The old folder is kept as {place!r}", place)
 
 
 def _count_replaced(walk: TreeWalk, written: Written) -> None:
@@ -289,6 +308,17 @@ def _count_replaced(walk: TreeWalk, written: Written) -> None:
         tally.note_verified(result.verified)
         for warning in result.warnings:
             tally.warn(warning)
+
+
+def forget_what_is_gone(walk: TreeWalk) -> None:
+    """An earlier attempt was cut off: what it may have left beside a directory's place, and has not, is no matter any more.
+
+    Asked while no batch is under way.
+    """
+    above = walk.destination_path("").rstrip("/") + "/"
+    for path in walk.left.open_paths:
+        if path.startswith(above) and not walk.is_taken(path.removeprefix(above)):
+            walk.left.forget(path)
 
 
 def _tell_coming(walk: TreeWalk, written: Written) -> None:

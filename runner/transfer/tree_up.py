@@ -34,7 +34,8 @@ from runner.transfer.leftovers import RemoteLeftovers
 from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import to_status
 from runner.transfer.protected_places import RealPaths, ask_remote_places, find_protected_paths, require_emptiable
-from runner.transfer.remote_status import look, status_refused
+from runner.transfer.remote_folders import amend_entry
+from runner.transfer.remote_status import look, require_kind, status_refused
 from runner.transfer.requirements import (
     explained_by,
     require_no_dangling_link,
@@ -42,7 +43,7 @@ from runner.transfer.requirements import (
     require_temporary_directory,
 )
 from runner.transfer.tree_names import Entries, with_slash
-from runner.transfer.tree_walk import Folder, OnDone, TreeWalk, name_some
+from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 HINT_WITHOUT_STATUS = (
@@ -66,9 +67,6 @@ class TreeUp(TreeWalk):
         self.where = f"on {around.peer}"
         common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
         self._uploads = Uploads(common, around.remote)
-        self._left = common.left
-        # The temporary names of links that are being made.
-        self._links_under_way: dict[str, None] = {}
         self._sets_permissions = asks_for_permissions(copy)
 
     def close(self) -> None:
@@ -96,6 +94,7 @@ class TreeUp(TreeWalk):
         require_temporary_directory(self.copy, self.around)
         take_places = ask_remote_places(self.destination_root, self.around)
         destination = self._claim_root(first_permissions(self.copy, source))
+        require_kind(destination, self.destination_root, self.around.peer)
         if destination is not None and not destination.is_directory:
             raise FileRefused(
                 f"the destination {self.destination_root!r} {self.where} is no folder",
@@ -247,10 +246,11 @@ class TreeUp(TreeWalk):
         done = Done(backup=backup)
 
         def made(errand: Errand, error: StepError | None) -> None:
-            self._links_under_way.pop(temporary, None)
+            self.left.forget(temporary, aside, *probes)
+            self.left.leave(*errand.left)
             if self.journal is not None:
                 del self.journal.unanswered[place]
-                self.journal.leftovers.difference_update(probe_names(temporary))
+                self.journal.leftovers.difference_update(probes)
             if error is not None:
                 self.tally.fail(path, error)
                 return
@@ -258,28 +258,20 @@ class TreeUp(TreeWalk):
                 self.journal.published[place] = done
             self.tally.links_changed += 1
             self.tally.keep(backup)
-            if errand.warning:
-                self.tally.warn(errand.warning)
 
         # Whatever is at its place when a link cannot be made is removed: it must be nobody else's.
         temporary = self.names.path_of(place)
+        aside, probes = backup or f"{temporary}.old", probe_names(temporary)
         if self.journal is not None:
-            self.journal.unanswered[place] = Unanswered(done, temporary, backup or f"{temporary}.old", is_link=True)
-            self.journal.leftovers.update(probe_names(temporary))
+            self.journal.unanswered[place] = Unanswered(done, temporary, aside, is_link=True)
+            self.journal.leftovers.update(probes)
         is_new = destination is None
-        self._links_under_way[temporary] = None
+        self.left.write(temporary, *probes)
+        if not is_new:
+            self.left.move_aside(place, aside)
         self.batch.run(
             Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)
         )
-
-    def name_what_is_left(self, error: StepError) -> None:
-        """The session has ended: say what may be left of what was under way, and where old files are kept."""
-        left = list(self._left)
-        for name in self._links_under_way:
-            left += (name, f"{name}.old", *probe_names(name))
-        if left:
-            error.add(f"{self.where} may be left: {name_some(left)}")
-        super().name_what_is_left(error)
 
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)
@@ -304,7 +296,7 @@ class TreeUp(TreeWalk):
             Errand(
                 "set attributes",
                 self.destination_path(path),
-                lambda errand, error: self.permissions_changed(path, error),
+                lambda errand, error: self.permissions_changed(path, permissions, error, errand.attributes_set),
                 WantedAttributes(permissions, None),
             )
         )
@@ -314,7 +306,7 @@ class TreeUp(TreeWalk):
             Errand(
                 "set attributes",
                 self.destination_path(folder.path),
-                lambda errand, error: self.folder_set(folder, error),
+                lambda errand, error: self.folder_set(folder, wanted, error, errand.attributes_set),
                 wanted,
             )
         )
@@ -354,9 +346,15 @@ class TreeUp(TreeWalk):
     def make_new_link(self, path: str, target: str, done: OnDone) -> None:
         place = self.destination_path(path)
         temporary = self.names.path_of(place)
-        self.batch.run(
-            Errand("make link", place, lambda errand, error: done(error), target=target, temporary=temporary)
-        )
+        probes = probe_names(temporary)
+
+        def made(errand: Errand, error: StepError | None) -> None:
+            self.left.forget(temporary, *probes)
+            self.left.leave(*errand.left)
+            done(error)
+
+        self.left.write(temporary, *probes)
+        self.batch.run(Errand("make link", place, made, target=target, temporary=temporary))
 
 
 class _LocalEntries(Mapping[str, FileStatus]):
@@ -404,6 +402,9 @@ class _Listing:
     def take(self, name: str, status: FileStatus) -> None:
         self._entries[name] = status
 
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        amend_entry(self._entries, name, status)
+
     def finish(self, error: StepError | None) -> None:
         if error is None:
             self._walk.see_destination(self._folder, self._entries)
@@ -428,6 +429,9 @@ class _ExtraListing:
 
     def take(self, name: str, status: FileStatus) -> None:
         self._entries[name] = status
+
+    def amend(self, name: str, status: FileStatus | None) -> None:
+        amend_entry(self._entries, name, status)
 
     def finish(self, error: StepError | None) -> None:
         if error is None or isinstance(error, SourceMissing):

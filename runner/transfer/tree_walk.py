@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from runner.errors import FileRefused, PermissionRefused, ServerLacksFeature, SourceMissing, StepError
 from runner.plan import CopyDirectory
-from runner.remote_files import Batch, FileStatus, WantedAttributes
+from runner.remote_files import ATTRIBUTES_SET, AttributesSet, Batch, FileStatus, WantedAttributes
 from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.context import Surroundings
@@ -20,6 +20,7 @@ from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter
 from runner.transfer.journal import Done, Journal
 from runner.transfer.leftovers import may_be_left_over
+from runner.transfer.remote_status import kind_untold
 from runner.transfer.requirements import foretell_folder
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import OwnName, TemporaryNames
@@ -31,11 +32,13 @@ from runner.transfer.tree_names import (
     check_name,
     find_doubtful,
     find_twins,
+    improper_name,
     is_proper_name,
     same_name,
     with_slash,
 )
 from runner.transfer.tree_tally import Tally
+from runner.transfer.verification import describe_kept_permissions, prove_directory, prove_permissions
 
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
 ListSource = Callable[[], Entries]
@@ -95,10 +98,6 @@ class Folder:
         return None
 
 
-# So many names are put into one message.
-MAX_NAMED = 20
-
-
 class Replacement(NamedTuple):
     """A file of the source, or a link with its target, where the destination has a folder."""
 
@@ -125,7 +124,8 @@ class TreeWalk(ABC):
         self._is_size_enough = copy.compare == "size"
         # In a batch a file is read as far as the size that its server tells.
         self._trusts_sizes = copy.verify != "none" or self.is_upload
-        self.tally = Tally(copy, around.is_check)
+        self.left = around.left
+        self.tally = Tally(copy, around.is_check, around.left)
         self.changes = TreeChanges(self)
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
@@ -302,11 +302,6 @@ class TreeWalk(ABC):
         """Nothing else is under way: work out the checksums that are waited for, if there are any."""
         return self._comparison.settle()
 
-    def name_what_is_left(self, error: StepError) -> None:
-        """The session has ended: add to the error where old files are kept, and what may be left of what was under way."""
-        if self.tally.backups:
-            error.add(f"Old files are kept as {name_some(self.tally.backups)}")
-
     def report(self) -> None:
         """Tell how far it is; stop if the play is to end."""
         self.around.on_progress(self.batch.done_bytes, max(self.tally.bytes_changed, self.batch.done_bytes))
@@ -343,8 +338,7 @@ class TreeWalk(ABC):
                 self._doubtful.append((folder, name, source))
             else:
                 self._look_at(folder, name, source, destination.get(name))
-        for name, status in destination.items():
-            self._find_extra(folder, name, status, entries)
+        self._find_extras(folder, entries, destination)
         if self.copy.delete:
             twins = find_twins(entries, destination)
             self.twins |= {
@@ -467,7 +461,8 @@ class TreeWalk(ABC):
 
         def done(failure: StepError | None) -> None:
             if failure is not None:
-                error.add(f"What was there is kept as {aside!r}")
+                error.add(f"What was there is kept as {aside!r}", aside)
+            self.left.forget(aside)
 
         self.rename(folder.moved_aside_to, folder.path, done)
 
@@ -488,11 +483,20 @@ class TreeWalk(ABC):
             self._look_at_folder(folder, name, source, destination, f"{folder.real_path}/{name}")
         elif source.is_regular:
             self._look_at_file(folder, path, source, destination)
+        elif not source.is_kind_told:
+            self._fail_untold(path, self.source_path(path))
         else:
             self.tally.warn(f"{path!r} is a device, pipe or socket, and was left out")
 
+    def _fail_untold(self, path: str, place: str) -> None:
+        """What may be a directory is neither copied nor replaced nor removed."""
+        self.tally.fail(path, kind_untold(place, self.around.peer))
+
     def _look_at_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)
+        if destination is not None and not destination.is_kind_told and self.copy.links == "preserve":
+            self._fail_untold(path, self.destination_path(path))
+            return
         match self.copy.links:
             case "preserve":
                 self.tally.files += 1
@@ -522,6 +526,8 @@ class TreeWalk(ABC):
             )
         elif target.is_directory:
             self._look_at_folder(folder, name, target, destination, real_path)
+        elif not target.is_kind_told:
+            self._fail_untold(folder.child(name), real_path)
         elif target.is_regular:
             self._look_at_file(folder, folder.child(name), target, destination)
         else:
@@ -532,6 +538,9 @@ class TreeWalk(ABC):
     ) -> None:
         path = folder.child(name)
         in_the_way = None
+        if destination is not None and not destination.is_kind_told:
+            self._fail_untold(path, self.destination_path(path))
+            return
         if destination is not None and not destination.is_directory and self.changes_types:
             if not self.may_be_written(path, destination):
                 return
@@ -632,6 +641,9 @@ class TreeWalk(ABC):
     def _weigh(
         self, folder: Folder, path: str, source: FileStatus, destination: FileStatus, has_same_hash: bool
     ) -> None:
+        if not destination.is_kind_told:
+            self._fail_untold(path, self.destination_path(path))
+            return
         if destination.is_link:
             # It is the link that is replaced; its own permissions say nothing.
             destination = destination._replace(permissions=None)
@@ -650,10 +662,14 @@ class TreeWalk(ABC):
             return
         match decision.action:
             case "nothing":
+                for warning in decision.warnings:
+                    self.tally.warn(warning)
                 self._note_right(path)
             case "leave":
                 self.tally.left_alone += 1
             case "chmod":
+                for warning in decision.warnings:
+                    self.tally.warn(warning)
                 self._change_permissions(path, destination, decision.wanted)
             case _:
                 self._begin_copy(folder, path, source, destination)
@@ -682,13 +698,26 @@ class TreeWalk(ABC):
             self.journal.attributes_set.add(self.destination_path(path))
         self.change_permissions(path, permissions)
 
-    def permissions_changed(self, path: str, error: StepError | None) -> None:
-        """A file whose content was right has its permissions, or the server refuses."""
+    def permissions_changed(
+        self, path: str, permissions: int, error: StepError | None, done: AttributesSet = ATTRIBUTES_SET
+    ) -> None:
+        """A file whose content was right has its permissions, or it was refused to set them. `done` is what came of it."""
+        place, peer = self.destination_path(path), self.around.peer
+        warning = None
         if error is None:
+            try:
+                warning = prove_permissions(self.copy, place, WantedAttributes(permissions, None), done.found, peer)
+            except PermissionRefused as refusal:
+                error = refusal
+        if warning is not None:
+            self.tally.files_right += 1
+            self.tally.warn(warning)
+        elif error is None:
             self.tally.files_changed += 1
         elif self.copy.permissions is None and isinstance(error, PermissionRefused | ServerLacksFeature | FileRefused):
             self.tally.files_right += 1
-            self.tally.warn(f"the server refused to preserve permissions: {error}")
+            refused = describe_kept_permissions("files", done) if done.refused_permissions else f"permissions: {error}"
+            self.tally.warn(f"the server refused to preserve {refused}")
         else:
             self.tally.fail(path, error)
 
@@ -769,14 +798,25 @@ class TreeWalk(ABC):
 
     # What the source lacks; `tree_extras.py` removes it.
 
-    def _find_extra(self, folder: Folder, name: str, status: FileStatus, source: Entries) -> None:
+    def _find_extras(self, folder: Folder, source: Entries, destination: Entries) -> None:
+        # What the source lists under a name that no file can have may be any of those that it seems to lack.
+        may_remove = self.copy.delete and all(map(is_proper_name, source))
+        for name, status in destination.items():
+            self._find_extra(folder, name, status, source, may_remove)
+
+    def _find_extra(self, folder: Folder, name: str, status: FileStatus, source: Entries, may_remove: bool) -> None:
         path = folder.child(name)
         if not is_proper_name(name):
+            if self.copy.delete and name not in ("", ".", ".."):
+                self.tally.fail(path, improper_name(name))
             return
         own = self.names.read(name) if name not in source else None
         if own is not None:
             self._find_leftover(folder, name, own, status)
-        elif self.copy.delete and name not in source and not self.is_protected(path, is_folder=status.is_directory):
+        elif may_remove and name not in source and not self.is_protected(path, is_folder=status.is_directory):
+            if not status.is_kind_told:
+                self._fail_untold(path, self.destination_path(path))
+                return
             folder.is_touched = True
             self.extras.append((path, status.is_directory))
 
@@ -789,7 +829,7 @@ class TreeWalk(ABC):
     def _find_leftover(self, folder: Folder, name: str, own: OwnName, status: FileStatus) -> None:
         """A file that some play writes, or wrote: not even `delete` takes it away from one that may be at work."""
         is_ours = own.owner == self.names.owner
-        if self.around.is_check or status.is_directory or not (is_ours or self.copy.delete):
+        if self.around.is_check or status.is_directory or not status.is_kind_told or not (is_ours or self.copy.delete):
             return
         if is_ours and own.is_abandoned and not own.content and not own.is_aside:
             self.stale.add(folder.child(name))
@@ -801,6 +841,7 @@ class TreeWalk(ABC):
     def removed(self, path: str, error: StepError | None) -> None:
         """Something was removed, or could not be."""
         if error is None:
+            self.left.forget(self.destination_path(path))
             return
         if path in self.stale:
             self.tally.warn(f"an earlier play's temporary file {path!r} could not be removed: {error}")
@@ -809,11 +850,22 @@ class TreeWalk(ABC):
         self.tally.removed -= 1
         self.tally.fail(path, error)
 
-    def folder_set(self, folder: Folder, error: StepError | None) -> None:
-        """A folder has its modes and times, or the server refuses."""
-        if error is not None:
-            self.tally.warn(f"the server refused to set modes or times of folders: {error}")
-        elif not folder.was_made and not folder.is_touched:
+    def folder_set(
+        self, folder: Folder, wanted: WantedAttributes, error: StepError | None, done: AttributesSet = ATTRIBUTES_SET
+    ) -> None:
+        """A folder has its modes and times, or `error` says that nothing of it was set; `done` says which were."""
+        try:
+            warnings = prove_directory(
+                self.copy, self.destination_path(folder.path), wanted, done, error, self.around.peer
+            )
+        except StepError as failure:
+            self.tally.fail(folder.path or ".", failure)
+            return
+        for warning in warnings:
+            # Of a file's times the same may have been said, at more length.
+            if not any(told.startswith(warning) for told in self.tally.warnings):
+                self.tally.warn(warning)
+        if error is None and not folder.was_made and not folder.is_touched:
             self.tally.folders_changed += 1
 
     def source_path(self, path: str) -> str:
@@ -827,9 +879,3 @@ class TreeWalk(ABC):
 
 def _without_slash(path: str) -> str:
     return path.rstrip("/") or ("/" if path.startswith("/") else ".")
-
-
-def name_some(names: list[str]) -> str:
-    """Names for a message, and how many more there are."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(map(repr, names[:MAX_NAMED])) + (f" and {more:,} more" if more > 0 else "")

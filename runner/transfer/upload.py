@@ -235,19 +235,11 @@ class _Sending:
         return outcome
 
     def _name_what_is_left(self, upload: Upload, error: StepError) -> None:
-        """The session has ended, or the step's time is over: say what could not be tidied up."""
+        """The session has ended, or the step's time is over: say what is not simply left behind."""
         if upload.temporary is None:
             error.add(f"It was being written in place: {upload.destination!r} may be incomplete")
-        elif self._is_left_open(error):
-            return
-        elif upload.is_kept:
+        elif upload.is_kept and not upload.is_published and not self._is_left_open(error):
             error.add(f"What has arrived is kept as {upload.temporary!r}: the next attempt goes on from there")
-        elif upload.is_left:
-            if upload.published.backup is not None:
-                error.add(f"The old file may have a second name by now, {upload.published.backup!r}")
-            elif upload.published.aside is not None:
-                error.add(f"The old file may be called {upload.published.aside!r} by now")
-            error.add(f"The temporary file {upload.temporary!r} on {self._around.peer} could not be removed")
 
     def _choose_backup(self) -> str | None:
         """Where the old file is to be kept, if it is. What an earlier attempt has published is not old."""
@@ -304,6 +296,8 @@ def _removing_folders(made_folders: Made, around: Surroundings, path: str) -> It
     """If the block fails, remove the folders made for the copy, unless another attempt finds out what became of it."""
     try:
         yield
+        # Also those that an earlier attempt has made.
+        around.left.forget(*made_folders)
     except BaseException as error:
         journal = around.journal
         if journal is not None and journal.is_left_open(path, error):
@@ -314,7 +308,8 @@ def _removing_folders(made_folders: Made, around: Surroundings, path: str) -> It
                     around.remote.remove_folders(list(made_folders))
                 made_folders.clear()
         except (StepError, CleanUpAbandoned):
-            pass  # the session is gone, or does not answer
+            # The session is gone, or does not answer.
+            around.left.write(*made_folders)
         raise
 
 

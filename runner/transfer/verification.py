@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from runner.errors import PermissionRefused, SourceChanged, VerificationFailed
+from runner.errors import PermissionRefused, SourceChanged, StepError, VerificationFailed
 from runner.plan import CopyFile
-from runner.remote_files import Digest, FileStatus, ReadFile, WantedAttributes, Written
+from runner.remote_files import AttributesSet, Digest, FileStatus, ReadFile, WantedAttributes, Written
 from runner.results import Verified
 from runner.transfer.decision import is_same_time, looks_at_times
 
@@ -21,6 +21,9 @@ GONE_WHEN_READ = (
 GONE_WHEN_HASHED = "not verified by checksum: the source is gone, and its checksum cannot be asked for any more"
 SIZE_UNTOLD = "the server does not tell the source's size; it was read to where the server says that it ends"
 TIMES_UNTOLD = "the copy has the time of the copying: the server does not tell the source's"
+PERMISSIONS_UNTOLD = (
+    "the copy has the permissions of what it replaces, or of what is new: the server does not tell the source's"
+)
 NOT_SYNCED_HERE = "not synced to disk before it was published: the file system here does not do that"
 NOTHING_VERIFIED = (
     "nothing is verified: with 'verify: none' the server's word that every byte was taken or sent is enough"
@@ -113,7 +116,7 @@ def prove_received(copy: CopyFile, source: str, read: ReadFile, kept_bytes: int,
         return None
     before = (source_before.size_bytes, source_before.modified_at_seconds)
     after = (read.after.size_bytes, read.after.modified_at_seconds) if read.after else before
-    if before != after or (expected is not None and received > expected):
+    if (before != after and _differ(before, after)) or (expected is not None and received > expected):
         raise SourceChanged(
             f"the source {source!r} on {peer} was written to while it was copied",
             hint="Play again when whatever writes it has finished.",
@@ -125,6 +128,11 @@ def prove_received(copy: CopyFile, source: str, read: ReadFile, kept_bytes: int,
             f"{_OTHER_SIZE_HINT}",
         )
     return None if expected is None else "size"
+
+
+def _differ(before: tuple[int | None, ...], after: tuple[int | None, ...]) -> bool:
+    """Whether something is otherwise of what was told both times."""
+    return any(None not in pair and pair[0] != pair[1] for pair in zip(before, after, strict=True))
 
 
 def warn_of_times(
@@ -189,3 +197,49 @@ def prove_permissions(
             hint="Remove 'permissions' from the mode if the server's own choice will do.",
         )
     return f"the server says that it sets permissions, and leaves them at {kept:04o}"
+
+
+def prove_directory(
+    copy: CopyFile, path: str, wanted: WantedAttributes, done: AttributesSet, refusal: StepError | None, peer: str
+) -> list[str]:
+    """What to warn of if a directory has not got the modes or times that it was to have.
+
+    `refusal` says that none of them was set. Raises it, or `PermissionRefused`, if the step itself gives the permissions.
+    The texts name no path: those of many directories are one warning, as long as they have the same mode.
+    """
+    if refusal is not None and copy.permissions is not None and wanted.permissions is not None:
+        refusal.hint = f"{refusal.hint} Without 'permissions' in the mode this is a warning.".lstrip()
+        raise refusal
+    warnings: list[str] = []
+    if done.refused_permissions and copy.permissions is not None:
+        raise PermissionRefused(
+            f"{peer} refused to set the permissions {wanted.permissions or 0:04o} of {path!r}: "
+            f"{describe_kept_permissions('directories', done)}",
+            hint="Remove 'permissions' from the mode if the server's own choice will do.",
+        )
+    if done.refused_permissions:
+        warnings.append(f"the server refused to preserve {describe_kept_permissions('directories', done)}")
+    elif wanted.permissions is not None and refusal is None:
+        # The special bits are the server's to keep or to drop.
+        nine_bits = WantedAttributes(wanted.permissions & 0o777, None)
+        warnings += filter(None, (prove_permissions(copy, path, nine_bits, done.found, peer),))
+    warnings += filter(None, (_warn_of_directory_times(copy, wanted, done),))
+    if refusal is not None and not warnings:
+        warnings.append("the server refused to set modes or times of directories")
+    return warnings
+
+
+def describe_kept_permissions(of_what: str, done: AttributesSet) -> str:
+    """Permissions that a server has refused to set, with its reason and those that stay, if it tells."""
+    kept = done.found.permissions if done.found is not None else None
+    stay = "" if kept is None else f"; they stay at {kept:04o}"
+    return f"permissions of {of_what} ({done.refused_permissions}){stay}"
+
+
+def _warn_of_directory_times(copy: CopyFile, wanted: WantedAttributes, done: AttributesSet) -> str | None:
+    asked, kept = wanted.modified_at_seconds, done.found.modified_at_seconds if done.found is not None else None
+    if asked is None or (kept is not None and is_same_time(copy, asked, kept)):
+        return None
+    if done.are_times_refused:
+        return "the server refused to preserve times"
+    return None if kept is None else _explain_times(asked, kept)[0]

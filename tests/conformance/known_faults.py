@@ -45,7 +45,6 @@ def _trials(kind: str, violation: str, *, request: str = ".*", oddity: str = ".*
 
 # What no client could see, unless it reads everything back (`verify: checksum`).
 _WORD = "mode|time|false-ok|lost|backup|removed|files_changed"
-_STRAYS = "stray|stray-backup|stray-after-cut"
 OUT_OF_REACH: tuple[Known, ...] = (
     _trials("a WRITE that says OK and does nothing leaves zeros of the right size", "false-ok",
             request="WRITE", oddity="ignored", case="(?!.*checksum).*"),
@@ -58,40 +57,8 @@ OUT_OF_REACH: tuple[Known, ...] = (
             request="READLINK", oddity="slash-end|empty-path|two-names"),
 )  # fmt: skip
 
-_ENDS = (
-    r"cut-.*|drop-.*|silent|twice|other-id|wrong-type|short-body|status-ok|handle-.*|data-.*|no-names|count-off|name.*"
-)
-_NO_TYPE = "attrs-(none|only-size|no-mode)|mode-no-type"
-
 # The most dangerous first.
 TRIALS: tuple[Known, ...] = (
-    _trials("a directory whose kind no listing tells is taken for a file, and steps aside",
-            "stray|lost|removed|false-ok|torn",
-            request="L?STAT|FSTAT|READDIR", oddity=_NO_TYPE, case=".*tree.*|remove.*"),
-    _trials("what calls itself OpenSSH is believed that it has renamed or removed something", f"{_STRAYS}|{_WORD}",
-            request="posix-rename|RENAME|REMOVE|RMDIR|MKDIR|SYMLINK|hardlink", oddity="ignored"),
-    _trials("what is there and told to be missing when it is removed counts as removed", "false-ok|removed|stray",
-            request="REMOVE|RMDIR", oddity="refused-2"),
-    _trials("in two steps: the old file has stepped aside when the line breaks, and its name is not told", f"lost|{_STRAYS}",
-            request="[^|]*", oddity=f"{_ENDS}|refused-.*|done-refused", case=".*(bare|no-hardlink|retried).*"),
-    _trials("a download that was published when the line broke is not known to the next attempt",
-            "untrue-ok|verified|files_changed", case="down-.*retried", oddity=_ENDS),
-    _trials("row 10: modes that a directory does not get are a warning, and times that it says it has set are believed",
-            "mode|time",
-            request="F?SETSTAT", oddity="refused-.*|done-refused|ignored"),
-    _trials("permissions were asked for, and are taken to be right where the server does not tell them", "mode",
-            request="F?STAT|LSTAT|READDIR", oddity=_NO_TYPE),
-    _trials("a listing calls everything without type bits a file", "listing", request="READDIR|L?STAT", oddity=_NO_TYPE),
-    # Left behind without a word.
-    _trials("what a link was tried out with, when the line breaks", "stray-after-cut|stray", case="up-tree.*", oddity=_ENDS),
-    _trials("backups of a copy that failed are not all named", "stray-backup|stray", case=".*backup"),
-    _trials("what stepped aside and cannot be removed is not named", "stray|stray-backup", request="REMOVE", case="up-.*"),
-    _trials("an OPEN that OpenSSH's namesake refuses and has done leaves an empty file", "stray|stray-backup",
-            request="OPEN", oddity="done-refused"),
-    # Attributes in silence, messages.
-    _trials("row 13: the source's time is lost in silence", "time",
-            request="F?STAT|LSTAT|READDIR", oddity="attrs-.*|refused-.*"),
-    _trials("of many refusals the first is told", "no-message", case="up-tree.*"),
 )  # fmt: skip
 
 

@@ -35,6 +35,18 @@ def test_names_are_taken_as_they_are() -> None:
     assert {attributes for _, attributes in entries} == {Attributes(5, 0o100644, 1, 2)}
 
 
+def test_extended_attributes_are_no_part_of_the_next_name() -> None:
+    """Section 5: pairs of a name and a value behind the attributes."""
+    pairs = (
+        struct.pack(">I", 2) + encode_string(b"x@y") + encode_string(b"1") + encode_string(b"z@y") + encode_string(b"")
+    )
+    told = struct.pack(">I", 0x8000000F) + USUAL[4:] + pairs
+    entries = b"".join(encode_string(name) + encode_string(b"") + told for name in (b"a", b"b"))
+    body = struct.pack(">I", 2) + entries
+
+    assert Reader(body).take_names() == [(name, Attributes(5, 0o100644, 1, 2)) for name in ("a", "b")]
+
+
 def test_a_listing_that_ends_anywhere_is_malformed() -> None:
     body = listing()
     for length in range(len(body)):

@@ -362,7 +362,7 @@ def test_a_connection_that_breaks_in_the_middle(runner: Runner, tmp_path: Path, 
     with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
         outcome = play_one(runner, server, upload("source", "a"))
 
-    assert_failed(outcome, "ConnectionLost", "broke off", "could not be removed", exit_code=4)
+    assert_failed(outcome, "ConnectionLost", "broke off", "What may be left: '.a.", exit_code=4)
     assert outcome.statuses == ["unreachable"]
     assert (remote / "a").read_text() == "older"
 

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -243,6 +243,39 @@ class Nested(FileServer):
 
     async def scandir(self, path: bytes) -> Any:
         yield asyncssh.SFTPName(b"x" * 200, "", asyncssh.SFTPAttrs(permissions=0o040755))
+
+
+class AbsoluteNames(FileServer):
+    """Lists every entry by its whole path, as no name can be."""
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        async for entry in super().scandir(path):
+            if entry.filename not in (b".", b".."):
+                entry.filename = os.path.join(path, entry.filename)  # type: ignore[arg-type]
+            yield entry
+
+
+def test_nothing_is_deleted_for_a_listing_of_names_that_no_file_can_have(
+    runner: Runner, tmp_path: Path, remote: Path
+) -> None:
+    """The source has both files, and the server says so in words that cannot be copied."""
+    for folder in (remote / "source", runner.folder / "copy"):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "file").write_text("content")
+        (folder / "sub/deep").write_text("deep")
+    before = snapshot(runner.folder / "copy")
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=AbsoluteNames) as server:
+        mode = {
+            "mode_name": "copy_directory_to_engine",
+            "source_directory_name": "source",
+            "destination_directory_name": str(runner.folder / "copy"),
+            "delete": True,
+        }
+        outcome = runner.play([step(server, mode)])
+
+    assert outcome.exit_code == 2, outcome.output
+    assert "cannot be that of a file" in outcome.step["error"]["message"]
+    assert snapshot(runner.folder / "copy") == before
 
 
 def test_folders_in_folders_without_end_are_given_up(runner: Runner, tmp_path: Path) -> None:
