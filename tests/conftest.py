@@ -27,8 +27,11 @@ MAX_WORKERS = 24
 OUTSIDE_NAMES = ("SSH_AUTH_SOCK", "NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS")
 
 
-# Under `nohup`, and in some CI systems, it is ignored, and the runner keeps that up. Tests of signals begin as in a shell.
+# Under `nohup`, in the background of a shell and in some CI systems they are ignored, and the runner keeps that up. Tests of
+# signals begin as in the foreground of a shell.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
