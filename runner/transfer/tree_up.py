@@ -101,7 +101,8 @@ class TreeUp(TreeWalk):
                 hint="Name a folder, or remove the file that is there.",
             )
         if destination is not None:
-            self._look_where_root_is(take_places())
+            # Another play may have made it behind the question.
+            self._look_where_root_is(take_places() or ask_remote_places(self.destination_root, self.around)())
         self.root = Folder("", source, destination, real_path=os.path.realpath(self.source_root))
         self.claim(destination)
         self.root.is_there = destination is not None or self.root.was_made
