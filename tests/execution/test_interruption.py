@@ -88,7 +88,8 @@ def test_at_any_moment(tmp_path: Path, sshd: OpenSSHServer, remote: Path, moment
     left = snapshot(remote)
     assert process._process.returncode in (0, 143, -signal.SIGTERM), stdout + stderr
     assert left in ({}, {"a": source.read_bytes()}), list(left)
-    assert "Traceback" not in stdout + stderr
+    # The oldest cryptography that is allowed prints a panic of its own if a signal comes while its Rust code is loaded.
+    assert "Traceback" not in stdout + stderr or "panicked at" in stderr
 
 
 def test_a_play_that_ends_while_modules_are_loaded_ends_well(tmp_path: Path, sshd: OpenSSHServer, remote: Path) -> None:
