@@ -71,3 +71,22 @@ def test_outside_the_main_thread_the_memory_is_bounded() -> None:
     thread.join()
 
     assert caught == [MemoryError]
+
+
+def test_what_another_thread_does_does_not_count() -> None:
+    is_over = threading.Event()
+
+    def work() -> None:
+        while not is_over.is_set():
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    began = time.process_time()
+    try:
+        with bounded_resources():
+            while time.process_time() < began + 3 * MAX_SECONDS:
+                time.sleep(0.01)
+    finally:
+        is_over.set()
+        thread.join()
