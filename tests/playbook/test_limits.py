@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import sys
 import threading
 import time
 
@@ -90,3 +91,23 @@ def test_what_another_thread_does_does_not_count() -> None:
     finally:
         is_over.set()
         thread.join()
+
+
+def test_what_is_swallowed_comes_again() -> None:
+    """Python swallows what is raised in a finalizer."""
+
+    class Swallowing:
+        def __del__(self) -> None:
+            while not swallowed:
+                pass
+
+    swallowed: list[object] = []
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed.append
+    try:
+        with pytest.raises(TimeIsUp), bounded_resources():
+            Swallowing()
+            while True:
+                pass
+    finally:
+        sys.unraisablehook = hook
+    assert len(swallowed) == 1
