@@ -1,7 +1,7 @@
 """Says which step comes next: order, loops, blocks, and what a failure means for what follows. READ HERE what happens when.
 
 A generator without any I/O: it yields turns and is sent what came of them. Carrying out a play is one way to answer, finding
-out before the play whether every step could be carried out is another: then nobody knows what came of a turn, every branch
+out before the play whether every step could be carried out is another: then what came of a turn is unknown, every branch
 is visited, and values that only the play will know stand for themselves.
 
 What happens to a failed item of a loop in a block with `rescue`: all other items have their turn, then the step has failed;
@@ -58,7 +58,7 @@ class NodeOver(NamedTuple):
 
 
 Request = Turn | Pause | Misread | Rescued | NodeOver
-# What came of a turn; None if nobody knows.
+# What came of a turn; None if that is unknown.
 Reply = StepResult | None
 
 
@@ -110,7 +110,7 @@ class HostValues(Mapping[str, Mapping[str, Any]]):
 
 
 class Interpreter:
-    """One run through a program. `explores`: nobody knows what comes of a turn, and every branch is visited."""
+    """One run through a program. `explores`: what comes of a turn is unknown, and every branch is visited."""
 
     def __init__(self, program: Program, *, explores: bool = False) -> None:
         self._nodes = program.nodes
@@ -259,7 +259,7 @@ class Interpreter:
     def _items_of(
         self, node: Node, names: Names, blamed: StepTemplate | None = None
     ) -> Generator[Request, Reply, Sequence[Any] | Ending | None]:
-        """What a loop goes over; None if nobody knows. What cannot be gone over is a failure of the step."""
+        """What a loop goes over; None if that is unknown. What cannot be gone over is a failure of the step."""
         try:
             items = self._language.items(node, names)
             # What is in an empty loop is looked at, too.

@@ -15,8 +15,7 @@ from runner.playbook.sections import Sections, as_map
 from runner.playbook.validation import connector_keys, secret_keys
 from runner.problems import Location
 from runner.program import Names, Node, StepTemplate, steps_of
-
-MASK = "********"
+from runner.redaction import MASK
 
 
 class DescribedInput(NamedTuple):

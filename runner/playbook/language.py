@@ -1,6 +1,6 @@
 """What the interpreter asks of a playbook: conditions, loops, and steps whose turn has come; before the play and in it.
 
-`PlaybookLanguage.explore` goes through the program before anything is contacted. Nobody knows then what will come of a step,
+`PlaybookLanguage.explore` goes through the program before anything is contacted. What will come of a step is unknown then,
 so every branch is visited once, with values that stand for what only the play will know.
 """
 
@@ -28,7 +28,7 @@ from runner.playbook.registered import (
 )
 from runner.playbook.rendering import Rendering
 from runner.playbook.secrets import redact_problems
-from runner.playbook.validation import is_template, show
+from runner.playbook.validation import hint_for_old_boolean, is_template, show
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 from runner.program import Block, Bound, Data, Names, Node, Program, StepTemplate, Verdict, Written
 from runner.redaction import Redactor
@@ -37,7 +37,6 @@ from runner.results import StepResult
 MAX_LABEL_CHARACTERS = 80
 MAX_ITEMS = 200_000
 MAX_LOOP_PAUSE_SECONDS = 86_400
-_OLD_BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}
 
 
 class PlaybookLanguage:
@@ -204,8 +203,7 @@ class PlaybookLanguage:
             hint = f"Write {bare}" if "{{" not in bare and "{%" not in bare else "Write the expression alone."
             self._note(place, "a condition is an expression without braces", hint)
             return None
-        if text.strip().lower() in _OLD_BOOLEANS:
-            hint = f"YAML 1.2 reads {text.strip()} as text: write {str(_OLD_BOOLEANS[text.strip().lower()]).lower()}."
+        if text.strip() not in scope and (hint := hint_for_old_boolean(text)):
             self._note(place, f"a condition must be true or false, not {show(text)}", hint)
             return None
         value = self._rendering.expression(text, place, scope)

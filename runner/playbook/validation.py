@@ -253,6 +253,12 @@ def is_template(value: object) -> bool:
     )
 
 
+def hint_for_old_boolean(text: str) -> str:
+    """What to write for `yes`, `no` and the other booleans of YAML 1.1; empty for any other text."""
+    meant = _OLD_BOOLEANS.get(text.strip().lower())
+    return "" if meant is None else f"YAML 1.2 reads {text.strip()} as text: write {str(meant).lower()}."
+
+
 def show(value: object) -> str:
     """A value as an error message quotes it: one line, bounded."""
     return shorten(json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, str) else repr(value))
@@ -493,8 +499,8 @@ def _type_hint(error: ValidationError) -> str:
         )
     if value is None:
         return "Nothing is written after the ':'. Give a value, or remove the key."
-    if isinstance(value, str) and value.lower() in _OLD_BOOLEANS and "boolean" in _wanted_types(error):
-        return f"YAML 1.2 reads {value} as text: write {str(_OLD_BOOLEANS[value.lower()]).lower()}."
+    if isinstance(value, str) and "boolean" in _wanted_types(error) and (hint := hint_for_old_boolean(value)):
+        return hint
     if isinstance(value, str) and "object" in _wanted_types(error) and "=" in value:
         return _mapping_hint(error, value)
     if isinstance(value, bool | int | float) and error.validator_value == "string":

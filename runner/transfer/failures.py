@@ -69,6 +69,6 @@ class Failures:
         codes = {error.exit_code for _, error in self._first}
         raise TreeIncomplete(
             f"{self._count:,} of what is in {self._root!r} could not be {self._done}: {told}. {rest}",
-            hint=join_hints(self._first, "Play again when it is mended."),
+            hint=join_hints(self._first, "Play again when it is fixed."),
             exit_code=codes.pop() if len(codes) == 1 else 2,
         )

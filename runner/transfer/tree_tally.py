@@ -114,7 +114,7 @@ class Tally:
         return TreeIncomplete(
             f"{self.failure_count:,} of what is in {self.copy.source!r} could not be copied: {told}"
             f". The rest is done: {self.describe()}",
-            hint=join_hints(self.failures, "Play again when it is mended: what is right already is not copied again."),
+            hint=join_hints(self.failures, "Play again when it is fixed: what is right already is not copied again."),
             exit_code=codes.pop() if len(codes) == 1 else 2,
         )
 

@@ -164,6 +164,7 @@ def test_a_mistake_is_told_where_it_stands(load: Loader, items: list[str], line:
 
 
 GOOD: list[list[str]] = [
+    ["{debug: {msg: x}, vars: {y: true}, when: y}"],
     [LIST, "{debug: {msg: '{{ l.result.entries | length }} {{ l.anything | default(1) }}'}}"],
     [
         LIST,
