@@ -4,12 +4,17 @@ Python's `re` looks for signals while it tries again, so the bound on a template
 `(a+)+$` in the main thread as it ends a loop. Only what happens between two such looks is not ended by it: CPython's
 Modules/_sre/sre_lib.h looks after each 4,096 steps, and one step may pass over all of the text. The length of the text
 bounds that: 64 Ki characters cost an eighth of a second more at worst, where the processor is free.
+
+Before CPython 3.11.6 (Debian 12 has 3.11.2) the count of steps begins anew at each position that a search tries, so a
+search of many short tries never looks (gh-109631). There a long text is searched position by position, by `find_each`.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +23,10 @@ from runner.playbook.filters.misuse import Misuse, refuse
 
 MAX_TEXT_LENGTH = 64 * 1024
 MAX_PATTERN_LENGTH = 4096
+
+SEARCHES_LOOK_FOR_SIGNALS = sys.version_info >= (3, 11, 6)
+# So short a text costs half a second at most where no search looks: each position, 4,096 steps, each over all of it.
+MAX_UNWATCHED_LENGTH = 512
 
 _SPLIT_HINT = "Look at one line at a time: … | split('\\n') | map(…)."
 
@@ -70,7 +79,7 @@ def regex_replace(
     if not isinstance(replacement, str):
         raise refuse("regex_replace", "text as the replacement", replacement, "Put it in quotes.")
     try:
-        made, replaced = expression.subn(str(replacement), to_searchable("regex_replace", value), count=count)
+        made, replaced = _replace(expression, str(replacement), to_searchable("regex_replace", value), count)
     except (re.error, IndexError) as error:
         hint = "'\\\\1' is the first group, '\\\\g<name>' a named one; a backslash itself is written twice."
         raise Misuse(f"'regex_replace': the replacement is wrong: {error}", hint) from error
@@ -84,7 +93,7 @@ def regex_search(value: Any, regex: Any, *groups: Any, ignorecase: bool = False,
     """What matches first; the list of its `groups` (`'\\1'`, `'\\g<name>'`) if some are named; null if nothing matches."""
     wanted = [_read_group(group) for group in groups]
     expression = compile_pattern("regex_search", regex, ignorecase=ignorecase, multiline=multiline)
-    found = expression.search(to_searchable("regex_search", value))
+    found = _search(expression, to_searchable("regex_search", value))
     if found is None:
         return None
     try:
@@ -98,7 +107,10 @@ def regex_search(value: Any, regex: Any, *groups: Any, ignorecase: bool = False,
 def regex_findall(value: Any, regex: Any, multiline: bool = False, ignorecase: bool = False) -> list[Any]:
     """All that matches; its groups instead if the pattern has some."""
     expression = compile_pattern("regex_findall", regex, ignorecase=ignorecase, multiline=multiline)
-    return expression.findall(to_searchable("regex_findall", value))
+    text = to_searchable("regex_findall", value)
+    if _is_watched(text):
+        return expression.findall(text)
+    return [_parts(found) for found in find_each(expression, text)]
 
 
 def regex_escape(value: Any, re_type: str = "python") -> str:
@@ -121,12 +133,51 @@ def is_matching(
     text = to_searchable(name, value)
     match how:
         case "search":
-            return expression.search(text) is not None
+            return _search(expression, text) is not None
         case "match":
             return expression.match(text) is not None
         case "fullmatch":
             return expression.fullmatch(text) is not None
     raise Misuse(f"'{name}' knows no match_type {shorten(repr(how))}", "Known: search, match, fullmatch.")
+
+
+def find_each(expression: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """What `expression.finditer(text)` gives, with a look for signals at each position."""
+    position = 0
+    while position <= len(text):
+        # A scanner knows that an empty match may not come twice at one position; it ends where nothing matches.
+        scanner: Any = expression.scanner(text, position)  # type: ignore[attr-defined]
+        while (found := scanner.match()) is not None:
+            yield found
+            position = found.end()
+        position += 1
+
+
+def _is_watched(text: str) -> bool:
+    return SEARCHES_LOOK_FOR_SIGNALS or len(text) <= MAX_UNWATCHED_LENGTH
+
+
+def _search(expression: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return expression.search(text) if _is_watched(text) else next(find_each(expression, text), None)
+
+
+def _replace(expression: re.Pattern[str], replacement: str, text: str, count: int) -> tuple[str, int]:
+    if _is_watched(text):
+        return expression.subn(replacement, text, count=count)
+    expression.sub(replacement, "")  # a replacement that is wrong is an error, whether anything matches or not
+    pieces, position, replaced = [], 0, 0
+    for found in find_each(expression, text):
+        pieces += [text[position : found.start()], found.expand(replacement)]
+        position = found.end()
+        replaced += 1
+        if replaced == count:
+            break
+    return "".join([*pieces, text[position:]]), replaced
+
+
+def _parts(found: re.Match[str]) -> Any:
+    groups = found.groups("")
+    return groups if len(groups) > 1 else groups[0] if groups else found[0]
 
 
 def _read_group(group: Any) -> int | str:

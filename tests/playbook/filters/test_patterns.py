@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from typing import Any
 
 import pytest
 
+from runner.playbook.filters import patterns
 from runner.playbook.filters.patterns import MAX_TEXT_LENGTH
 from runner.playbook.limits import MAX_SECONDS
 from tests.playbook.filters.evaluation import evaluate, evaluate_data, find_problem
@@ -59,6 +61,32 @@ def test_a_catastrophe_ends_in_time(name: str, use: str) -> None:
         assert str(error) == f"the template takes longer than {MAX_SECONDS} s"
 
     assert time.process_time() - started < MAX_SECONDS + LATE_SECONDS
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_search_of_many_short_tries_ends_in_time(use: str) -> None:
+    """Python before 3.11.6 looks for no signal in it: each try is shorter than the steps between two looks."""
+    test_a_catastrophe_ends_in_time("many counted", use)
+
+
+def test_a_search_by_position_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "SEARCHES_LOOK_FOR_SIGNALS", False)
+    monkeypatch.setattr(patterns, "MAX_UNWATCHED_LENGTH", -1)
+    chance = random.Random(11)
+    for _ in range(400):
+        parts = ["a", "b", "a*", "b?", "(a|)", "(?:|b)", "^", "$", r"\b", "(b)(a)?", "(?<=a)", "(?=b)", "[^a]", "a*?"]
+        pattern = "".join(chance.choices(parts, k=chance.randint(1, 3)))
+        text = "".join(chance.choices("ab \n", k=chance.randint(0, 9)))
+        expression, count = re.compile(pattern), chance.choice([0, 0, 1, 2])
+        where = (pattern, text)
+
+        assert patterns.regex_findall(text, pattern) == expression.findall(text), where
+        assert patterns.regex_replace(text, pattern, r"<\g<0>>", count=count) == expression.sub(
+            r"<\g<0>>", text, count=count
+        ), where
+        found = expression.search(text)
+        assert patterns.regex_search(text, pattern) == (found and found[0]), where
+    assert "replacement is wrong" in find_problem(r"'x' | regex_replace('y', '\\1')", {}).message
 
 
 def test_some_of_them_would_take_long_without_the_bound() -> None:
