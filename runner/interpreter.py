@@ -10,6 +10,7 @@ the rest of the block is skipped, `rescue` has its turn, and if nothing fails in
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,17 @@ class Turn(NamedTuple):
     names: Names
     label: str | None = None
     skip: str = ""
+
+
+class Together(NamedTuple):
+    """Turns on one host of which none needs what comes of another. The answer are the results of the first of them.
+
+    One of them at least has to be taken. `each_needs_the_last` says that a failure keeps the later ones from having their
+    turn, so that nothing of these may be seen then.
+    """
+
+    turns: Iterator[Turn]
+    each_needs_the_last: bool
 
 
 class Pause(NamedTuple):
@@ -57,9 +69,9 @@ class NodeOver(NamedTuple):
     node: Node
 
 
-Request = Turn | Pause | Misread | Rescued | NodeOver
-# What came of a turn; None if that is unknown.
-Reply = StepResult | None
+Request = Turn | Together | Pause | Misread | Rescued | NodeOver
+# What came of a turn, or of several; None if that is unknown.
+Reply = StepResult | list[StepResult | None] | None
 
 
 class Ending(NamedTuple):
@@ -126,13 +138,38 @@ class Interpreter:
 
     def run(self) -> Course:
         """All turns, in order."""
-        for node in self._nodes:
-            ending = yield from self._go(node, {})
-            for failure in ending.failures:
-                step = failure.step
-                self.give_up(step.host_label, f"step {step.index} ({step.name}) failed{_where(step.host_label)}")
-            yield NodeOver(node)
+        position = 0
+        while position < len(self._nodes):
+            endings = yield from self._go_on(self._nodes, position, {})
+            for ending in endings:
+                for failure in ending.failures:
+                    step = failure.step
+                    self.give_up(step.host_label, f"step {step.index} ({step.name}) failed{_where(step.host_label)}")
+                yield NodeOver(self._nodes[position])
+                position += 1
         return DONE
+
+    def _go_on(self, nodes: Sequence[Node], position: int, names: Names) -> Generator[Request, Reply, list[Ending]]:
+        """Go through a node, and through those behind it that may be under way with it: how each of these ended."""
+        row = self._find_row(nodes, position)
+        if self._explores or len(list(itertools.islice(row, 2))) < 2 or self._why_not(nodes[position]):
+            return [(yield from self._go(nodes[position], names))]
+        turns = (Turn(template, self._see(template, names)) for template in self._find_row(nodes, position))
+        results = yield from self._take(turns, each_needs_the_last=True)
+        return [
+            self._end_turn(template, result)
+            for template, result in zip(self._find_row(nodes, position), results, strict=False)
+        ]
+
+    def _find_row(self, nodes: Sequence[Node], position: int) -> Iterator[StepTemplate]:
+        """Steps that stand one behind the other, on one host, and of which none waits for what comes of another."""
+        language, first = self._language, nodes[position]
+        for node in itertools.islice(nodes, position, None):
+            if isinstance(node, Block) or not language.is_settled(node):
+                return
+            if language.host_of(node) != language.host_of(first):
+                return
+            yield node
 
     def _go(self, node: Node, names: Names) -> Course:
         return self._go_through(node, names) if isinstance(node, Block) else self._take_turns(node, names)
@@ -146,29 +183,49 @@ class Interpreter:
             yield Turn(template, names, skip=reason)
             return Ending(stopped=reason)
         if template.keywords.loop is None:
-            result = yield Turn(template, self._see(template, names))
-            self._remember(template, [(result, None)])
-            return self._judge([result])
+            return self._end_turn(template, (yield Turn(template, self._see(template, names))))
         items = yield from self._items_of(template, self._see(template, names))
         if isinstance(items, Ending):
             return items
         return (yield from self._take_each(template, names, items))
 
+    def _end_turn(self, template: StepTemplate, result: Reply) -> Ending:
+        """A step without a loop has had its turn."""
+        assert not isinstance(result, list)
+        self._remember(template, [(result, None)])
+        return self._judge([result])
+
     def _take_each(self, template: StepTemplate, names: Names, items: Sequence[Any] | None) -> Course:
         done: list[tuple[StepResult | None, Any]] = []
-        for position, item in enumerate(items if items is not None else [None]):
+        every: Sequence[Any] = items if items is not None else [None]
+        waits = template.keywords.loop_control.pause is not None
+        while len(done) < len(every):
             reason = self._why_not(template)
             if reason:
-                yield Turn(template, names, skip=f"{reason}; {len(items or ()) - position} items are left")
+                yield Turn(template, names, skip=f"{reason}; {len(every) - len(done)} items are left")
                 break
-            if position:
+            if done and waits:
                 yield from self._pause(template, names)
-            inner = {**names, **self._name_item(template, items, position, item)}
-            seen = self._see(template, inner)
-            label = self._language.label(template, seen)
-            done.append(((yield Turn(template, seen, label)), item))
+            end = len(done) + 1 if waits else len(every)
+            turns = (self._turn_of(template, names, items, position) for position in range(len(done), end))
+            results = yield from self._take(turns, each_needs_the_last=False)
+            done += zip(results, every[len(done) :], strict=False)
         self._remember(template, done)
         return self._judge([result for result, _ in done])
+
+    def _turn_of(self, template: StepTemplate, names: Names, items: Sequence[Any] | None, position: int) -> Turn:
+        """The turn of one item of a loop."""
+        item = None if items is None else items[position]
+        seen = self._see(template, {**names, **self._name_item(template, items, position, item)})
+        return Turn(template, seen, self._language.label(template, seen))
+
+    def _take(
+        self, turns: Iterator[Turn], *, each_needs_the_last: bool
+    ) -> Generator[Request, Reply, list[StepResult | None]]:
+        """Have the first of the turns taken, and of those behind it as many as may be under way with it."""
+        results = yield Together(turns, each_needs_the_last)
+        assert isinstance(results, list)
+        return results
 
     def _judge(self, results: Sequence[StepResult | None]) -> Ending:
         failures = tuple(one for one in results if one is not None and one.failure is not None and not one.is_ignored)
@@ -226,14 +283,17 @@ class Interpreter:
 
     def _go_along(self, nodes: Sequence[Node], names: Names) -> Course:
         """Steps of which each is the condition of the next."""
-        for position, node in enumerate(nodes):
-            ending = yield from self._go(node, names)
+        position = 0
+        while position < len(nodes):
+            endings = yield from self._go_on(nodes, position, names)
+            position += len(endings)
+            ending = endings[-1]
             if ending.failures or ending.stopped:
                 reason = ending.stopped
                 if ending.failures:
                     step = ending.failures[0].step
                     reason = f"step {step.index} ({step.name}) of its block failed"
-                yield from self._skip(nodes[position + 1 :], names, reason)
+                yield from self._skip(nodes[position:], names, reason)
                 return ending
         return DONE
 
@@ -243,8 +303,7 @@ class Interpreter:
             if isinstance(node, Block):
                 yield from self._skip((*node.steps, *node.always), names, reason)
             else:
-                result = yield Turn(node, names, skip=reason)
-                self._remember(node, [(result, None)])
+                self._end_turn(node, (yield Turn(node, names, skip=reason)))
 
     # What names stand for.
 
@@ -267,9 +326,7 @@ class Interpreter:
         except StepError as error:
             template = blamed if blamed is not None else node
             assert isinstance(template, StepTemplate)
-            result = yield Misread(template, error)
-            self._remember(template, [(result, None)])
-            return self._judge([result])
+            return self._end_turn(template, (yield Misread(template, error)))
 
     def _pause(self, node: Node, names: Names) -> Generator[Request, Reply, None]:
         seconds = self._language.pause(node, self._see(node, names))

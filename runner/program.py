@@ -173,6 +173,10 @@ class Language(Protocol):
         """The step with everything filled in."""
         ...
 
+    def is_settled(self, template: StepTemplate) -> bool:
+        """Whether a step surely has its turn, and nothing that it says depends on what comes of others."""
+        ...
+
     def conditions_of(self, template: StepTemplate) -> tuple[Written, ...]:
         """The conditions of an `assert`."""
         ...

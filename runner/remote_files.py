@@ -428,6 +428,11 @@ class RemoteFiles(Protocol):
         ...
 
     @property
+    def keeps_order(self) -> bool:
+        """Whether what is asked for is carried out in the order in which it is asked for."""
+        ...
+
+    @property
     def can_resume(self) -> bool:
         """Whether a file can be written and read from its middle on."""
         ...

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from runner.cancellation import Cancellation
+from runner.errors import StepError
 from runner.plan import Copy, CopyDirectory, CopyFile, LaterMode, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, CopyResult, Output
@@ -19,52 +21,80 @@ from runner.transfer.read_only import read_only
 from runner.transfer.verification import warn_of_options
 
 
-def carry_out(
-    step: Step,
-    remote: RemoteFiles,
-    options: PlayOptions,
-    on_progress: Callable[[int, int], None],
-    on_change: Callable[[Change], None],
-    cancellation: Cancellation,
-    memory: Memory,
-    journal: Journal | None = None,
-    left: LeftBehind | None = None,
-    reconnect: Callable[[], RemoteFiles] | None = None,
-) -> Output:
-    """Do what a step says with the server's files; `on_progress` gets done and total bytes, `on_change` every change.
+class Attempt(NamedTuple):
+    """What one attempt at a step needs beside the step and the server's files.
 
-    `memory` is what earlier steps have left to be remembered, and is added to. What earlier attempts have done according
-    to the `journal` counts as done. What may be left behind is noted in `left`, and told by the caller. `reconnect` gives a
-    fresh session to a step that has let its own be idle.
-
-    Raises a `StepError`, or `Interrupted`.
+    `on_progress` gets done and total bytes, `on_change` every change. `memory` is what earlier steps have left to be
+    remembered, and is added to. What earlier attempts have done according to the `journal` counts as done. What may be left
+    behind is noted in `left`, and told by the caller. `reconnect` gives a fresh session to a step that has let its own be
+    idle.
     """
+
+    options: PlayOptions
+    on_progress: Callable[[int, int], None]
+    on_change: Callable[[Change], None]
+    cancellation: Cancellation
+    memory: Memory
+    journal: Journal | None = None
+    left: LeftBehind | None = None
+    reconnect: Callable[[], RemoteFiles] | None = None
+
+
+def carry_out(step: Step, remote: RemoteFiles, attempt: Attempt) -> Output:
+    """Do what a step says with the server's files. Raises a `StepError`, or `Interrupted`."""
     mode = step.mode
-    assert not isinstance(mode, LaterMode), "a step is bound before it is carried out"
-    around = Surroundings(
-        read_only(remote) if options.is_check else remote,
-        str(step.endpoint),
-        options.is_check,
-        on_progress,
-        cancellation,
-        on_change if options.tells_changes else None,
-        options.is_diff,
-        find_owner(step.owner),
-        memory=memory,
-        step=f"step {step.index} ({step.name}, {step.location})",
-        journal=journal,
-        left=left or LeftBehind(),
-        reconnect=None if options.is_check else reconnect,
-    )
-    if journal is not None and journal.is_retry:
+    around = _surround(step, remote, attempt)
+    if attempt.journal is not None and attempt.journal.is_retry:
         from runner.transfer.recovery import recover
 
-        recover(journal, around)
+        recover(attempt.journal, around)
     if isinstance(mode, CopyFile):
         return _copy(mode, around)
     from runner.transfer.operations import operate
 
+    assert not isinstance(mode, LaterMode), "a step is bound before it is carried out"
     return operate(mode, around)
+
+
+def carry_out_together(
+    steps: Sequence[tuple[Step, Attempt]],
+    remote: RemoteFiles,
+    on_done: Callable[[int, Output | StepError], None],
+    *,
+    each_needs_the_last: bool,
+) -> None:
+    """Do what steps say that copy a file each: from the first one on, as far as that goes well. See `copy_together`."""
+    from runner.transfer.together import Member, copy_together
+
+    members = []
+    for step, attempt in steps:
+        assert isinstance(step.mode, CopyFile)
+        members.append(Member(step.mode, _surround(step, remote, attempt)))
+
+    def tell(position: int, ending: CopyResult | StepError) -> None:
+        copy = members[position].copy
+        on_done(position, ending if isinstance(ending, StepError) else _add_warnings(copy, ending))
+
+    copy_together(members, tell, each_needs_the_last=each_needs_the_last)
+
+
+def _surround(step: Step, remote: RemoteFiles, attempt: Attempt) -> Surroundings:
+    options = attempt.options
+    return Surroundings(
+        read_only(remote) if options.is_check else remote,
+        str(step.endpoint),
+        options.is_check,
+        attempt.on_progress,
+        attempt.cancellation,
+        attempt.on_change if options.tells_changes else None,
+        options.is_diff,
+        find_owner(step.owner),
+        memory=attempt.memory,
+        step=f"step {step.index} ({step.name}, {step.location})",
+        journal=attempt.journal,
+        left=attempt.left or LeftBehind(),
+        reconnect=None if options.is_check else attempt.reconnect,
+    )
 
 
 def _copy(copy: Copy, around: Surroundings) -> CopyResult:
@@ -75,5 +105,9 @@ def _copy(copy: Copy, around: Surroundings) -> CopyResult:
         result = copy_tree(copy, around)
     else:
         result = copy_file(copy, around)
+    return _add_warnings(copy, result)
+
+
+def _add_warnings(copy: Copy | CopyFile, result: CopyResult) -> CopyResult:
     warnings = warn_of_options(copy)
     return replace(result, warnings=(*warnings, *result.warnings)) if warnings else result

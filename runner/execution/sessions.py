@@ -131,7 +131,7 @@ class Sessions:
         On a connection that is still good only the channel is replaced. Raises as `open` does.
         """
         session = self._find_kept(step.endpoint)
-        found = session.files.get(_key_of(step)) if session is not None else None
+        found = session.files.get(key_of(step)) if session is not None else None
         if session is not None and found is not None and not found.is_open:
             try:
                 return self._open_files(session, step, Deadline.after(step.connect_timeout_seconds))
@@ -164,7 +164,7 @@ class Sessions:
         """The files over the step's protocol: those of an earlier step, unless the server has closed their channel."""
         session.limit = self._cancellation.lend_limit()
         session.connection.end_with(self._cancellation.make_alarm())
-        key = _key_of(step)
+        key = key_of(step)
         found = session.files.get(key)
         if found is not None and not found.is_open:
             session.files.pop(key).close()
@@ -233,7 +233,7 @@ class Sessions:
             thread.join(end.remaining_seconds)
 
 
-def _key_of(step: Step) -> tuple[str, int, int]:
+def key_of(step: Step) -> tuple[str, int, int]:
     """What tells the files of one step from those of another on the same connection."""
     return step.connector_type, step.stall_timeout_seconds, step.transfers
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runner.cancellation import POLL_SECONDS, Cancellation, Deadline
 from runner.errors import (
@@ -30,6 +30,9 @@ from runner.results import CopyResult, Output, Status, StepFailure, StepResult
 from runner.transfer.journal import Journal
 from runner.transfer.left_behind import LeftBehind
 from runner.transfer.memory import Memory
+
+if TYPE_CHECKING:
+    from runner.execution.modes import Attempt
 
 MAX_PAUSE_SECONDS = 60.0
 
@@ -80,6 +83,58 @@ class StepRun:
         # With --check nothing is changed, and a step without retries has nothing to remember.
         self._left = LeftBehind()
         self._journal = Journal(self._left) if step.retries and not play.options.is_check else None
+        # What the first attempt came to, if it was made together with those at other steps.
+        self._ending: Output | BaseException | None = None
+        self._left_by_others: LeftBehind | None = None
+
+    @property
+    def step(self) -> Step:
+        return self._step
+
+    @property
+    def left(self) -> LeftBehind:
+        """What the step may leave behind."""
+        return self._left
+
+    def be_followed_by(self, left: LeftBehind) -> None:
+        """If the step fails, tell as well what may be left of those that were begun with it."""
+        self._left_by_others = left
+
+    @property
+    def journal(self) -> Journal | None:
+        """What has been changed so far; None if there is only one attempt."""
+        return self._journal
+
+    @journal.setter
+    def journal(self, journal: Journal) -> None:
+        self._journal = journal
+        self._left = journal.left
+
+    def describe_attempt(self) -> Attempt:
+        """What an attempt needs that is made together with those at other steps."""
+        # Loaded while the login waited for the server.
+        from runner.execution.modes import Attempt
+
+        play = self._play
+        return Attempt(
+            play.options,
+            self._report_progress,
+            self._changes.report,
+            play.cancellation,
+            play.memory,
+            self._journal,
+            self._left,
+            lambda: play.sessions.reopen(self._step),
+        )
+
+    def begin_clock(self) -> None:
+        """The step begins now, whatever was done for it before."""
+        self._clock = Clock.start()
+
+    def run_on(self, ending: Output | BaseException) -> tuple[StepResult, Interrupted | None]:
+        """The result of a step whose first attempt came to this: a result, or what was raised."""
+        self._ending = ending
+        return self.run()
 
     def run(self) -> tuple[StepResult, Interrupted | None]:
         """The result, whatever goes wrong, and the signal that ended the step if one did."""
@@ -110,7 +165,7 @@ class StepRun:
         try:
             with play.cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
                 play.cancellation.check()
-                self._output = play.sessions.use(step, self._carry_out)
+                self._output = self._take_ending() or play.sessions.use(step, self._carry_out)
         except StepError as error:
             # After a failure the session's state is unknown: the next one starts afresh.
             play.sessions.drop(step.endpoint)
@@ -168,23 +223,18 @@ class StepRun:
         play.observer(StepRetried(step, self._attempts, message, seconds))
         sleep(seconds, play.cancellation)
 
+    def _take_ending(self) -> Output | None:
+        """What an attempt came to that is made already. Raises what it has raised."""
+        ending, self._ending = self._ending, None
+        if isinstance(ending, BaseException):
+            raise ending
+        return ending
+
     def _carry_out(self, remote: RemoteFiles) -> Output:
         # Loaded while the login waited for the server.
         from runner.execution.modes import carry_out
 
-        play = self._play
-        return carry_out(
-            self._step,
-            remote,
-            play.options,
-            self._report_progress,
-            self._changes.report,
-            play.cancellation,
-            play.memory,
-            self._journal,
-            self._left,
-            lambda: play.sessions.reopen(self._step),
-        )
+        return carry_out(self._step, remote, self.describe_attempt())
 
     def _report_progress(self, done_bytes: int, total_bytes: int) -> None:
         self._play.cancellation.check()
@@ -192,6 +242,9 @@ class StepRun:
 
     def _make_result(self) -> StepResult:
         output, failure = self._output, self._failure
+        if failure is not None and self._left_by_others is not None:
+            message = ". ".join((failure.message, *self._left_by_others.describe(failure.message)))
+            failure = failure._replace(message=message)
         return StepResult(
             step=self._step,
             status=self._status,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from runner.errors import ConditionFailed, InternalError, Interrupted, InvalidInput, StepError
 from runner.events import Event, FailuresRescued, Observer, StepCrashed, StepFinished, StepRetried, StepStarted
+from runner.execution.row import Decided, Prepared, Rows
 from runner.execution.step_run import Clock, PlayContext, StepRun, describe_failure, sleep
-from runner.interpreter import Interpreter, Misread, NodeOver, Pause, Reply, Request, Rescued, Turn
+from runner.interpreter import Interpreter, Misread, NodeOver, Pause, Reply, Request, Rescued, Together, Turn
 from runner.plan import NO_HOST, ControlStep, Endpoint, PlayOptions, Step
 from runner.problems import Location
 from runner.program import Bound, Confirm, Data, Language, Names, Play, StepOptions, StepTemplate, steps_of
@@ -45,6 +46,7 @@ class Turns:
         self._language: Language = play.program.language
         self._known = {step.index: step for step in play.steps}
         self._interpreter = Interpreter(play.program)
+        self._rows = Rows(shared.sessions, self._make_run)
         self.results: list[StepResult] = []
         self.interruption: Interrupted | None = None
 
@@ -62,7 +64,9 @@ class Turns:
     def _answer(self, request: Request) -> Reply:
         match request:
             case Turn():
-                return self._take(request)
+                return self._end(self._prepare(request))
+            case Together(turns, each_needs_the_last):
+                return self._take_together(turns, each_needs_the_last=each_needs_the_last)
             case Misread(template, error):
                 return self._report(self._fail(template, None, error), StepOptions())
             case Pause(seconds):
@@ -78,51 +82,103 @@ class Turns:
 
     # One turn.
 
-    def _take(self, turn: Turn) -> StepResult:
+    def _prepare(self, turn: Turn) -> Prepared | Decided:
+        """The step with everything filled in, or what is to be reported of one that is not carried out."""
         template, names = turn.template, turn.names
         if turn.skip:
-            return self._report(self._skip(template, turn.label, turn.skip), StepOptions())
+            return Decided(self._skip(template, turn.label, turn.skip))
         clock = Clock.start()
-        options = StepOptions()
         try:
             verdict = self._language.judge(template.keywords.when, template, names)
             if verdict.failed is not None:
                 said = self._language.describe(verdict.failed, template, names)
-                return self._report(self._skip(template, turn.label, f"when: {said}"), options)
+                return Decided(self._skip(template, turn.label, f"when: {said}"))
             bound = self._language.bind(template, names)
             assert bound is not None, "what cannot be bound is raised while the play runs"
         except InvalidInput as error:
             if self._shared.options.is_check and _NEEDS_RESULT in error.message:
-                return self._report(self._skip(template, turn.label, error.message), options)
-            return self._report(self._fail(template, turn.label, error), options)
+                return Decided(self._skip(template, turn.label, error.message))
+            return Decided(self._fail(template, turn.label, error))
         reason = self._interpreter.why_not_on(bound.step.host_label)
         if not reason and self._confirm is not None and not self._confirm(bound.step, turn.label):
             reason = "it was not confirmed"
         if reason:
-            return self._report(self._skip(template, turn.label, reason), options)
-        self._shared.observer(StepStarted(bound.step))
-        result = self._carry_out(bound, template, names, clock)
-        result = self._judge(result, bound, template, names)._replace(item=turn.label)
+            return Decided(self._skip(template, turn.label, reason))
+        return Prepared(turn, bound, clock, self._options_of(bound.options))
+
+    def _end(self, prepared: Prepared | Decided) -> StepResult:
+        """Carry out the step, and report what has come of it."""
+        if isinstance(prepared, Decided):
+            return self._report(prepared.result, StepOptions())
+        self._shared.observer(StepStarted(prepared.bound.step))
+        return self._conclude(prepared, self._carry_out(prepared))
+
+    def _conclude(self, prepared: Prepared, result: StepResult) -> StepResult:
+        """Judge what has come of a step, and report it."""
+        turn, bound = prepared.turn, prepared.bound
+        result = self._judge(result, bound, turn.template, turn.names)._replace(item=turn.label)
         return self._report(result, bound.options)
 
-    def _carry_out(self, bound: Bound, template: StepTemplate, names: Names, clock: Clock) -> StepResult:
-        options = self._options_of(bound.options)
+    def _carry_out(self, prepared: Prepared) -> StepResult:
+        turn, bound, clock, options = prepared
+        template, names = turn.template, turn.names
         if isinstance(bound.step, ControlStep):
             return self._control(bound, template, names, clock, is_check=options.is_check)
+        return self._take_run(bound.step, self._make_run(prepared).run())
+
+    def _make_run(self, prepared: Prepared) -> StepRun:
+        turn, bound, _, options = prepared
+        assert isinstance(bound.step, Step)
+        template = turn.template
         until = template.keywords.until
 
         def find_lacking(result: StepResult) -> str:
-            known = self._know(result, template, names)
+            known = self._know(result, template, turn.names)
             verdict = self._language.judge(until, template, known)
             return self._language.describe(verdict.failed, template, known) if verdict.failed is not None else ""
 
         shared = self._shared._replace(options=options)
         if bound.options.hides_output:
             shared = shared._replace(observer=_hiding(shared.observer))
-        result, self.interruption = StepRun(bound.step, shared, find_lacking if until else None).run()
-        if self.interruption is not None:
-            self._interpreter.give_up(NO_HOST, INTERRUPTED)
-        return result._replace(warnings=tuple(self._weaknesses.get(bound.step.endpoint, ())))
+        return StepRun(bound.step, shared, find_lacking if until else None)
+
+    def _take_run(self, step: Step, ending: tuple[StepResult, Interrupted | None]) -> StepResult:
+        """What has come of a step's attempts."""
+        result, interruption = ending
+        if interruption is not None:
+            self._interrupt(interruption)
+        return result._replace(warnings=tuple(self._weaknesses.get(step.endpoint, ())))
+
+    # Several turns.
+
+    def _take_together(self, turns: Iterator[Turn], *, each_needs_the_last: bool) -> list[StepResult | None]:
+        """Take the first turn, and as many behind it as may be under way with it."""
+        first = self._prepare(next(turns))
+        if self._confirm is not None:
+            return [self._end(first)]
+        row = self._rows.gather(first, map(self._prepare, turns))
+        copies = [one for one in row if isinstance(one, Prepared)]
+        if len(copies) < 2:
+            return [self._end(first)]
+        results: list[StepResult | None] = []
+
+        def catch_up(one: Prepared) -> None:
+            """Report what was decided without being carried out, up to a step that was."""
+            while (skipped := row[len(results)]) is not one:
+                results.append(self._end(skipped))
+
+        def begin(one: Prepared) -> None:
+            catch_up(one)
+            self._shared.observer(StepStarted(one.bound.step))
+
+        def conclude(one: Prepared, ending: tuple[StepResult, Interrupted | None]) -> None:
+            assert isinstance(one.bound.step, Step)
+            results.append(self._conclude(one, self._take_run(one.bound.step, ending)))
+
+        self._rows.take(copies, begin, conclude, each_needs_the_last=each_needs_the_last)
+        while len(results) < len(row) and isinstance(skipped := row[len(results)], Decided):
+            results.append(self._end(skipped))
+        return results
 
     def _control(
         self, bound: Bound, template: StepTemplate, names: Names, clock: Clock, *, is_check: bool

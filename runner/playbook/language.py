@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from runner.errors import InvalidInput
-from runner.interpreter import Interpreter, Turn
+from runner.interpreter import Interpreter, Reply, Together, Turn
 from runner.plan import NO_HOST, ControlStep, Step
 from runner.playbook.binding import Binder
 from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, describe_type
@@ -48,8 +48,9 @@ class PlaybookLanguage:
         self._notes = notes
         self._redactor = redactor
         self._is_playing = False
-        # The steps in which nothing was left open, by their numbers.
+        # The steps in which nothing was left open, by their numbers, and those whose conditions surely hold.
         self._fixed: dict[int, Bound] = {}
+        self._certain: set[int] = set()
         self._hosts: dict[int, str] = {}
         # The steps whose names were looked at because they will not be carried out.
         self._looked_at: set[int] = set()
@@ -64,11 +65,19 @@ class PlaybookLanguage:
         """Visit every step; what is wrong is noted. Each step as far as it is known, in loops one for each server."""
         course = Interpreter(Program(nodes, self), explores=True).run()
         found: dict[tuple[int, Any], Step | ControlStep] = {}
-        for request in course:
-            if isinstance(request, Turn):
-                bound = self._explore_turn(request)
+        reply: Reply = None
+        while True:
+            try:
+                request = course.send(reply)
+            except StopIteration:
+                break
+            turn = next(request.turns) if isinstance(request, Together) else request
+            if isinstance(turn, Turn):
+                bound = self._explore_turn(turn)
                 if bound is not None:
                     found.setdefault((bound.index, bound.endpoint), bound)
+            # What will come of it is unknown.
+            reply = [None] if isinstance(request, Together) else None
             if len(self._notes.problems) > MAX_PROBLEMS:
                 # A mistake in what the steps share is found again in each of them.
                 self._notes.problems[:] = dict.fromkeys(self._notes.problems)
@@ -89,6 +98,8 @@ class PlaybookLanguage:
             label = template.connection or NO_HOST
             shown = template.name or _what(template)
             return ControlStep(template.index, shown, label, _what(template), template.location)
+        if verdict.holds:
+            self._certain.add(template.index)
         bound = self._binder.bind(template, names)
         self._check_later_conditions(template, names)
         if bound is None:
@@ -234,6 +245,10 @@ class PlaybookLanguage:
             return self._fixed[template.index]
         with self._collecting():
             return self._binder.bind(template, names)
+
+    def is_settled(self, template: StepTemplate) -> bool:
+        """Whether a step surely has its turn, and nothing that it says depends on what comes of others."""
+        return template.index in self._fixed and template.index in self._certain
 
     def conditions_of(self, template: StepTemplate) -> tuple[Written, ...]:
         """The conditions of an `assert`."""

@@ -105,6 +105,10 @@ class ScpFiles:
         return False
 
     @property
+    def keeps_order(self) -> bool:
+        return True
+
+    @property
     def can_resume(self) -> bool:
         return False
 

@@ -112,6 +112,10 @@ class SftpFiles:
         return True
 
     @property
+    def keeps_order(self) -> bool:
+        return self._session.traits.is_sequential
+
+    @property
     def can_resume(self) -> bool:
         return True
 

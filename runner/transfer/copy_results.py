@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from runner.errors import (
     FileRefused,
@@ -32,6 +33,9 @@ from runner.transfer.context import Surroundings
 from runner.transfer.decision import Decision
 from runner.transfer.journal import Done
 from runner.transfer.leftovers import describe_leftovers
+
+if TYPE_CHECKING:
+    from runner.transfer.batch import Outcome
 
 
 def find_done(
@@ -63,6 +67,40 @@ def format_message(decision: Decision, offset: int, backup: str | None, cleared:
         done = f"{done}, the old one kept as {backup.rpartition('/')[2]}"
     told = [done, f"resumed at byte {offset:,}" if offset else "", describe_leftovers(cleared)]
     return ", ".join(part for part in told if part)
+
+
+def describe_copied(
+    copy: CopyFile,
+    decision: Decision,
+    outcome: Outcome,
+    *,
+    offset: int = 0,
+    cleared: int = 0,
+    backup: str | None = None,
+    warnings: tuple[str, ...] | None = None,
+) -> CopyResult:
+    """The result of a copy that was published, of which `offset` bytes were there already.
+
+    `backup` is what an earlier attempt has kept, `warnings` are others than those of the decision.
+    """
+    published = outcome.published
+    kept = published.backup or backup
+    return CopyResult(
+        source=copy.source,
+        destination=copy.destination,
+        size_bytes=outcome.size_bytes,
+        files_changed=1,
+        bytes_transferred=outcome.size_bytes - offset,
+        message=format_message(decision, offset, kept, cleared),
+        backup=kept,
+        resumed_at_bytes=offset,
+        verified=outcome.verified,
+        sha256=outcome.sha256,
+        atomic=published.in_one_step,
+        asks_durable=copy.durable,
+        durable=outcome.is_synced,
+        warnings=tuple(dict.fromkeys((*(decision.warnings if warnings is None else warnings), *outcome.warnings))),
+    )
 
 
 def summarise(

@@ -19,8 +19,8 @@ from runner.transfer.checksums import hash_local
 from runner.transfer.context import Surroundings
 from runner.transfer.copy_results import (
     confirm,
+    describe_copied,
     find_done,
-    format_message,
     look_at_remote,
     naming_what_is_left,
     same_hash,
@@ -107,7 +107,7 @@ def _fetch(
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
         file = Pending(copy.source, copy.destination, source, destination)
-        describe = functools.partial(_describe, copy, decision, offset, cleared)
+        describe = functools.partial(describe_copied, copy, decision, offset=offset, cleared=cleared)
         outcome = _receive(copy, file, target, offset, around, describe)
         if outcome.is_synced:
             try:
@@ -161,26 +161,6 @@ def _receive(
     if outcome.error is not None:
         raise outcome.error
     return outcome
-
-
-def _describe(copy: CopyFile, decision: Decision, offset: int, cleared: int, outcome: Outcome) -> CopyResult:
-    published = outcome.published
-    return CopyResult(
-        source=copy.source,
-        destination=copy.destination,
-        size_bytes=outcome.size_bytes,
-        files_changed=1,
-        bytes_transferred=outcome.size_bytes - offset,
-        message=format_message(decision, offset, published.backup, cleared),
-        backup=published.backup,
-        resumed_at_bytes=offset,
-        verified=outcome.verified,
-        sha256=outcome.sha256,
-        atomic=published.in_one_step,
-        asks_durable=copy.durable,
-        durable=outcome.is_synced,
-        warnings=tuple(dict.fromkeys((*decision.warnings, *outcome.warnings))),
-    )
 
 
 def _open_local_folder(copy: CopyFile, around: Surroundings) -> LocalFolder:

@@ -76,8 +76,14 @@ class Journal:
 
     def begin_attempt(self, number: int, attempts_allowed: int) -> None:
         """Attempt `number` of a step begins, counted from 1."""
-        self.is_retry = number > 1
+        # What was begun together with other steps, and broke off, may have changed something before the first attempt.
+        self.is_retry = number > 1 or self.is_retry
         self.has_next_attempt = number < attempts_allowed
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is known to be changed."""
+        return not (self.published or self.unanswered or self.leftovers or self.replaced or self.made)
 
     def confirm(self, path: str, done: Done) -> None:
         """What was to be published at `path` is there."""

@@ -59,6 +59,13 @@ class LeftBehind:
             self._written.pop(path, None)
             self._asides.pop(path, None)
 
+    def add_all(self, other: LeftBehind) -> None:
+        """What another step may leave is this one's to tell."""
+        _note(self._written, other._written)
+        _note(self._stuck, other._stuck)
+        _note(self._backups, other._backups)
+        self._asides |= other._asides
+
     @property
     def open_paths(self) -> tuple[str, ...]:
         """What is not known to be there, nor to be gone."""

@@ -21,8 +21,8 @@ from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.copy_results import (
     as_first_decided,
     confirm,
+    describe_copied,
     find_done,
-    format_message,
     look_at_remote,
     same_content,
     same_hash,
@@ -251,28 +251,18 @@ class _Sending:
 
     def describe(self, outcome: Outcome, warnings: tuple[str, ...] | None = None) -> CopyResult:
         """The result, if the file is published so."""
-        copy, claim, published = self._copy, self._claim, outcome.published
+        copy, claim, around = self._copy, self._claim, self._around
         offset, cleared = (claim.offset, claim.cleared) if claim is not None else (0, 0)
-        backup = published.backup
-        earlier = self._around.journal.published.get(copy.destination) if self._around.journal is not None else None
-        if earlier is not None and backup is None:
-            # The source has changed since an earlier attempt published it and kept what was there before.
-            backup = earlier.backup
-        return CopyResult(
-            source=copy.source,
-            destination=copy.destination,
-            size_bytes=outcome.size_bytes,
-            files_changed=1,
-            bytes_transferred=outcome.size_bytes - offset,
-            message=format_message(self._decision, offset, backup, cleared),
-            backup=backup,
-            resumed_at_bytes=offset,
-            verified=outcome.verified,
-            sha256=outcome.sha256,
-            atomic=published.in_one_step,
-            asks_durable=copy.durable,
-            durable=outcome.is_synced,
-            warnings=tuple(dict.fromkeys((*(self.warnings if warnings is None else warnings), *outcome.warnings))),
+        # The source may have changed since an earlier attempt published it and kept what was there before.
+        earlier = around.journal.published.get(copy.destination) if around.journal is not None else None
+        return describe_copied(
+            copy,
+            self._decision,
+            outcome,
+            offset=offset,
+            cleared=cleared,
+            backup=earlier.backup if earlier is not None else None,
+            warnings=self.warnings if warnings is None else warnings,
         )
 
 

@@ -1,0 +1,200 @@
+"""Turns that are taken together: steps, or items of a loop, that copy a file each on one host.
+
+Their files are under way at the same time, and what comes of them is told in their order. The first that does not go well,
+or is not as simple as it looked, ends the row: it is carried out by itself, and those behind it have their turn later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from runner.errors import Interrupted, StepError
+from runner.execution.sessions import Sessions, key_of
+from runner.execution.step_run import Clock, StepRun
+from runner.interpreter import Turn
+from runner.plan import CopyFile, Endpoint, PlayOptions, Step
+from runner.program import Bound
+from runner.results import Output, StepResult
+from runner.transfer.journal import Journal
+from runner.transfer.left_behind import LeftBehind
+
+# So few turns are taken together at least, however often it turned out that they could not be.
+MIN_WINDOW = 8
+MAX_WINDOW = 1024
+
+
+class Prepared(NamedTuple):
+    """A turn that is to be taken: the step with everything filled in, since when, and with which options."""
+
+    turn: Turn
+    bound: Bound
+    clock: Clock
+    options: PlayOptions
+
+
+class Decided(NamedTuple):
+    """What is to be reported of a step that is not carried out."""
+
+    result: StepResult
+
+
+class Rows:
+    """Finds the turns that may be taken together, and takes them. For one play."""
+
+    def __init__(self, sessions: Sessions, make_run: Callable[[Prepared], StepRun]) -> None:
+        self._sessions = sessions
+        self._make_run = make_run
+        self._window = MAX_WINDOW
+        # Whether the turn that comes next ended a row: it is to be taken by itself.
+        self._is_next_alone = False
+        # What became of files that were under way when a session ended, for the turns of their steps.
+        self._journals: dict[tuple[Endpoint, str], Journal] = {}
+
+    def gather(self, first: Prepared | Decided, more: Iterable[Prepared | Decided]) -> list[Prepared | Decided]:
+        """The turns that may be taken together, the first one among them; only as many more as needed are asked for."""
+        row: list[Prepared | Decided] = [first]
+        is_alone, self._is_next_alone = self._is_next_alone, False
+        if is_alone or not isinstance(first, Prepared) or not _may_join(first):
+            return row
+        from runner.transfer.together import most_together, place_of
+
+        copy = _copy_of(first)
+        places = {place_of(copy)}
+        most = min(self._window, most_together(copy))
+        for one in more:
+            if isinstance(one, Prepared):
+                if not (_may_join(one) and _belong_together(first, one)):
+                    break
+                place = place_of(_copy_of(one))
+                if place in places:
+                    break
+                places.add(place)
+            row.append(one)
+            if len(row) >= most:
+                break
+        return row
+
+    def take(
+        self,
+        copies: list[Prepared],
+        begin: Callable[[Prepared], None],
+        conclude: Callable[[Prepared, tuple[StepResult, Interrupted | None]], None],
+        *,
+        each_needs_the_last: bool,
+    ) -> None:
+        """Carry out the first of the copies, and as many behind it as go well with it.
+
+        `begin` is told when a step begins, `conclude` what has come of it; both in order.
+        """
+        runs = [self._make_run(one) for one in copies]
+        for run in runs:
+            journal = self._journals.pop(_destination_of(run.step), None)
+            if journal is not None:
+                run.journal = journal
+        done = 0
+        # From the first failure on: what it is followed by, a retry for one, needs the session that the batch has.
+        later: list[Output | StepError] = []
+
+        def end(ending: Output | BaseException | None) -> None:
+            nonlocal done
+            if done:
+                begin(copies[done])
+                runs[done].begin_clock()
+            run = runs[done]
+            result = run.run() if ending is None else run.run_on(ending)
+            conclude(copies[done], result)
+            done += 1
+
+        def tell(position: int, ending: Output | StepError) -> None:
+            if later or isinstance(ending, StepError):
+                later.append(ending)
+            else:
+                end(ending)
+
+        begin(copies[0])
+        failure = self._carry_out(runs, tell, each_needs_the_last=each_needs_the_last)
+        for ending in later:
+            end(ending)
+        if failure is not None and done < len(runs):
+            behind = runs[done + 1 :]
+            runs[done].be_followed_by(self._keep_journals(behind))
+            end(failure)
+        elif failure is not None:
+            # Everything is done, and what state the session is in is unknown.
+            self._sessions.drop(runs[0].step.endpoint)
+        elif not done:
+            end(None)
+        if done < len(runs):
+            self._is_next_alone = failure is None and done > 0
+            self._window = max(MIN_WINDOW, self._window // 2)
+        else:
+            self._window = min(MAX_WINDOW, self._window * 2)
+
+    def _carry_out(
+        self, runs: list[StepRun], tell: Callable[[int, Output | StepError], None], *, each_needs_the_last: bool
+    ) -> BaseException | None:
+        """Why it broke off, if that is no matter of a single copy."""
+        from runner.execution.modes import carry_out_together
+        from runner.remote_files import RemoteFiles
+
+        steps = [(run.step, run.describe_attempt()) for run in runs]
+
+        def work(remote: RemoteFiles) -> None:
+            carry_out_together(steps, remote, tell, each_needs_the_last=each_needs_the_last)
+
+        try:
+            self._sessions.use(runs[0].step, work)
+        except (Exception, Interrupted) as error:
+            return error
+        return None
+
+    def _keep_journals(self, runs: list[StepRun]) -> LeftBehind:
+        """Keep what is known of files that were under way, for the turns of their steps. Returns what may be left of them."""
+        left = LeftBehind()
+        for run in runs:
+            left.add_all(run.left)
+            journal = run.journal
+            if journal is not None and not journal.is_blank:
+                journal.is_retry = True
+                self._journals[_destination_of(run.step)] = journal
+        return left
+
+
+def _may_join(one: Prepared) -> bool:
+    """Whether a step does nothing but to copy a file."""
+    step, options, keywords = one.bound.step, one.options, one.turn.template.keywords
+    if not isinstance(step, Step) or step.connector_type != "SFTP" or not isinstance(step.mode, CopyFile):
+        return False
+    if step.timeout_seconds is not None or keywords.until or keywords.failed_when:
+        return False
+    if options.is_check or options.tells_changes:
+        return False
+    from runner.transfer.together import may_join
+
+    return may_join(step.mode)
+
+
+def _belong_together(first: Prepared, second: Prepared) -> bool:
+    """Whether two steps may share a batch."""
+    from runner.transfer.together import belong_together
+
+    one, other = first.bound.step, second.bound.step
+    assert isinstance(one, Step) and isinstance(other, Step)
+    return (
+        belong_together(_copy_of(first), _copy_of(second))
+        and (one.endpoint is other.endpoint or one.endpoint == other.endpoint)
+        and key_of(one) == key_of(other)
+        and first.options == second.options
+    )
+
+
+def _copy_of(one: Prepared) -> CopyFile:
+    step = one.bound.step
+    assert isinstance(step, Step) and isinstance(step.mode, CopyFile)
+    return step.mode
+
+
+def _destination_of(step: Step) -> tuple[Endpoint, str]:
+    assert isinstance(step.mode, CopyFile)
+    return step.endpoint, step.mode.destination
