@@ -150,7 +150,7 @@ class Rows:
         return None
 
     def _keep_journals(self, runs: list[StepRun]) -> LeftBehind:
-        """Keep what is known of files that were under way, for the turns of their steps. Returns what may be left of them."""
+        """Keep what is known of files that were under way, for their steps' turns. Returns what may be left of them."""
         left = LeftBehind()
         for run in runs:
             left.add_all(run.left)

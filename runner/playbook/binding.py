@@ -21,8 +21,9 @@ from runner.playbook.endpoints import (
 )
 from runner.playbook.inputs import attempt, read_seconds
 from runner.playbook.modes import check_mode, read_mode
+from runner.playbook.rebinding import Rebinding, find_dependent, unknown
 from runner.playbook.rendering import Rendering
-from runner.playbook.scopes import NO_NAMES, Scopes
+from runner.playbook.scopes import NO_NAMES, Scopes, merge_layers
 from runner.playbook.sections import Sections, as_map
 from runner.playbook.templating import Scope
 from runner.playbook.validation import (
@@ -87,6 +88,9 @@ class Binder:
         self.heads: dict[int, StepHead] = {}
         # Whether variables of a step are missing for a reason that is told, by its `origins`.
         self._lacking: dict[int, bool] = {}
+        # The steps of loops of which another item makes nothing else but other file names, by their numbers.
+        self._rebindings: dict[int, Rebinding] = {}
+        self._bind_counts: dict[int, int] = {}
 
     def scope_of(self, node: Node, names: Scope = NO_NAMES) -> Scope:
         """The names that the templates and expressions of a step, or of a block's loop, see."""
@@ -101,7 +105,14 @@ class Binder:
 
         Where `names` has values that only the play will know, its mode is a `LaterMode`.
         """
-        before = self._rendering.awaited_count
+        before, known = self._rendering.awaited_count, len(self._notes.problems)
+        rebinding = self._rebindings.get(template.index)
+        if rebinding is not None:
+            bound = rebinding.rebind(names, self._rendering)
+            if bound is not None and self._rendering.awaited_count == before and len(self._notes.problems) == known:
+                return bound
+            # Bound whole it tells the same once more, and all that is wrong besides.
+            del self._notes.problems[known:]
         bind = self._bind_call if template.kind == "mode" else self._bind_control
         bound = bind(template, names)
         return bound if bound is None else bound._replace(is_final=self._rendering.awaited_count == before)
@@ -165,7 +176,41 @@ class Binder:
         self.heads[index] = StepHead(index, step.name, step.host_label, template.keywords.tags)
         retries, delay_seconds, timeout_seconds = numbers
         step = replace(step, retries=int(retries), delay_seconds=delay_seconds, timeout_seconds=timeout_seconds)
-        return Bound(step, options)
+        bound = Bound(step, options)
+        if not is_open:
+            self._prepare_rebinding(template, bound, merged, filled.inputs, connection_name, names)
+        return bound
+
+    def _prepare_rebinding(
+        self,
+        template: StepTemplate,
+        bound: Bound,
+        merged: PositionedMap,
+        inputs: PositionedMap,
+        connection_name: str | None,
+        names: Scope,
+    ) -> None:
+        """See what is to be filled in for another item, when a step is bound for the second time."""
+        count = self._bind_counts[template.index] = self._bind_counts.get(template.index, 0) + 1
+        if count != 2 or not names:
+            return
+        layers = list(self._scopes.layers(template.origins, connection_name, merged))
+        below, above = merge_layers(layers[:-2]), layers[-1]
+        before, known = self._rendering.awaited_count, len(self._notes.problems)
+        scope = {**below, **unknown(names), **above}
+        keys = find_dependent(self._rendering.inputs(merged, scope))
+        asked = self._rendering.awaited_count
+        self._read_numbers(template, scope)
+        self._read_options(template, scope)
+        is_simple = keys is not None and asked == self._rendering.awaited_count and len(self._notes.problems) == known
+        self._rendering.awaited_count = before
+        del self._notes.problems[known:]
+        if is_simple and keys is not None:
+            written = merged["mode"]
+            scopes = (below, above)
+            self._rebindings[template.index] = Rebinding(
+                bound, template, inputs, written, keys, scopes, self._endpoints.workdir
+            )
 
     def _make_mode(self, inputs: PositionedMap, *, is_open: bool) -> Mode | LaterMode | None:
         if is_open:

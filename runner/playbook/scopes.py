@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from runner.playbook.document import PositionedMap
@@ -46,10 +46,7 @@ class Scopes:
         names: Scope = NO_NAMES,
     ) -> Scope:
         """What a step sees; `names` are those of loops, results and facts."""
-        scope: dict[str, tuple[Any, Location]] = {}
-        for layer in self.layers(origins, connection_name, merged, names):
-            scope |= layer
-        return scope
+        return merge_layers(self.layers(origins, connection_name, merged, names))
 
     def layers(
         self,
@@ -73,6 +70,14 @@ class Scopes:
             yield variables(as_map(section.get("vars") if section else None))
         yield names
         yield self.outside
+
+
+def merge_layers(layers: Iterable[Scope]) -> Scope:
+    """All names of the layers; of a name that several have the last one's value."""
+    scope: dict[str, tuple[Any, Location]] = {}
+    for layer in layers:
+        scope |= layer
+    return scope
 
 
 def variables(section: PositionedMap | None) -> dict[str, tuple[Any, Location]]:
