@@ -226,11 +226,15 @@ class _Order:
         self._remote = around.remote
         self._each_needs_the_last = each_needs_the_last
         self._told_count = self._released_count = 0
+        # The first that failed before it was published: nothing from there on has an effect.
+        self._end = len(copies)
 
     def go_on(self, batch: Batch) -> None:
-        """Tell of what is over, and publish what may be."""
+        """Tell of what is over, and publish what may be. Raises `_Stopped` when all before a failure is done."""
         self._tell()
-        while self._released_count < len(self._copies):
+        if self._told_count == self._end < len(self._copies):
+            raise _Stopped
+        while self._released_count < self._end:
             copy = self._copies[self._released_count]
             if copy.moves_bytes and not (copy.is_held and self._may_release(copy)):
                 return
@@ -248,19 +252,18 @@ class _Order:
         """It is over."""
         copy.take(outcome)
         if copy.has_failed and (self._each_needs_the_last or not copy.is_released):
-            raise _Stopped
+            self._end = min(self._end, self._copies.index(copy))
         self.go_on(batch)
 
     def stop(self) -> None:
         """Behind a failure: what was published too early goes again, and a failure to publish is told of."""
-        failed = self._copies[self._told_count]
+        failed = self._copies[self._end]
         if not isinstance(failed.ending, StepError) or not failed.is_released:
             return
-        for copy in self._copies[self._told_count + 1 :]:
-            copy.ending = None
+        for copy in self._copies[self._end + 1 :]:
             if isinstance(copy.job, Upload) and copy.job.is_published:
                 self._take_back(copy.member.copy.destination, failed.ending)
-        self._tell()
+        self._on_done(self._end, failed.ending)
 
     def _take_back(self, path: str, error: StepError) -> None:
         try:
@@ -280,7 +283,7 @@ class _Order:
         return not can_overtake and (not self._each_needs_the_last or copy.destination is None)
 
     def _tell(self) -> None:
-        while self._told_count < len(self._copies):
+        while self._told_count < self._end:
             ending = self._copies[self._told_count].ending
             if ending is None:
                 return
