@@ -88,10 +88,6 @@ class Rows:
         `begin` is told when a step begins, `conclude` what has come of it; both in order.
         """
         runs = [self._make_run(one) for one in copies]
-        for run in runs:
-            journal = self._journals.pop(_destination_of(run.step), None)
-            if journal is not None:
-                run.journal = journal
         done = 0
         # From the first failure on: what it is followed by, a retry for one, needs the session that the batch has.
         later: list[Output | StepError] = []
@@ -117,8 +113,14 @@ class Rows:
         for ending in later:
             end(ending)
         if failure is not None and done < len(runs):
-            behind = runs[done + 1 :]
-            runs[done].be_followed_by(self._keep_journals(behind))
+            broken, behind = runs[done], runs[done + 1 :]
+            broken.be_followed_by(_gather_left(behind))
+            if broken.journal is not None:
+                # Its next attempt finds out what became of all of them.
+                for run in behind:
+                    if run.journal is not None:
+                        broken.journal.take_over(run.journal)
+                    self._journals[_destination_of(run.step)] = broken.journal
             end(failure)
         elif failure is not None:
             # Everything is done, and what state the session is in is unknown.
@@ -130,6 +132,12 @@ class Rows:
             self._window = max(MIN_WINDOW, self._window // 2)
         else:
             self._window = min(MAX_WINDOW, self._window * 2)
+
+    def hand_over(self, run: StepRun) -> None:
+        """Give a step what is known of its file, if that was under way already when a session ended."""
+        journal = self._journals.pop(_destination_of(run.step), None) if self._journals else None
+        if journal is not None:
+            run.journal = journal
 
     def _carry_out(
         self, runs: list[StepRun], tell: Callable[[int, Output | StepError], None], *, each_needs_the_last: bool
@@ -149,16 +157,12 @@ class Rows:
             return error
         return None
 
-    def _keep_journals(self, runs: list[StepRun]) -> LeftBehind:
-        """Keep what is known of files that were under way, for their steps' turns. Returns what may be left of them."""
-        left = LeftBehind()
-        for run in runs:
-            left.add_all(run.left)
-            journal = run.journal
-            if journal is not None and not journal.is_blank:
-                journal.is_retry = True
-                self._journals[_destination_of(run.step)] = journal
-        return left
+
+def _gather_left(runs: list[StepRun]) -> LeftBehind:
+    left = LeftBehind()
+    for run in runs:
+        left.add_all(run.left)
+    return left
 
 
 def _may_join(one: Prepared) -> bool:
@@ -196,5 +200,4 @@ def _copy_of(one: Prepared) -> CopyFile:
 
 
 def _destination_of(step: Step) -> tuple[Endpoint, str]:
-    assert isinstance(step.mode, CopyFile)
-    return step.endpoint, step.mode.destination
+    return step.endpoint, step.mode.destination if isinstance(step.mode, CopyFile) else ""

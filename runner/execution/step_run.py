@@ -108,7 +108,6 @@ class StepRun:
     @journal.setter
     def journal(self, journal: Journal) -> None:
         self._journal = journal
-        self._left = journal.left
 
     def describe_attempt(self) -> Attempt:
         """What an attempt needs that is made together with those at other steps."""

@@ -140,7 +140,9 @@ class Turns:
         shared = self._shared._replace(options=options)
         if bound.options.hides_output:
             shared = shared._replace(observer=_hiding(shared.observer))
-        return StepRun(bound.step, shared, find_lacking if until else None)
+        run = StepRun(bound.step, shared, find_lacking if until else None)
+        self._rows.hand_over(run)
+        return run
 
     def _take_run(self, step: Step, ending: tuple[StepResult, Interrupted | None]) -> StepResult:
         """What has come of a step's attempts."""

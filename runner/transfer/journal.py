@@ -80,10 +80,12 @@ class Journal:
         self.is_retry = number > 1 or self.is_retry
         self.has_next_attempt = number < attempts_allowed
 
-    @property
-    def is_blank(self) -> bool:
-        """Whether nothing is known to be changed."""
-        return not (self.published or self.unanswered or self.leftovers or self.replaced or self.made)
+    def take_over(self, other: Journal) -> None:
+        """What another step has changed is this one's to find out about. What either may leave stays noted with it."""
+        self.published |= other.published
+        self.unanswered |= other.unanswered
+        self.leftovers |= other.leftovers
+        self.replaced |= other.replaced
 
     def confirm(self, path: str, done: Done) -> None:
         """What was to be published at `path` is there."""

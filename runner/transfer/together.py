@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from runner.errors import StepError, VerificationFailed
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
-from runner.remote_files import Batch, Errand, FileStatus, Written
+from runner.remote_files import NOTHING_WANTED, Batch, Errand, FileStatus, Written
 from runner.results import CopyResult
 from runner.transfer.batch import Common, Download, Outcome, Pending, Upload, running_batch
 from runner.transfer.context import Surroundings
-from runner.transfer.copy_results import confirm, describe_copied, summarise
+from runner.transfer.copy_results import confirm, describe_copied, find_done, summarise
 from runner.transfer.decision import Decision, decide
 from runner.transfer.local_files import look_at, permissions_by_umask, to_status
 from runner.transfer.local_folders import LocalFolders, open_folder
@@ -100,7 +100,7 @@ class _Copy:
         self.job: Upload | Download | None = None
         self.is_held = self.is_released = False
         # What has come of it; None as long as nothing has.
-        self.ending: CopyResult | StepError | None = None
+        self.ending: CopyResult | StepError | None = ending
 
     @property
     def moves_bytes(self) -> bool:
@@ -183,6 +183,11 @@ def _decide(member: Member, there: dict[str, Errand], *, is_upload: bool) -> _Co
             or not _is_plain(source)
             or not (destination is None or destination.is_kind_told)
         ):
+            return None
+        done = find_done(copy, source, destination, around)
+        if done is not None:
+            return _Copy(member, Decision("nothing", NOTHING_WANTED), source, destination, done)
+        if around.journal is not None and around.journal.owns(copy.destination):
             return None
         where = f"on {around.peer}" if is_upload else "on this machine"
         decision = decide(copy, source, destination, where=where, new_file_permissions=umask_permissions)
@@ -316,7 +321,9 @@ def _begin(copy: _Copy, order: _Order, batch: Batch, names: TemporaryNames, fold
     on_outcome = functools.partial(order.take, copy, batch)
     file = Pending(options.source, options.destination, copy.source, copy.destination)
     if isinstance(options, CopyFileFromEngine):
-        upload = copy.job = _OrderedUpload(file, Common(options, around, on_outcome, None, names))
+        common = Common(options, around, on_outcome, None, names)
+        describe = functools.partial(describe_copied, options, copy.decision)
+        upload = copy.job = _OrderedUpload(file, common, describe_output=describe)
         upload.keep = functools.partial(_hold, order, copy, batch)
         batch.send(upload)
     else:
