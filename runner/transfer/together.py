@@ -92,7 +92,14 @@ class _Copy:
 
     __slots__ = ("decision", "destination", "ending", "is_held", "is_released", "job", "member", "source")
 
-    def __init__(self, member: Member, decision: Decision, source: FileStatus, destination: FileStatus | None) -> None:
+    def __init__(
+        self,
+        member: Member,
+        decision: Decision,
+        source: FileStatus,
+        destination: FileStatus | None,
+        ending: CopyResult | None = None,
+    ) -> None:
         self.member = member
         self.decision = decision
         self.source = source

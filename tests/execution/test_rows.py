@@ -276,9 +276,10 @@ def write_program(chance: random.Random) -> tuple[list[dict[str, Any]], bool]:
         return f"{chance.choice(kinds)}{chance.randint(0, 12)}"
 
     def options() -> dict[str, Any]:
+        plain: list[dict[str, Any]] = [{}] * 6
         return chance.choice(
-            [{}] * 6
-            + [
+            [
+                *plain,
                 {"if_exists": "skip"},
                 {"if_exists": "fail"},
                 {"permissions": "0640"},
@@ -292,7 +293,8 @@ def write_program(chance: random.Random) -> tuple[list[dict[str, Any]], bool]:
         )
 
     def step() -> dict[str, Any]:
-        more = chance.choice([{}, {}, {}, {"ignore_errors": True}, {"when": "1 == 2"}, {"register": "r"}])
+        keywords: list[dict[str, Any]] = [{}, {}, {}, {"ignore_errors": True}, {"when": "1 == 2"}, {"register": "r"}]
+        more = chance.choice(keywords)
         if chance.random() < 0.4:
             return {**copy("{{ item }}", **options()), "loop": [name() for _ in range(chance.randint(0, 12))], **more}
         return {**copy(name(), **options()), **more}
