@@ -273,7 +273,7 @@ class _Order:
         if not isinstance(failed.ending, StepError) or not failed.is_released:
             return
         for copy in self._copies[self._end + 1 :]:
-            if isinstance(copy.job, Upload) and copy.job.is_published:
+            if isinstance(copy.job, Upload) and (copy.job.is_published or isinstance(copy.ending, CopyResult)):
                 self._take_back(copy.member.copy.destination, failed.ending)
         self._on_done(self._end, failed.ending)
 

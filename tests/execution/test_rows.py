@@ -1,4 +1,4 @@
-"""Single files of consecutive steps, or of a loop, are under way together; it looks as if they had been copied one by one."""
+"""Single files of consecutive steps, or of a loop, are under way together, and it looks as if they were copied in turn."""
 
 from __future__ import annotations
 
@@ -202,10 +202,10 @@ def test_all_items_of_a_loop_are_tried(site: Site) -> None:
 
 
 def test_the_second_copy_to_a_place_sees_what_the_first_has_done(site: Site) -> None:
-    site.fill("one", "two", "three")
+    site.fill("one", "second", "three")
     steps = [
         {"mode": upload("local/one", "a")},
-        {"mode": upload("local/two", "./a", if_exists="skip")},
+        {"mode": upload("local/second", "./a", if_exists="skip")},
         {"mode": upload("local/three", "b")},
     ]
 
