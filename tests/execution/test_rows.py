@@ -27,7 +27,7 @@ from tests.servers.raw_sftp import (
     status,
 )
 
-PROGRAMS = 40
+PROGRAMS = 24
 # What a server says that it is decides whether requests are taken to be carried out in order.
 SERVERS = {"in order": "OpenSSH_9.2p1", "in any order": "mod_sftp"}
 _PUBLISHING = (b"posix-rename@openssh.com",)
