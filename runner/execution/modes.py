@@ -66,10 +66,12 @@ def carry_out_together(
     """Do what steps say that copy a file each: from the first one on, as far as that goes well. See `copy_together`."""
     from runner.transfer.together import Member, copy_together
 
+    # All steps of a playbook have the same.
+    owner = find_owner(steps[0][0].owner)
     members = []
     for step, attempt in steps:
         assert isinstance(step.mode, CopyFile)
-        members.append(Member(step.mode, _surround(step, remote, attempt)))
+        members.append(Member(step.mode, _surround(step, remote, attempt, owner)))
 
     def tell(position: int, ending: CopyResult | StepError) -> None:
         copy = members[position].copy
@@ -78,7 +80,7 @@ def carry_out_together(
     copy_together(members, tell, each_needs_the_last=each_needs_the_last)
 
 
-def _surround(step: Step, remote: RemoteFiles, attempt: Attempt) -> Surroundings:
+def _surround(step: Step, remote: RemoteFiles, attempt: Attempt, owner: str = "") -> Surroundings:
     options = attempt.options
     return Surroundings(
         read_only(remote) if options.is_check else remote,
@@ -88,7 +90,7 @@ def _surround(step: Step, remote: RemoteFiles, attempt: Attempt) -> Surroundings
         attempt.cancellation,
         attempt.on_change if options.tells_changes else None,
         options.is_diff,
-        find_owner(step.owner),
+        owner or find_owner(step.owner),
         memory=attempt.memory,
         step=f"step {step.index} ({step.name}, {step.location})",
         journal=attempt.journal,

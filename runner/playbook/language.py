@@ -6,6 +6,7 @@ so every branch is visited once, with values that stand for what only the play w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,8 @@ from runner.redaction import Redactor
 from runner.results import StepResult
 
 MAX_LABEL_CHARACTERS = 80
+# So many items of a loop that was bound before the play are not bound in it once more.
+MAX_KEPT = 10_000
 MAX_ITEMS = 200_000
 MAX_LOOP_PAUSE_SECONDS = 86_400
 
@@ -58,6 +61,8 @@ class PlaybookLanguage:
         self._names: dict[int, Names] = {}
         # How often a step was bound while exploring: in a loop, more than once.
         self._bound_counts: dict[int, int] = {}
+        # What it was bound to, in this order, each with the loops' items that it sees: it need not be bound again.
+        self._kept: dict[int, deque[tuple[Names, Bound]]] = {}
 
     # Before the play.
 
@@ -104,16 +109,19 @@ class PlaybookLanguage:
         self._check_later_conditions(template, names)
         if bound is None:
             return None
-        self._note_bound(template, bound)
+        self._note_bound(template, bound, names)
         return bound.step
 
-    def _note_bound(self, template: StepTemplate, bound: Bound) -> None:
+    def _note_bound(self, template: StepTemplate, bound: Bound, names: Names) -> None:
         count = self._bound_counts[template.index] = self._bound_counts.get(template.index, 0) + 1
         self._hosts.setdefault(template.index, bound.step.host_label)
         if count == 1 and template.kind == "mode" and template.keywords.loop is None and bound.is_final:
             self._fixed[template.index] = bound
-        else:
-            self._fixed.pop(template.index, None)
+            return
+        self._fixed.pop(template.index, None)
+        if template.kind == "mode" and bound.is_final and count <= MAX_KEPT:
+            known = {name: value for name, value in names.items() if isinstance(value[0], Data)}
+            self._kept.setdefault(template.index, deque()).append((known, bound))
 
     def _check_later_conditions(self, template: StepTemplate, names: Names) -> None:
         """`failed_when` and its like, as far as they can be looked at without a result."""
@@ -243,6 +251,12 @@ class PlaybookLanguage:
         """The step with everything filled in. Raises `InvalidInput` while the play runs."""
         if template.index in self._fixed:
             return self._fixed[template.index]
+        kept = self._kept.get(template.index)
+        while kept:
+            # An item whose condition does not hold is passed over.
+            known, bound = kept.popleft()
+            if all(names.get(name) == value for name, value in known.items()):
+                return bound
         with self._collecting():
             return self._binder.bind(template, names)
 
