@@ -29,8 +29,13 @@ class Entry(NamedTuple):
     type: EntryType
     size_bytes: int | None
     permissions: int | None
-    modified_at: datetime | None
+    modified_at_seconds: int | None
     target: str | None = None
+
+    @property
+    def modified_at(self) -> datetime | None:
+        """When it was last written, UTC; None also for a moment that is on no calendar."""
+        return moment(self.modified_at_seconds)
 
     def facts(self) -> dict[str, Any]:
         """The entry as the connector's output has it."""
@@ -38,8 +43,8 @@ class Entry(NamedTuple):
             "path": self.path,
             "type": self.type,
             "size_bytes": self.size_bytes,
-            "permissions": None if self.permissions is None else f"{self.permissions:04o}",
-            "modified_at": None if self.modified_at is None else self.modified_at.isoformat(timespec="seconds"),
+            "permissions": format_permissions(self.permissions),
+            "modified_at": format_moment(self.modified_at_seconds),
         }
         return facts if self.type != "link" else {**facts, "target": self.target}
 
@@ -63,6 +68,17 @@ class Change(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """The change as the report has it."""
         return {"action": self.action, "path": self.path, "why": self.why, "size_bytes": self.size_bytes}
+
+
+def format_permissions(permissions: int | None) -> str | None:
+    """`0644`."""
+    return None if permissions is None else f"{permissions:04o}"
+
+
+def format_moment(seconds: int | None) -> str | None:
+    """Seconds since 1970 as ISO 8601 writes them, UTC; None for a moment that is on no calendar."""
+    at = moment(seconds)
+    return None if at is None else at.isoformat(timespec="seconds")
 
 
 def moment(seconds: int | None) -> datetime | None:

@@ -16,6 +16,7 @@ from runner.plan import NO_HOST, ControlStep, Step
 from runner.playbook.binding import Binder
 from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, describe_type
 from runner.playbook.endpoints import Notes
+from runner.playbook.lazy_lists import LISTS
 from runner.playbook.names import Expected
 from runner.playbook.provenance import plain
 from runner.playbook.registered import (
@@ -153,7 +154,7 @@ class PlaybookLanguage:
             found = self._rendering.raw(loop.value, loop.location, self._scope(node, names))
             if isinstance(found, Unfilled):
                 return None
-            if not isinstance(found, list | tuple):
+            if not isinstance(found, LISTS):
                 self._refuse_loop(loop, found)
                 return None
             if len(found) > MAX_ITEMS:

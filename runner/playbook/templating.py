@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner._version import VERSION
 from runner.errors import RunnerError
 from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, is_encodable
+from runner.playbook.lazy_lists import LISTS, LazyList
 from runner.playbook.limits import (
     MAX_SECONDS,
     TimeIsUp,
@@ -692,7 +693,7 @@ def _to_plain(result: Any, location: Location) -> Any:
                 place = values.get(key, location)
                 plain_map.put(str(key), _to_plain(value, place), keys.get(key, location), place)
             return plain_map
-        case list() | tuple():
+        case list() | tuple() | LazyList():
             plain_list = PositionedList(getattr(result, "location", location))
             for item, place in zip(result, getattr(result, "item_locations", [location] * len(result)), strict=True):
                 plain_list.add(_to_plain(item, place), place)
@@ -713,7 +714,7 @@ def _to_plain(result: Any, location: Location) -> Any:
 def refuse_large_product(operator: str, left: Any, right: Any) -> None:
     """Raise `ValueError` for `'a' * 10**10` and `9 ** 9 ** 9`: one small template must not fill the memory."""
     for sequence, count in ((left, right), (right, left)):
-        is_repetition = isinstance(sequence, str | list | tuple) and isinstance(count, int)
+        is_repetition = isinstance(sequence, (str, *LISTS)) and isinstance(count, int)
         if operator == "*" and is_repetition and len(sequence) * count > MAX_RESULT_LENGTH:
             raise ValueError("the result is too large")
     if isinstance(left, int) and isinstance(right, int):
