@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
 from runner.playbook.lazy_lists import LazyList
 from runner.playbook.provenance import Found, Origin, Part, Source, Traced, mark_outside
-from runner.results import Entry, StepResult, format_moment, format_permissions
+from runner.results import Entry, SkippedItems, StepResult, format_moment, format_permissions
 
 # What a value has: the names in it, and what these have. None: anything.
 Shape = Mapping[str, Any]
@@ -167,22 +168,36 @@ def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
     return value
 
 
-def describe_loop(results: Sequence[Result], message: str) -> Result:
-    """The value of a step that went through a loop."""
-    statuses = [one["status"] for one in results]
+def describe_loop(done: Sequence[tuple[StepResult | SkippedItems, int]], items: Sequence[Any]) -> Result:
+    """The value of a step that went through a loop: with what came of its items, from the one at a position on."""
+    single = [result for result, _ in done if isinstance(result, StepResult)]
+    statuses = {one.status for one in single}
     worst = next((status for status in ("unreachable", "failed", "changed", "ok") if status in statuses), "skipped")
+    results = _list_results(done, items)
     return Result(
         {
-            "results": list(results),
+            "results": results,
             "status": worst,
-            "changed": any(one["changed"] for one in results),
-            "failed": any(one["failed"] for one in results),
-            "skipped": all(one["skipped"] for one in results),
-            "unreachable": any(one["unreachable"] for one in results),
-            "message": message,
+            "changed": "changed" in statuses,
+            "failed": any(one.failure is not None for one in single),
+            "skipped": statuses <= {"skipped"},
+            "unreachable": "unreachable" in statuses,
+            "message": f"{len(results)} items",
         },
         {"result": "a loop has a result for each item: use '.results'"},
     )
+
+
+def _list_results(done: Sequence[tuple[StepResult | SkippedItems, int]], items: Sequence[Any]) -> LazyList:
+    starts = [first for _, first in done]
+    count = sum(len(result) if isinstance(result, SkippedItems) else 1 for result, _ in done)
+
+    def describe(position: int) -> Result:
+        result, first = done[bisect_right(starts, position) - 1]
+        one = result[position - first] if isinstance(result, SkippedItems) else result
+        return describe_result(one, items[position], has_item=True)
+
+    return LazyList(count, describe)
 
 
 def describe_failed_step(result: StepResult) -> Result:
