@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from runner.plan import ControlStep, Step
 from runner.program import Play
-from runner.results import Change, PlayResult, StepResult
+from runner.results import Change, PlayResult, SkippedItems, StepResult
 
 
 class PlayStarted(NamedTuple):
@@ -80,6 +80,12 @@ class StepFinished(NamedTuple):
     result: StepResult
 
 
+class ItemsSkipped(NamedTuple):
+    """Items of a loop, one behind the other, were skipped since its condition leaves them out."""
+
+    results: SkippedItems
+
+
 class FailuresRescued(NamedTuple):
     """A `rescue` has made up for what failed in its block."""
 
@@ -102,6 +108,7 @@ Event = (
     | StepCrashed
     | ObserverFailed
     | StepFinished
+    | ItemsSkipped
     | FailuresRescued
     | PlayFinished
 )

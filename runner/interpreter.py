@@ -11,14 +11,14 @@ the rest of the block is skipped, `rescue` has its turn, and if nothing fails in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runner.errors import HostKeyRefused, InternalError, Interrupted, StepError
 from runner.plan import NO_HOST
 from runner.problems import Location
-from runner.program import Block, Data, Language, Names, Node, Program, StepTemplate, steps_of
-from runner.results import StepResult
+from runner.program import Block, Data, Done, Language, LeftOut, Names, Node, Program, StepTemplate, steps_of
+from runner.results import SkippedItems, StepResult
 
 # No `rescue` can do anything about these.
 BEYOND_RESCUE = frozenset(kind.__name__ for kind in (HostKeyRefused, InternalError, Interrupted))
@@ -33,6 +33,14 @@ class Turn(NamedTuple):
     skip: str = ""
 
 
+class Omission(NamedTuple):
+    """Items of a loop, one behind the other, that its condition leaves out. `names_of` gives the names that each sees."""
+
+    template: StepTemplate
+    size: int
+    names_of: Callable[[int], Names]
+
+
 class Together(NamedTuple):
     """Turns on one host of which none needs what comes of another. The answer are the results of the first of them.
 
@@ -40,7 +48,7 @@ class Together(NamedTuple):
     turn, so that nothing of these may be seen then.
     """
 
-    turns: Iterator[Turn]
+    turns: Iterator[Turn | Omission]
     each_needs_the_last: bool
 
 
@@ -71,7 +79,7 @@ class NodeOver(NamedTuple):
 
 Request = Turn | Together | Pause | Misread | Rescued | NodeOver
 # What came of a turn, or of several; None if that is unknown.
-Reply = StepResult | list[StepResult | None] | None
+Reply = StepResult | SkippedItems | list[StepResult | SkippedItems | None] | None
 
 
 class Ending(NamedTuple):
@@ -191,27 +199,65 @@ class Interpreter:
 
     def _end_turn(self, template: StepTemplate, result: Reply) -> Ending:
         """A step without a loop has had its turn."""
-        assert not isinstance(result, list)
-        self._remember(template, [(result, None)])
+        assert not isinstance(result, list | SkippedItems)
+        self._remember(template, [(result, 0)])
         return self._judge([result])
 
     def _take_each(self, template: StepTemplate, names: Names, items: Sequence[Any] | None) -> Course:
-        done: list[tuple[StepResult | None, Any]] = []
+        done: list[Done] = []
         every: Sequence[Any] = items if items is not None else [None]
         waits = template.keywords.loop_control.pause is not None
-        while len(done) < len(every):
+        left_out = self._find_left_out(template, names, items)
+        position = 0
+        while position < len(every):
             reason = self._why_not(template)
             if reason:
-                yield Turn(template, names, skip=f"{reason}; {len(every) - len(done)} items are left")
+                yield Turn(template, names, skip=f"{reason}; {len(every) - position} items are left")
                 break
-            if done and waits:
+            if position and waits:
                 yield from self._pause(template, names)
-            end = len(done) + 1 if waits else len(every)
-            turns = (self._turn_of(template, names, items, position) for position in range(len(done), end))
-            results = yield from self._take(turns, each_needs_the_last=False)
-            done += zip(results, every[len(done) :], strict=False)
-        self._remember(template, done)
-        return self._judge([result for result, _ in done])
+            end = position + 1 if waits else len(every)
+            turns = self._turns_of(template, names, items, range(position, end), left_out)
+            for result in (yield from self._take(turns, each_needs_the_last=False)):
+                done.append((result, position))
+                position += len(result) if isinstance(result, SkippedItems) else 1
+        self._remember(template, done, every)
+        return self._judge([result for result, _ in done if not isinstance(result, SkippedItems)])
+
+    def _turns_of(
+        self, template: StepTemplate, names: Names, items: Sequence[Any] | None, positions: range, left_out: LeftOut
+    ) -> Iterator[Turn | Omission]:
+        """The turns of some items of a loop; of those that are left out one behind the other, one for all."""
+        position = positions.start
+        while position < positions.stop:
+            count = left_out(position)
+            if count > 1:
+                yield self._omit(template, names, items, position, count)
+            else:
+                yield self._turn_of(template, names, items, position)
+            position += max(count, 1)
+
+    def _omit(
+        self, template: StepTemplate, names: Names, items: Sequence[Any] | None, first: int, count: int
+    ) -> Omission:
+        assert items is not None
+        # What is known now: a later step may give a name another value.
+        known = self._see(template, {})
+
+        def names_of(offset: int) -> Names:
+            position = first + offset
+            return {**names, **self._name_item(template, items, position, items[position]), **known}
+
+        return Omission(template, count, names_of)
+
+    def _find_left_out(self, template: StepTemplate, names: Names, items: Sequence[Any] | None) -> LeftOut:
+        """Says how many items are left out from a position on, one behind the other."""
+        has_many = items is not None and len(items) > 1 and template.keywords.when
+        if self._explores or not has_many or template.keywords.loop_control.pause is not None:
+            return lambda position: 0
+        assert items is not None
+        seen = self._see(template, {**names, **self._name_item(template, items, 0, items[0])})
+        return self._language.find_left_out(template, seen, items)
 
     def _turn_of(self, template: StepTemplate, names: Names, items: Sequence[Any] | None, position: int) -> Turn:
         """The turn of one item of a loop."""
@@ -220,8 +266,8 @@ class Interpreter:
         return Turn(template, seen, self._language.label(template, seen))
 
     def _take(
-        self, turns: Iterator[Turn], *, each_needs_the_last: bool
-    ) -> Generator[Request, Reply, list[StepResult | None]]:
+        self, turns: Iterator[Turn | Omission], *, each_needs_the_last: bool
+    ) -> Generator[Request, Reply, list[StepResult | SkippedItems | None]]:
         """Have the first of the turns taken, and of those behind it as many as may be under way with it."""
         results = yield Together(turns, each_needs_the_last)
         assert isinstance(results, list)
@@ -236,13 +282,13 @@ class Interpreter:
                 self.give_up(step.host_label, f"step {step.index} ({step.name}) failed{_where(step.host_label)}")
         return Ending(failures)
 
-    def _remember(self, template: StepTemplate, done: Sequence[tuple[StepResult | None, Any]]) -> None:
+    def _remember(self, template: StepTemplate, done: Sequence[Done], items: Sequence[Any] = (None,)) -> None:
         host = self._language.host_of(template)
-        facts = self._language.facts_of(template, [result for result, _ in done])
+        facts = self._language.facts_of(template, done)
         for name, value in facts.items():
             self._values.keep(host, name, value, template.location)
         if template.keywords.register is not None:
-            value = self._language.value_of(template, done)
+            value = self._language.value_of(template, done, items)
             self._values.keep(host, template.keywords.register, value, template.location)
 
     # Blocks.

@@ -33,7 +33,11 @@ class Listing(OperationResult):
 
     def facts(self) -> dict[str, Any]:
         """The connector's output."""
-        return {"path": self.path, "entries": [entry.facts() for entry in self.entries]}
+        return {**self.own_facts(), "entries": [entry.facts() for entry in self.entries]}
+
+    def own_facts(self) -> dict[str, Any]:
+        """The connector's output without the entries, of which there may be very many."""
+        return {"path": self.path}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +150,15 @@ class Wait(OperationResult):
 
     def facts(self) -> dict[str, Any]:
         """The connector's output."""
+        return {**self.own_facts(), "entries": [entry.facts() for entry in self.entries]}
+
+    def own_facts(self) -> dict[str, Any]:
+        """The connector's output without the entries, of which there may be very many."""
         return {
             "path": self.path,
             "state": self.state,
             "met": self.met,
             "waited_seconds": round(self.waited_seconds, 3),
-            "entries": [entry.facts() for entry in self.entries],
         }
 
 

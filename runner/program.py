@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from runner.plan import ControlStep, Step
 from runner.problems import Location
-from runner.results import StepResult
+from runner.results import SkippedItems, StepResult
 
 Kind = Literal["mode", "assert", "set_fact", "debug", "fail", "pause"]
 
@@ -135,6 +135,11 @@ class Verdict(NamedTuple):
     failed: Written | None = None
 
 
+# What came of a step, None if that is unknown; or of items of its loop, from the one at a position on.
+Done = tuple[StepResult | SkippedItems | None, int]
+# How many items of a loop are left out from a position on, one behind the other.
+LeftOut = Callable[[int], int]
+
 # Whether a step, with what is shown of its item, is to be carried out.
 Confirm = Callable[[Step | ControlStep, str | None], bool]
 
@@ -159,6 +164,10 @@ class Language(Protocol):
 
     def pause(self, node: Node, names: Names) -> float:
         """How many seconds to wait between two items."""
+        ...
+
+    def find_left_out(self, template: StepTemplate, names: Names, items: Sequence[Any]) -> LeftOut:
+        """Says which items the step's `when` is certain to leave out. `names` are those that the first one sees."""
         ...
 
     def judge(self, conditions: Sequence[Written], template: StepTemplate, names: Names) -> Verdict:
@@ -189,11 +198,11 @@ class Language(Protocol):
         """A part of such a value; one that it lacks says why when it is used."""
         ...
 
-    def value_of(self, template: StepTemplate, done: Sequence[tuple[StepResult | None, Any]]) -> Any:
-        """What `register` keeps of a step: of what came of it, with each item if it has a loop."""
+    def value_of(self, template: StepTemplate, done: Sequence[Done], items: Sequence[Any]) -> Any:
+        """What `register` keeps of a step: of what came of it, with each of the `items` if it has a loop."""
         ...
 
-    def facts_of(self, template: StepTemplate, results: Sequence[StepResult | None]) -> Mapping[str, Any]:
+    def facts_of(self, template: StepTemplate, done: Sequence[Done]) -> Mapping[str, Any]:
         """The variables that a step has set, by their names."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -29,8 +29,13 @@ class Entry(NamedTuple):
     type: EntryType
     size_bytes: int | None
     permissions: int | None
-    modified_at: datetime | None
+    modified_at_seconds: int | None
     target: str | None = None
+
+    @property
+    def modified_at(self) -> datetime | None:
+        """When it was last written, UTC; None also for a moment that is on no calendar."""
+        return moment(self.modified_at_seconds)
 
     def facts(self) -> dict[str, Any]:
         """The entry as the connector's output has it."""
@@ -38,8 +43,8 @@ class Entry(NamedTuple):
             "path": self.path,
             "type": self.type,
             "size_bytes": self.size_bytes,
-            "permissions": None if self.permissions is None else f"{self.permissions:04o}",
-            "modified_at": None if self.modified_at is None else self.modified_at.isoformat(timespec="seconds"),
+            "permissions": format_permissions(self.permissions),
+            "modified_at": format_moment(self.modified_at_seconds),
         }
         return facts if self.type != "link" else {**facts, "target": self.target}
 
@@ -63,6 +68,17 @@ class Change(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """The change as the report has it."""
         return {"action": self.action, "path": self.path, "why": self.why, "size_bytes": self.size_bytes}
+
+
+def format_permissions(permissions: int | None) -> str | None:
+    """`0644`."""
+    return None if permissions is None else f"{permissions:04o}"
+
+
+def format_moment(seconds: int | None) -> str | None:
+    """Seconds since 1970 as ISO 8601 writes them, UTC; None for a moment that is on no calendar."""
+    at = moment(seconds)
+    return None if at is None else at.isoformat(timespec="seconds")
 
 
 def moment(seconds: int | None) -> datetime | None:
@@ -224,6 +240,62 @@ class StepResult(NamedTuple):
         return None if self.is_rescued or self.is_ignored else self.failure
 
 
+class SkippedItems(Sequence[StepResult]):
+    """Items of one loop, one behind the other, that its condition leaves out.
+
+    There may be very many of them: what came of each is made when somebody asks for it, by `make`.
+    """
+
+    __slots__ = ("_count", "_make", "step")
+
+    def __init__(self, step: Step | ControlStep, count: int, make: Callable[[int], StepResult]) -> None:
+        self.step = step
+        self._count = count
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        positions = range(self._count)[index]
+        return tuple(map(self._make, positions)) if isinstance(positions, range) else self._make(positions)
+
+    def __iter__(self) -> Iterator[StepResult]:
+        return map(self._make, range(self._count))
+
+
+class StepResults(Sequence[StepResult]):
+    """What came of the steps of a play, in order. In `parts`, items that were skipped one behind the other are one."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Iterable[StepResult | SkippedItems] = ()) -> None:
+        self.parts = list(parts)
+
+    def add(self, part: StepResult | SkippedItems) -> None:
+        """Something more has ended."""
+        self.parts.append(part)
+
+    @property
+    def lasting_failures(self) -> list[StepFailure]:
+        """The failures that the play was not told to go on behind."""
+        ended = (part.lasting_failure for part in self.parts if isinstance(part, StepResult))
+        return [failure for failure in ended if failure is not None]
+
+    def __len__(self) -> int:
+        return sum(1 if isinstance(part, StepResult) else len(part) for part in self.parts)
+
+    def __iter__(self) -> Iterator[StepResult]:
+        for part in self.parts:
+            if isinstance(part, StepResult):
+                yield part
+            else:
+                yield from part
+
+    def __getitem__(self, index: Any) -> Any:
+        return tuple(self)[index]
+
+
 class PlayResult(NamedTuple):
     """The end of a play: every step's result, in order, and the exit code they add up to."""
 
@@ -235,7 +307,7 @@ class PlayResult(NamedTuple):
     duration_seconds: float
     exit_code: int
     interrupted_by: int | None = None
-    steps: tuple[StepResult, ...] = ()
+    steps: StepResults | tuple[StepResult, ...] = ()
     # What went wrong outside of the steps, an observer's bug; they may all have ended well.
     failure: StepFailure | None = None
 
@@ -249,9 +321,12 @@ class PlayResult(NamedTuple):
     def recap(self) -> dict[str, dict[Count, int]]:
         """How many steps of each host ended how; hosts in the order of their first step."""
         counts: dict[str, dict[Count, int]] = {}
-        for result in self.steps:
-            host = counts.setdefault(result.step.host_label, dict.fromkeys(COUNTS, 0))
-            host[result.counts_as] += 1
+        for part in self.steps.parts if isinstance(self.steps, StepResults) else self.steps:
+            host = counts.setdefault(part.step.host_label, dict.fromkeys(COUNTS, 0))
+            if isinstance(part, StepResult):
+                host[part.counts_as] += 1
+            else:
+                host["skipped"] += len(part)
         return counts
 
 

@@ -19,7 +19,12 @@ DOORS = {
     "ruamel": ["runner.playbook.document", "runner.playbook.yaml_text"],
     "jsonschema": ["runner.playbook.validation"],
     "referencing": ["runner.playbook.validation"],
-    "jinja2": ["runner.playbook.templating", "runner.playbook.tracing", "runner.playbook.names"],
+    "jinja2": [
+        "runner.playbook.templating",
+        "runner.playbook.tracing",
+        "runner.playbook.names",
+        "runner.playbook.item_conditions",
+    ],
     "fabric": ["runner.ssh"],
     "invoke": ["runner.ssh"],
     "paramiko": ["runner.ssh"],

@@ -23,7 +23,7 @@ from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
 from runner.resources import SCHEMA_NAMES, schema_text
-from runner.results import CopyResult, Entry, Output, PlayResult, StepFailure, StepResult, moment
+from runner.results import CopyResult, Entry, Output, PlayResult, StepFailure, StepResult
 from tests.conftest import Runner
 from tests.servers.keys import shared_key_pair
 
@@ -523,10 +523,10 @@ PLAY = PlayResult("play.yaml", "Nightly", False, STARTED, STARTED + timedelta(se
 
 
 ENTRIES = (
-    Entry("in/a", "file", 10, 0o640, moment(1_500_000_000)),
-    Entry("in/caf\udce9", "link", None, 0o777, moment(0), "../a"),
+    Entry("in/a", "file", 10, 0o640, 1_500_000_000),
+    Entry("in/caf\udce9", "link", None, 0o777, 0, "../a"),
     Entry("in/c", "other", None, None, None),
-    Entry("in/d", "link", None, None, moment(2**32 - 1), None),
+    Entry("in/d", "link", None, None, 2**32 - 1, None),
 )
 OUTPUTS: list[Output] = [
     replace(COPY, backup="/data/a.2026-11-24T120501Z~"),

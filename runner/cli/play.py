@@ -197,6 +197,9 @@ class _JsonReporter:
 
     def report_plays(self, results: list[PlayResult], exit_code: int) -> int:
         """One object for one playbook, a list of objects for several. Returns the command's exit code."""
+        if self._path is None:
+            # What nobody asked for takes as much memory as all that came of the steps.
+            return exit_code
         return self._write([describe_play(result, self._redactor.redact) for result in results], exit_code)
 
     def report_error(self, playbooks: tuple[str, ...], error: RunnerError | Interrupted) -> int:

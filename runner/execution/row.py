@@ -15,7 +15,7 @@ from runner.execution.step_run import Clock, StepRun
 from runner.interpreter import Turn
 from runner.plan import CopyFile, Endpoint, PlayOptions, Step
 from runner.program import Bound
-from runner.results import Output, StepResult
+from runner.results import Output, SkippedItems, StepResult
 from runner.transfer.journal import Journal
 from runner.transfer.left_behind import LeftBehind
 
@@ -34,9 +34,9 @@ class Prepared(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What is to be reported of a step that is not carried out."""
+    """What is to be reported of a step, or of items of its loop, that are not carried out."""
 
-    result: StepResult
+    result: StepResult | SkippedItems
 
 
 class Rows:

@@ -61,7 +61,7 @@ def run_play(
             observer(StepCrashed(None, error))
             crash = describe_failure(InternalError(error))
     results, interruption = turns.results, turns.interruption
-    failures = [*(result.lasting_failure for result in results), crash]
+    failures = [*results.lasting_failures, crash]
     finished = PlayResult(
         file=play.file,
         name=play.name,
@@ -71,7 +71,7 @@ def run_play(
         duration_seconds=clock.elapsed_seconds,
         exit_code=interruption.exit_code if interruption else combine_exit_codes(failures),
         interrupted_by=interruption.signal_number if interruption else None,
-        steps=tuple(results),
+        steps=results,
         failure=crash,
     )
     observer(PlayFinished(finished))

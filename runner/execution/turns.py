@@ -7,14 +7,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from runner.errors import ConditionFailed, InternalError, Interrupted, InvalidInput, StepError
-from runner.events import Event, FailuresRescued, Observer, StepCrashed, StepFinished, StepRetried, StepStarted
+from runner.events import (
+    Event,
+    FailuresRescued,
+    ItemsSkipped,
+    Observer,
+    StepCrashed,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+)
 from runner.execution.row import Decided, Prepared, Rows
 from runner.execution.step_run import Clock, PlayContext, StepRun, describe_failure, sleep
-from runner.interpreter import Interpreter, Misread, NodeOver, Pause, Reply, Request, Rescued, Together, Turn
+from runner.interpreter import Interpreter, Misread, NodeOver, Omission, Pause, Reply, Request, Rescued, Together, Turn
 from runner.plan import NO_HOST, ControlStep, Endpoint, PlayOptions, Step
 from runner.problems import Location
 from runner.program import Bound, Confirm, Data, Language, Names, Play, StepOptions, StepTemplate, steps_of
-from runner.results import StepFailure, StepResult
+from runner.results import SkippedItems, StepFailure, StepResult, StepResults
 
 INTERRUPTED = "the play was interrupted"
 HIDDEN = "hidden, since the step says no_log"
@@ -47,7 +56,7 @@ class Turns:
         self._known = {step.index: step for step in play.steps}
         self._interpreter = Interpreter(play.program)
         self._rows = Rows(shared.sessions, self._make_run)
-        self.results: list[StepResult] = []
+        self.results = StepResults()
         self.interruption: Interrupted | None = None
 
     def run(self) -> None:
@@ -82,8 +91,10 @@ class Turns:
 
     # One turn.
 
-    def _prepare(self, turn: Turn) -> Prepared | Decided:
+    def _prepare(self, turn: Turn | Omission) -> Prepared | Decided:
         """The step with everything filled in, or what is to be reported of one that is not carried out."""
+        if isinstance(turn, Omission):
+            return Decided(self._skip_items(turn))
         template, names = turn.template, turn.names
         if turn.skip:
             return Decided(self._skip(template, turn.label, turn.skip))
@@ -106,10 +117,10 @@ class Turns:
             return Decided(self._skip(template, turn.label, reason))
         return Prepared(turn, bound, clock, self._options_of(bound.options))
 
-    def _end(self, prepared: Prepared | Decided) -> StepResult:
+    def _end(self, prepared: Prepared | Decided) -> StepResult | SkippedItems:
         """Carry out the step, and report what has come of it."""
         if isinstance(prepared, Decided):
-            return self._report(prepared.result, StepOptions())
+            return self._report_decided(prepared.result)
         self._shared.observer(StepStarted(prepared.bound.step))
         return self._conclude(prepared, self._carry_out(prepared))
 
@@ -153,7 +164,9 @@ class Turns:
 
     # Several turns.
 
-    def _take_together(self, turns: Iterator[Turn], *, each_needs_the_last: bool) -> list[StepResult | None]:
+    def _take_together(
+        self, turns: Iterator[Turn | Omission], *, each_needs_the_last: bool
+    ) -> list[StepResult | SkippedItems | None]:
         """Take the first turn, and as many behind it as may be under way with it."""
         first = self._prepare(next(turns))
         if self._confirm is not None:
@@ -162,7 +175,7 @@ class Turns:
         copies = [one for one in row if isinstance(one, Prepared)]
         if len(copies) < 2:
             return [self._end(first)]
-        results: list[StepResult | None] = []
+        results: list[StepResult | SkippedItems | None] = []
 
         def catch_up(one: Prepared) -> None:
             """Report what was decided without being carried out, up to a step that was."""
@@ -267,13 +280,35 @@ class Turns:
     def _report(self, result: StepResult, options: StepOptions) -> StepResult:
         """Tell what came of a turn; what the play goes on with is told as it is."""
         shown = _hide(result) if options.hides_output else result
-        self.results.append(shown)
+        self.results.add(shown)
         self._shared.observer(StepFinished(shown))
+        return result
+
+    def _report_decided(self, result: StepResult | SkippedItems) -> StepResult | SkippedItems:
+        """Tell of what is not carried out."""
+        if isinstance(result, StepResult):
+            return self._report(result, StepOptions())
+        self.results.add(result)
+        self._shared.observer(ItemsSkipped(result))
         return result
 
     def _skip(self, template: StepTemplate, label: str | None, reason: str) -> StepResult:
         now = datetime.now(UTC)
         return StepResult(self._head(template), "skipped", now, 0.0, reason, attempts=0, item=label)
+
+    def _skip_items(self, omission: Omission) -> SkippedItems:
+        """What came of items that are left out. What is said of each is made when somebody asks for it."""
+        template, size, names_of = omission
+        when, head, now = template.keywords.when, self._head(template), datetime.now(UTC)
+
+        def make(offset: int) -> StepResult:
+            names = names_of(offset)
+            failed = self._language.judge(when, template, names).failed
+            said = self._language.describe(failed or when[0], template, names)
+            label = self._language.label(template, names)
+            return StepResult(head, "skipped", now, 0.0, f"when: {said}", attempts=0, item=label)
+
+        return SkippedItems(head, size, make)
 
     def _fail(self, template: StepTemplate, label: str | None, error: StepError) -> StepResult:
         failure = describe_failure(error)
@@ -290,9 +325,9 @@ class Turns:
 
     def _rescue(self, results: tuple[StepResult, ...]) -> None:
         failed = {(one.step.index, one.item, one.started_at) for one in results}
-        for position, one in enumerate(self.results):
-            if (one.step.index, one.item, one.started_at) in failed:
-                self.results[position] = one._replace(is_rescued=True)
+        for position, one in enumerate(self.results.parts):
+            if isinstance(one, StepResult) and (one.step.index, one.item, one.started_at) in failed:
+                self.results.parts[position] = one._replace(is_rescued=True)
         self._shared.observer(FailuresRescued(results))
 
     # Signals.

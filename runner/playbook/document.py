@@ -28,6 +28,7 @@ from ruamel.yaml.reader import ReaderError
 
 from runner.errors import PlaybookInvalid
 from runner.playbook.files import read_bytes
+from runner.playbook.lazy_lists import LazyList
 from runner.playbook.vault import CHARACTERS_PER_BYTE, VaultProblem, is_encrypted
 from runner.playbook.vault_password import NoPassword, Vault
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
@@ -563,7 +564,7 @@ def describe_type(value: object) -> str:
             return "a string"
         case dict():
             return "a mapping"
-        case list():
+        case list() | LazyList():
             return "a list"
     return type(value).__name__
 

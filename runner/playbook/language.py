@@ -17,6 +17,8 @@ from runner.plan import NO_HOST, ControlStep, Step
 from runner.playbook.binding import Binder
 from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, describe_type
 from runner.playbook.endpoints import Notes
+from runner.playbook.item_conditions import NOTHING_LEFT_OUT, ItemsLeftOut
+from runner.playbook.lazy_lists import LISTS
 from runner.playbook.names import Expected
 from runner.playbook.provenance import plain
 from runner.playbook.registered import (
@@ -31,7 +33,7 @@ from runner.playbook.rendering import Rendering
 from runner.playbook.secrets import redact_problems
 from runner.playbook.validation import hint_for_old_boolean, is_template, show
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
-from runner.program import Block, Bound, Data, Names, Node, Program, StepTemplate, Verdict, Written
+from runner.program import Block, Bound, Data, Done, LeftOut, Names, Node, Program, StepTemplate, Verdict, Written
 from runner.redaction import Redactor
 from runner.results import StepResult
 
@@ -161,7 +163,7 @@ class PlaybookLanguage:
             found = self._rendering.raw(loop.value, loop.location, self._scope(node, names))
             if isinstance(found, Unfilled):
                 return None
-            if not isinstance(found, list | tuple):
+            if not isinstance(found, LISTS):
                 self._refuse_loop(loop, found)
                 return None
             if len(found) > MAX_ITEMS:
@@ -193,6 +195,19 @@ class PlaybookLanguage:
             wanted = f"a number of seconds from 0 to {MAX_LOOP_PAUSE_SECONDS:,}"
             self._note(written.location, f"'pause' must be {wanted}, not {show(value)}")
         return 0.0
+
+    def find_left_out(self, template: StepTemplate, names: Names, items: Sequence[Any]) -> LeftOut:
+        """Says which items the step's `when` is certain to leave out, judging many at once where that can be done."""
+        control, scope = template.keywords.loop_control, self._scope(template, names)
+        conditions = [condition.value for condition in template.keywords.when]
+        texts = [text for text in conditions if isinstance(text, str) and not isinstance(text, Unfilled)]
+        # What differs from item to item besides the item, and what wins over it.
+        is_hidden = scope[control.loop_var][0] is not names[control.loop_var][0]
+        varies = control.index_var is not None or control.extended or control.label is not None
+        judge = None
+        if len(texts) == len(conditions) and not is_hidden and not varies:
+            judge = self._rendering.judge_of_items(texts, control.loop_var, scope)
+        return NOTHING_LEFT_OUT if judge is None else ItemsLeftOut(items, judge).count_from
 
     def judge(self, conditions: Sequence[Written], template: StepTemplate, names: Names) -> Verdict:
         """Whether all conditions hold. Raises `InvalidInput` while the play runs."""
@@ -278,7 +293,7 @@ class PlaybookLanguage:
         """A part of such a value; one that it lacks says why when it is used."""
         return value[key] if key in value else self._rendering.lacking(value, key)
 
-    def value_of(self, template: StepTemplate, done: Sequence[tuple[StepResult | None, Any]]) -> Any:
+    def value_of(self, template: StepTemplate, done: Sequence[Done], items: Sequence[Any]) -> Any:
         """What `register` keeps of a step."""
         is_loop = template.keywords.loop is not None
         if any(result is None for result, _ in done) or (is_loop and not self._is_playing):
@@ -286,12 +301,11 @@ class PlaybookLanguage:
             return Expected("", reason, _find_shape(template, is_loop=is_loop))
         if not is_loop:
             result = done[0][0]
-            assert result is not None
+            assert isinstance(result, StepResult)
             return Data(describe_result(result))
-        results = [describe_result(result, item, has_item=True) for result, item in done if result is not None]
-        return Data(describe_loop(results, f"{len(results)} items"))
+        return Data(describe_loop([(result, first) for result, first in done if result is not None], items))
 
-    def facts_of(self, template: StepTemplate, results: Sequence[StepResult | None]) -> Mapping[str, Any]:
+    def facts_of(self, template: StepTemplate, done: Sequence[Done]) -> Mapping[str, Any]:
         """The variables that a step has set."""
         if template.kind != "set_fact":
             return {}
@@ -300,8 +314,8 @@ class PlaybookLanguage:
             names = written if isinstance(written, PositionedMap) else ()
             return {name: Expected("", f"what step {template.index} sets as '{name}'") for name in names}
         facts: dict[str, Any] = {}
-        for result in results:
-            if result is not None and result.output is not None:
+        for result, _ in done:
+            if isinstance(result, StepResult) and result.output is not None:
                 facts |= {name: Data(value) for name, value in getattr(result.output, "values", {}).items()}
         return facts
 

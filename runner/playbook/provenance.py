@@ -12,6 +12,7 @@ from types import BuiltinMethodType
 from typing import Any, NamedTuple, Self, SupportsIndex
 
 from runner.playbook.document import PositionedList, PositionedMap
+from runner.playbook.lazy_lists import LISTS, LazyList
 
 
 class Origin(IntEnum):
@@ -76,6 +77,29 @@ class Traced(str):
     def __iter__(self) -> Iterator[str]:
         source = find_outside(self)
         return (mark_outside(one, source) if source else one for one in super().__iter__())
+
+
+class Found(Traced):
+    """Text of which the first `written_length` characters are the playbook's, and `source` has said the others.
+
+    There may be very many of them, so its parts are made when somebody asks.
+    """
+
+    __slots__ = ("_source", "_written_length")
+    _source: str
+    _written_length: int
+
+    def __new__(cls, text: str, written_length: int, source: str) -> Self:
+        made = str.__new__(cls, text)
+        made._written_length = written_length
+        made._source = source
+        return made
+
+    @property
+    def _parts(self) -> tuple[Part, ...]:  # type: ignore[override]
+        text, length = str(self), self._written_length
+        said = Part(text[length:], self._source, is_outside=True)
+        return (Part(text[:length]), said) if length else (said,)
 
 
 def parts_of(text: str) -> tuple[Part, ...]:
@@ -149,7 +173,7 @@ def mark_trusted(value: Any) -> Any:
         if origin_of(source) is Origin.SERVER:
             return Traced(str(value), (Part(str(value), source),))
         return mark_filled(str(value), parts_of(value)[0].source or "a value")
-    if isinstance(value, list | tuple):
+    if isinstance(value, LISTS):
         return [mark_trusted(item) for item in value]
     return value
 
@@ -175,7 +199,9 @@ def find_parts(value: Any) -> Iterator[Part]:
             yield from one._parts
         elif isinstance(one, dict):
             waiting += [*one.keys(), *one.values()]
-        elif isinstance(one, list | tuple | set):
+        elif isinstance(one, LazyList) and one.source:
+            yield Part("", one.source, is_outside=True)
+        elif isinstance(one, (*LISTS, set)):
             waiting += one
         elif isinstance(one, BuiltinMethodType):
             # `text.lower`, which somebody calls later
@@ -225,6 +251,8 @@ def _mark(value: Any, like: Part) -> Any:
         return marked_list
     if isinstance(value, dict):
         return {_mark(key, like): _mark(item, like) for key, item in value.items()}
+    if isinstance(value, LazyList):
+        return value if value.source else [_mark(item, like) for item in value]
     if isinstance(value, list | tuple):
         items = [_mark(item, like) for item in value]
         make: Callable[[list[Any]], Any] = getattr(type(value), "_make", type(value))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
-from runner.playbook.provenance import Origin, Part, Source, Traced, mark_outside
-from runner.results import StepResult
+from runner.playbook.lazy_lists import LazyList
+from runner.playbook.provenance import Found, Origin, Part, Source, Traced, mark_outside
+from runner.results import Entry, SkippedItems, StepResult, format_moment, format_permissions
 
 # What a value has: the names in it, and what these have. None: anything.
 Shape = Mapping[str, Any]
@@ -109,7 +112,8 @@ def describe_result(result: StepResult, item: Any = None, *, has_item: bool = Fa
 def _describe_output(result: StepResult, who: str) -> Any:
     output = result.output
     assert output is not None
-    facts = output.facts()
+    own_facts = getattr(output, "own_facts", None)
+    facts = output.facts() if own_facts is None else own_facts()
     mode = getattr(result.step, "mode", None)
     # What the playbook has written itself begins the paths that the server has added to.
     written = [f"{place.path.rstrip('/')}/" for place in mode.places] if mode is not None else []
@@ -119,11 +123,36 @@ def _describe_output(result: StepResult, who: str) -> Any:
         return facts
     own = {key for key in ("path", "source", "destination") if key in facts}
     found = {key: value if key in own else _mark(value, source, written) for key, value in facts.items()}
+    if own_facts is not None:
+        found["entries"] = _describe_entries(output.entries, source, written)
     absent: dict[str, str] = {}
     if result.is_foretold:
         reason = f"it needs the result of step {result.step.index}, which --check does not carry out"
         absent = {key: reason for key in _NOT_FORETOLD if found.pop(key, absent) is not absent}
     return Result(found, absent)
+
+
+def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[str]) -> LazyList:
+    """What a listing holds. Of very many entries most are the same but for their paths."""
+
+    share = cache(lambda text: Found(text, 0, source))
+    permissions = cache(lambda bits: _mark(format_permissions(bits), source, ()))
+    moments = lru_cache(lambda seconds: _mark(format_moment(seconds), source, ()))
+    beginnings = tuple(written)
+
+    def describe(position: int) -> dict[str, Any]:
+        path, kind, size_bytes, bits, seconds, target = entries[position]
+        length = len(next(filter(path.startswith, beginnings), ""))
+        facts = {
+            "path": Found(path, length, source),
+            "type": share(kind),
+            "size_bytes": size_bytes,
+            "permissions": permissions(bits),
+            "modified_at": moments(seconds),
+        }
+        return facts if kind != "link" else {**facts, "target": _mark(target, source, written)}
+
+    return LazyList(len(entries), describe, source)
 
 
 def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
@@ -139,22 +168,36 @@ def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
     return value
 
 
-def describe_loop(results: Sequence[Result], message: str) -> Result:
-    """The value of a step that went through a loop."""
-    statuses = [one["status"] for one in results]
+def describe_loop(done: Sequence[tuple[StepResult | SkippedItems, int]], items: Sequence[Any]) -> Result:
+    """The value of a step that went through a loop: with what came of its items, from the one at a position on."""
+    single = [result for result, _ in done if isinstance(result, StepResult)]
+    statuses = {one.status for one in single}
     worst = next((status for status in ("unreachable", "failed", "changed", "ok") if status in statuses), "skipped")
+    results = _list_results(done, items)
     return Result(
         {
-            "results": list(results),
+            "results": results,
             "status": worst,
-            "changed": any(one["changed"] for one in results),
-            "failed": any(one["failed"] for one in results),
-            "skipped": all(one["skipped"] for one in results),
-            "unreachable": any(one["unreachable"] for one in results),
-            "message": message,
+            "changed": "changed" in statuses,
+            "failed": any(one.failure is not None for one in single),
+            "skipped": statuses <= {"skipped"},
+            "unreachable": "unreachable" in statuses,
+            "message": f"{len(results)} items",
         },
         {"result": "a loop has a result for each item: use '.results'"},
     )
+
+
+def _list_results(done: Sequence[tuple[StepResult | SkippedItems, int]], items: Sequence[Any]) -> LazyList:
+    starts = [first for _, first in done]
+    count = sum(len(result) if isinstance(result, SkippedItems) else 1 for result, _ in done)
+
+    def describe(position: int) -> Result:
+        result, first = done[bisect_right(starts, position) - 1]
+        one = result[position - first] if isinstance(result, SkippedItems) else result
+        return describe_result(one, items[position], has_item=True)
+
+    return LazyList(count, describe)
 
 
 def describe_failed_step(result: StepResult) -> Result:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from runner.playbook.document import Awaited, Decrypted, PositionedList, PositionedMap, Unfilled
 from runner.playbook.paths import PATH_KEYS, find_path_fault
@@ -14,6 +14,9 @@ from runner.playbook.templating import UNDEFINED, Scope, TemplateProblem, Templa
 from runner.playbook.validation import HOLDERS_OF_SECRETS, is_template, secret_keys, show
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
+
+if TYPE_CHECKING:
+    from runner.playbook.item_conditions import Judge
 
 _NUMBER_INPUTS = (
     "port",
@@ -146,6 +149,10 @@ class Rendering:
     def expression(self, text: str, location: Location, scope: Scope) -> Any:
         """What an expression without braces gives; `Unfilled` if that cannot be said."""
         return self._try(self._templates.evaluate, text, location, scope, ())
+
+    def judge_of_items(self, conditions: Sequence[str], item_name: str, scope: Scope) -> Judge | None:
+        """What judges many items at once; None for conditions that depend on more than the item's value."""
+        return self._templates.judge_of_items(conditions, item_name, scope)
 
     def lacking(self, value: Any, key: str) -> Any:
         """What stands for a part that a value lacks: who uses it is told why."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from runner._version import VERSION
 from runner.errors import RunnerError
 from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, is_encodable
+from runner.playbook.lazy_lists import LISTS, LazyList
 from runner.playbook.limits import (
     MAX_SECONDS,
     TimeIsUp,
@@ -59,6 +60,8 @@ from runner.suggestions import nearest
 if TYPE_CHECKING:
     from jinja2 import nodes
     from jinja2.sandbox import SandboxedEnvironment
+
+    from runner.playbook.item_conditions import Judge
 
 MAX_NUMBER_BITS = 4096
 
@@ -259,6 +262,39 @@ class Templates:
         finally:
             self._keeps_raw = False
 
+    def judge_of_items(self, conditions: Sequence[str], item_name: str, scope: Scope) -> Judge | None:
+        """What judges many items at once; None for conditions that depend on more than the item's value."""
+        from jinja2 import TemplateError
+
+        from runner.playbook.filters.registry import IMPURE_NAMES
+        from runner.playbook.item_conditions import ITEMS, is_by_value, judge_each
+
+        try:
+            trees = [self._parse_bare(text) for text in conditions]
+        except TemplateError:
+            return None
+        names = {name.name for tree in trees for name in _find_names(tree)} & scope.keys() - {item_name}
+        is_certain = all(is_by_value(tree, IMPURE_NAMES) for tree in trees)
+        if not is_certain or ITEMS in names or not all(_is_settled(name, scope) for name in names):
+            return None
+        values = {name: self._variable(name, scope) for name in names}
+        template = self._environment.from_string(judge_each(trees, item_name))
+
+        def judge(items: Sequence[Any]) -> str:
+            verdicts: list[str] = []
+            self._frames.append(_Frame(scope, []))
+            try:
+                with bounded_resources():
+                    verdicts.extend(template.root_render_func(template.new_context({**values, ITEMS: items})))
+            except Exception:
+                # Its own turn says what is wrong with the item.
+                pass
+            finally:
+                self._frames.pop()
+            return "".join(verdicts)
+
+        return judge
+
     def lacking(self, value: Any, key: str) -> Any:
         """What stands for a part that a value lacks: who uses it is told why."""
         return self._environment.undefined(obj=value, name=key)
@@ -430,23 +466,29 @@ class Templates:
         # No template can be written so.
         key = f"\0{text}", False
         if key not in self._compiled:
-            from jinja2 import TemplateSyntaxError, nodes
-            from jinja2.parser import Parser
+            from jinja2 import nodes
 
             from runner.playbook.names import paths_of
 
-            # Where a template begins and ends decides what a backslash means.
-            source = self._environment.preprocess(f"{{{{ {text} }}}}")[3:-3]
-            parser = Parser(self._environment, source, state="variable")
-            expression = parser.parse_expression()
-            if not parser.stream.eos:
-                raise TemplateSyntaxError(f"unexpected {str(parser.stream.current)!r}", parser.stream.current.lineno)
-            expression.set_environment(self._environment)
+            expression = self._parse_bare(text)
             names = frozenset(name.name for name in _find_names(expression))
             tree = nodes.Output([expression], lineno=1)
             paths = tuple(paths_of(tree, self._environment.globals))
             self._compiled[key] = _Compiled(self._compile_expression(trace(expression)), names, tree, paths)
         return self._compiled[key]
+
+    def _parse_bare(self, text: str) -> nodes.Expr:
+        from jinja2 import TemplateSyntaxError
+        from jinja2.parser import Parser
+
+        # Where a template begins and ends decides what a backslash means.
+        source = self._environment.preprocess(f"{{{{ {text} }}}}")[3:-3]
+        parser = Parser(self._environment, source, state="variable")
+        expression = parser.parse_expression()
+        if not parser.stream.eos:
+            raise TemplateSyntaxError(f"unexpected {str(parser.stream.current)!r}", parser.stream.current.lineno)
+        expression.set_environment(self._environment)
+        return expression
 
     def _check_names(self, tree: nodes.Node, location: Location, scope: Scope) -> list[Problem]:
         """What is wrong with the names in a template that cannot be filled in yet."""
@@ -645,6 +687,15 @@ def _find_names(tree: nodes.Node) -> Iterator[nodes.Name]:
     return (name for name in found if name.ctx == "load")
 
 
+def _is_settled(name: str, scope: Scope) -> bool:
+    """Whether a variable has one value for all items of a loop: it is data, or text as it is written."""
+    value, location = scope[name]
+    if name == "hostvars" or isinstance(value, Unfilled):
+        return False
+    is_plain = isinstance(value, str | bool | int | float) or value is None
+    return isinstance(value, Data) or location == COMMAND_LINE or (is_plain and not is_template(value))
+
+
 def _refuse_unfilled(value: Any) -> None:
     """Raise `ValueUnknown` for what stands where a value is not known."""
     if isinstance(value, Unfilled):
@@ -692,7 +743,7 @@ def _to_plain(result: Any, location: Location) -> Any:
                 place = values.get(key, location)
                 plain_map.put(str(key), _to_plain(value, place), keys.get(key, location), place)
             return plain_map
-        case list() | tuple():
+        case list() | tuple() | LazyList():
             plain_list = PositionedList(getattr(result, "location", location))
             for item, place in zip(result, getattr(result, "item_locations", [location] * len(result)), strict=True):
                 plain_list.add(_to_plain(item, place), place)
@@ -713,7 +764,7 @@ def _to_plain(result: Any, location: Location) -> Any:
 def refuse_large_product(operator: str, left: Any, right: Any) -> None:
     """Raise `ValueError` for `'a' * 10**10` and `9 ** 9 ** 9`: one small template must not fill the memory."""
     for sequence, count in ((left, right), (right, left)):
-        is_repetition = isinstance(sequence, str | list | tuple) and isinstance(count, int)
+        is_repetition = isinstance(sequence, (str, *LISTS)) and isinstance(count, int)
         if operator == "*" and is_repetition and len(sequence) * count > MAX_RESULT_LENGTH:
             raise ValueError("the result is too large")
     if isinstance(left, int) and isinstance(right, int):

@@ -14,6 +14,7 @@ from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
 
 from runner.playbook.document import describe_type
+from runner.playbook.lazy_lists import LISTS
 
 # What a plain scalar means in YAML 1.1 (its type repository: bool, int, float, timestamp, merge, value) and not in 1.2; and
 # '? ', which begins a key, and which ruamel leaves as it is.
@@ -81,6 +82,6 @@ class _ValueResolver(VersionedResolver):  # type: ignore[misc,unused-ignore]
 _ValueRepresenter.add_multi_representer(str, _ValueRepresenter.represent_text)
 _ValueRepresenter.add_representer(str, _ValueRepresenter.represent_text)
 _ValueRepresenter.add_multi_representer(dict, SafeRepresenter.represent_dict)
-for kind in (list, tuple):
+for kind in LISTS:
     _ValueRepresenter.add_multi_representer(kind, SafeRepresenter.represent_list)
 _ValueRepresenter.add_representer(None, _ValueRepresenter.represent_anything)

@@ -12,6 +12,7 @@ from runner.events import (
     Event,
     FailuresRescued,
     HostConnected,
+    ItemsSkipped,
     ObserverFailed,
     PlayFinished,
     PlayStarted,
@@ -26,7 +27,7 @@ from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.printer import ConsoleOptions, Printer
 from runner.report.text import format_duration, format_rate, format_size, printable
-from runner.results import COUNTS, STATUSES, Change, Entry, Output, PlayResult, StepFailure, StepResult
+from runner.results import COUNTS, STATUSES, Change, Entry, Output, PlayResult, SkippedItems, StepFailure, StepResult
 
 if TYPE_CHECKING:
     from runner.report.live import LiveProgress
@@ -36,6 +37,8 @@ STATUS_WIDTH = 11
 MAX_WARNINGS = 10
 MAX_ENTRIES = 1000
 MAX_CHANGES = 1000
+# Of the items of one loop that are skipped one behind the other, so many have a line.
+MAX_SKIPPED_ITEMS = 100
 ACTION_WIDTH = 11
 # How the lines of a diff are painted, by their first character.
 _DIFF_STYLES = {"+": "ok", "-": "failed"}
@@ -83,8 +86,8 @@ class Console:
                     self._live.clear()
             case StepFinished(result):
                 self._finish_step(result)
-            case FailuresRescued(results):
-                self._tell_rescue(results)
+            case ItemsSkipped() | FailuresRescued():
+                self._tell_results(event)
             case PlayFinished(result):
                 self._finish_play(result)
 
@@ -150,6 +153,22 @@ class Console:
         if result.failure:
             self._tell_failure(result.failure, result.step.location)
 
+    def _tell_results(self, event: ItemsSkipped | FailuresRescued) -> None:
+        if self._options.verbosity < 0:
+            return
+        if isinstance(event, ItemsSkipped):
+            self._tell_skipped(event.results)
+        else:
+            self._tell_rescue(event.results)
+
+    def _tell_skipped(self, results: SkippedItems) -> None:
+        """Items of a loop that were skipped: a line for each, as far as anybody reads them."""
+        for result in results[:MAX_SKIPPED_ITEMS]:
+            self._finish_step(result)
+        left = len(results) - MAX_SKIPPED_ITEMS
+        if left > 0:
+            self._print(f"{INDENT}and {left:,} more items were skipped, which the report of --json holds")
+
     def _tell_failure(self, failure: StepFailure, location: Location) -> None:
         """What failed, where it stands in the playbook, and what to do."""
         problems = failure.problems or (Problem(location, failure.message, failure.hint),)
@@ -158,8 +177,6 @@ class Console:
                 self._print(f"{INDENT}{line.strip()}")
 
     def _tell_rescue(self, results: tuple[StepResult, ...]) -> None:
-        if self._options.verbosity < 0:
-            return
         steps = ", ".join(dict.fromkeys(f"{one.step.index} ({printable(one.step.name)})" for one in results))
         word = self._paint(f"{'rescued':<{STATUS_WIDTH}}", "ok")
         self._print(f"{word}  step {steps}: the failure has been made up for")

@@ -8,6 +8,8 @@ from runner.remote_files import SPECIAL_BITS, FileStatus, WantedAttributes
 from runner.sftp.packets import Attributes
 
 _TYPE_BITS = stat.S_IFMT(0xFFFF)
+# The nine bits, each number once: there are few, and a listing has very many.
+_PERMISSIONS = tuple(range(0o1000))
 _REGULAR, _DIRECTORY, _LINK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
 
 
@@ -24,7 +26,9 @@ def to_status(attributes: Attributes) -> FileStatus:
     kind = mode & _TYPE_BITS
     # By position: this is made for every file of a tree.
     if kind == _REGULAR:
-        return FileStatus(False, True, size_bytes, mode & 0o777, modified_at)
+        return FileStatus(False, True, size_bytes, _PERMISSIONS[mode & 0o777], modified_at)
     if kind == _DIRECTORY:
-        return FileStatus(True, False, size_bytes, mode & 0o777, modified_at, False, mode & SPECIAL_BITS)
-    return FileStatus(False, not kind, size_bytes, mode & 0o777, modified_at, kind == _LINK, 0, bool(kind))
+        return FileStatus(True, False, size_bytes, _PERMISSIONS[mode & 0o777], modified_at, False, mode & SPECIAL_BITS)
+    return FileStatus(
+        False, not kind, size_bytes, _PERMISSIONS[mode & 0o777], modified_at, kind == _LINK, 0, bool(kind)
+    )

@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter, deque
+from operator import attrgetter
 
 from runner.errors import FileRefused, SourceMissing, StepError
 from runner.operation_results import Listing, Stats
 from runner.plan import ListFolder, LookAtPath
 from runner.remote_files import Batch, Errand, FileStatus
-from runner.results import Entry, EntryType, moment
+from runner.results import Entry, EntryType
 from runner.transfer.batch import running_batch
 from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
 from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import look as look_or_raise
-from runner.transfer.tree_names import Entries, improper_name, is_proper_name, join
+from runner.transfer.tree_names import improper_name, is_proper_name, join
 
 _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
 
@@ -39,8 +40,16 @@ def list_folder(mode: ListFolder, around: Surroundings) -> Listing:
     with running_batch(around) as batch:
         walk.walk(batch)
     walk.failures.raise_any(f"Listed were {describe(walk.entries)}.")
-    entries = tuple(sorted(walk.entries, key=lambda entry: os.fsencode(entry.path)))
+    entries = tuple(sort_entries(walk.entries))
     return Listing(message=describe(entries), path=mode.path, entries=entries)
+
+
+def sort_entries(entries: list[Entry]) -> list[Entry]:
+    """The entries in the order of their paths' bytes, sorted in place."""
+    # Of ASCII alone that is the order of the texts, and no further one is made of each.
+    is_plain = all(entry.path.isascii() for entry in entries)
+    entries.sort(key=attrgetter("path") if is_plain else lambda entry: os.fsencode(entry.path))
+    return entries
 
 
 def look_at_path(mode: LookAtPath, around: Surroundings) -> Stats:
@@ -77,7 +86,7 @@ def to_entry(path: str, status: FileStatus) -> Entry:
     elif status.is_regular and status.is_kind_told:
         kind = "file"
     size_bytes = status.size_bytes if kind == "file" else None
-    return Entry(path, kind, size_bytes, status.permissions, moment(status.modified_at_seconds))
+    return Entry(path, kind, size_bytes, status.permissions, status.modified_at_seconds)
 
 
 def describe(entries: tuple[Entry, ...] | list[Entry]) -> str:
@@ -99,7 +108,7 @@ class _Walk:
         self._is_recursive = mode.recursive
         self._around = around
         self._allowance = Allowance(mode.path, around.peer)
-        self._ready: deque[tuple[str, Entries]] = deque()
+        self._ready: deque[tuple[str, dict[str, FileStatus]]] = deque()
         self._batch: Batch
 
     def walk(self, batch: Batch) -> None:
@@ -116,15 +125,16 @@ class _Walk:
     def _enter(self, path: str) -> None:
         self._batch.list(FolderEntries(path, self._allowance, functools.partial(self._see, path)))
 
-    def _see(self, path: str, entries: Entries, error: StepError | None) -> None:
+    def _see(self, path: str, entries: dict[str, FileStatus], error: StepError | None) -> None:
         if error is not None:
             self.failures.add(path, error)
         else:
             self._ready.append((path, entries))
 
-    def _visit(self, folder: str, entries: Entries) -> None:
-        for name, status in entries.items():
-            path = join(folder, name)
+    def _visit(self, folder: str, entries: dict[str, FileStatus]) -> None:
+        # What is listed is let go of on the way: a long list would be there twice.
+        for name in list(entries):
+            path, status = join(folder, name), entries.pop(name)
             if not is_proper_name(name):
                 self.failures.add(path, improper_name(name))
             else:

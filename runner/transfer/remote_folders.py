@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 from runner.errors import FileRefused, StepError
 from runner.remote_files import FileStatus
-from runner.transfer.tree_names import Entries
 
 # In all the folders of one step. Half a million entries take some 400 MB here, and as much again as a report.
 MAX_ENTRIES = 500_000
 MAX_NAME_CHARACTERS = 64 * 1024 * 1024
 
-# Is told the entries of a folder, or why there are none.
-OnEntries = Callable[[Entries, StepError | None], None]
+# Is told the entries of a folder, which are its own from then on, or why there are none.
+OnEntries = Callable[[dict[str, FileStatus], StepError | None], None]
 
 
 class Allowance:

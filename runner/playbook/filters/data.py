@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.playbook.document import shorten
 from runner.playbook.filters.misuse import Misuse, describe, need_list, need_mapping, refuse
+from runner.playbook.lazy_lists import LISTS
 
 _LIST_MERGES: dict[str, Callable[[list[Any], list[Any]], list[Any]]] = {
     "replace": lambda old, new: new,
@@ -42,7 +43,7 @@ def _merge(
         before = made.get(key)
         if is_recursive and isinstance(before, Mapping) and isinstance(value, Mapping):
             made[key] = _merge(before, value, is_recursive, merge_lists)
-        elif isinstance(before, list) and isinstance(value, list):
+        elif isinstance(before, LISTS) and isinstance(value, LISTS):
             made[key] = merge_lists(list(before), list(value))
         else:
             made[key] = value
@@ -75,7 +76,7 @@ def flatten(items: Any, levels: int | None = None, skip_nulls: bool = True) -> l
     for item in need_list(items, "flatten"):
         if skip_nulls and (item is None or (isinstance(item, str) and item in ("None", "null"))):
             continue
-        if isinstance(item, list | tuple) and (levels is None or levels >= 1):
+        if isinstance(item, LISTS) and (levels is None or levels >= 1):
             made += flatten(item, None if levels is None else levels - 1, skip_nulls)
         else:
             made.append(item)
@@ -136,7 +137,7 @@ def _find_elements(item: Any, keys: list[Any], skip_missing: bool) -> list[Any]:
             hint = "Add skip_missing=true to leave such items out."
             raise Misuse(f"'subelements' finds no {key!r} in an item; it has {_describe_keys(here)}", hint)
         here = here[key]
-    if not isinstance(here, list | tuple):
+    if not isinstance(here, LISTS):
         raise Misuse(f"'subelements' needs a list under {'.'.join(map(str, keys))!r}, not {describe(here)}")
     return list(here)
 
@@ -145,7 +146,7 @@ def _find(item: Any, attribute: str | int) -> Any:
     here = item
     for part in str(attribute).split("."):
         try:
-            here = here[int(part)] if part.isdecimal() and isinstance(here, list | tuple) else here[part]
+            here = here[int(part)] if part.isdecimal() and isinstance(here, LISTS) else here[part]
         except (LookupError, TypeError) as error:
             raise Misuse(f"'unique' finds no {attribute!r} in {_describe_item(item)}") from error
     return here

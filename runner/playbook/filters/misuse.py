@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.playbook.document import describe_type, shorten
+from runner.playbook.lazy_lists import LISTS
 
 
 class Misuse(Exception):
@@ -31,7 +32,7 @@ def describe(value: object) -> str:
         return f"the number {shorten(str(value))}"
     if isinstance(value, Mapping):
         return "a mapping"
-    if isinstance(value, list | tuple):
+    if isinstance(value, LISTS):
         return "a list"
     str(value)  # what is undefined says so here
     return describe_type(value)
@@ -40,7 +41,7 @@ def describe(value: object) -> str:
 def need_text(value: Any, name: str) -> str:
     """The value, if it is text. Raises `Misuse`."""
     if not isinstance(value, str):
-        hint = "Join it: … | join('/')." if isinstance(value, list | tuple) else ""
+        hint = "Join it: … | join('/')." if isinstance(value, LISTS) else ""
         hint = hint or ("Add '| string' before it." if isinstance(value, int | float) else "")
         raise refuse(name, "text", value, hint)
     return value
@@ -58,6 +59,6 @@ def need_list(value: Any, name: str) -> list[Any]:
 def need_mapping(value: Any, name: str) -> Mapping[Any, Any]:
     """The value, if it is a mapping. Raises `Misuse`."""
     if not isinstance(value, Mapping):
-        hint = "Write … | items2dict for a list of pairs." if isinstance(value, list | tuple) else ""
+        hint = "Write … | items2dict for a list of pairs." if isinstance(value, LISTS) else ""
         raise refuse(name, "a mapping", value, hint)
     return value

@@ -29,7 +29,9 @@ _TESTS = {
     "tests": ("match", "search", "regex", "contains", "changed", "failed", "skipped", "succeeded", "unreachable"),
     "versions": ("version",),
 }
-_FILE_TESTS = ("file", "directory", "exists")
+FILE_TESTS = ("file", "directory", "exists")
+# What does not give the same for the same values, of ours and of Jinja's.
+IMPURE_NAMES = frozenset((*FILE_TESTS, "random"))
 _OTHER_NAMES = {"success": "succeeded"}
 # Where a function cannot be called as the filter is, which is a name of Python's.
 _FUNCTIONS = {"hash": "hash_text", "bool": "to_bool", "zip": "zip_lists"}
@@ -38,7 +40,7 @@ _FUNCTIONS = {"hash": "hash_text", "bool": "to_bool", "zip": "zip_lists"}
 _ENCODING = ("b64encode", "b64decode", "hash", "quote", "regex_escape", "to_json", "to_nice_json", "to_yaml")
 
 FILTER_NAMES = (*(name for names in _FILTERS.values() for name in names), "mandatory")
-TEST_NAMES = (*(name for names in _TESTS.values() for name in names), *_FILE_TESTS, *_OTHER_NAMES)
+TEST_NAMES = (*(name for names in _TESTS.values() for name in names), *FILE_TESTS, *_OTHER_NAMES)
 
 
 def make_filters(undefined: type, note_encoded: Callable[[str, str], None]) -> dict[str, Callable[..., Any]]:
@@ -71,7 +73,7 @@ def make_tests(undefined: type, folder: Path) -> dict[str, Callable[..., bool]]:
         return found
 
     made = {name: _check_calls("test", name, partial(_load, module, name), undefined) for module, name in _list(_TESTS)}
-    made |= {name: _check_calls("test", name, partial(load_file_test, name), undefined) for name in _FILE_TESTS}
+    made |= {name: _check_calls("test", name, partial(load_file_test, name), undefined) for name in FILE_TESTS}
     return {**made, **{name: made[other] for name, other in _OTHER_NAMES.items()}}
 
 

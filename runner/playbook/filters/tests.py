@@ -9,6 +9,7 @@ from typing import Any
 
 from runner.playbook.filters.misuse import Misuse, describe, need_text, refuse
 from runner.playbook.filters.patterns import is_matching
+from runner.playbook.lazy_lists import LISTS
 
 
 def match(value: Any, pattern: Any = "", ignorecase: bool = False, multiline: bool = False) -> bool:
@@ -30,7 +31,7 @@ def regex(
 
 def contains(container: Any, value: Any) -> bool:
     """Whether the list, the text or the mapping's keys have the value: `in`, the other way round."""
-    if not isinstance(container, str | list | tuple | Mapping | range | set):
+    if not isinstance(container, (str, *LISTS, Mapping, range, set)):
         raise refuse("contains", "a list, a text or a mapping before it", container)
     if isinstance(container, str):
         return need_text(value, "contains") in container
@@ -43,7 +44,7 @@ def contains(container: Any, value: Any) -> bool:
 def changed(result: Any) -> bool:
     """Whether a registered step, or one of its items, changed something."""
     items = _need_result("changed", result).get("results")
-    if "changed" not in result and isinstance(items, list):
+    if "changed" not in result and isinstance(items, LISTS):
         return any(isinstance(item, Mapping) and bool(item.get("changed")) for item in items)
     return bool(result.get("changed"))
 

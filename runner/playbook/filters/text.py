@@ -11,6 +11,7 @@ from typing import Any
 
 from runner.playbook.document import shorten
 from runner.playbook.filters.misuse import Misuse, need_text, refuse
+from runner.playbook.lazy_lists import LISTS
 from runner.playbook.provenance import concatenate, find_outside, mark_mixed
 
 _HASH_TYPES = tuple(sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_")))
@@ -39,7 +40,7 @@ def path_join(paths: Any) -> str:
     """
     if isinstance(paths, str):
         return paths
-    if not isinstance(paths, list | tuple):
+    if not isinstance(paths, LISTS):
         raise refuse("path_join", "a list of names", paths, "Write ['out', name] | path_join.")
     made = ""
     for index, part in enumerate(need_text(one, "path_join") for one in paths):
