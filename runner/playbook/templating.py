@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from runner.playbook.item_conditions import Judge
 
 MAX_NUMBER_BITS = 4096
+# Of so few pieces a text is put together without a bound on time and memory; each of the values has its own.
+MAX_LIGHT_PIECES = 8
 
 # What a template knows besides variables.
 GLOBAL_NAMES = ("lookup", "now", "runner_version", "timedelta")
@@ -104,6 +106,8 @@ class _Compiled(NamedTuple):
     tree: nodes.Node
     # Of an expression without braces: what it asks of its names, as it is written.
     paths: tuple[str, ...] = ()
+    # Whether it does no more than to put a few values into text, which costs nothing worth a bound.
+    is_light: bool = False
 
 
 class _Frame(NamedTuple):
@@ -206,6 +210,7 @@ class Templates:
         self._expressions: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._extra: dict[str, Any] = {}
         self._being_rendered: list[str] = []
+        self._is_bounded = False
         self._keeps_raw = False
         self._frames: list[_Frame] = []
         self._open_files: list[str] = []
@@ -329,17 +334,22 @@ class Templates:
             return ()
 
     def _render_text(self, text: str, location: Location, scope: Scope, *, is_bare: bool) -> Any:
-        if self._being_rendered:
+        known = self._compiled.get((text, False))
+        # What it names is bounded by itself where it is more.
+        if self._is_bounded or (known is not None and known.is_light and not is_bare):
             return self._evaluate(text, location, scope, is_bare=is_bare)
         if self._overrun:
             # A thousand templates that each take this long take too long as well.
             raise TemplateProblem(self._overrun)
+        self._is_bounded = True
         try:
             with bounded_resources():
                 return self._evaluate(text, location, scope, is_bare=is_bare)
         except TimeIsUp as error:
             self._overrun = Problem(location, f"the template takes longer than {MAX_SECONDS} s", "Simplify it.")
             raise TemplateProblem(self._overrun) from error
+        finally:
+            self._is_bounded = False
 
     def _evaluate(self, text: str, location: Location, scope: Scope, *, is_bare: bool) -> Any:
         return self._explaining(text, location, scope, self._fill_in_bare if is_bare else self._fill_in)
@@ -458,7 +468,7 @@ class Templates:
                 trace_statements(tree)
                 render = self._environment.from_string(tree).render
                 fill_in = lambda values: found.mark(render(values), values, self._frames[-1].looked_up)  # noqa: E731
-            self._compiled[text, is_file] = _Compiled(fill_in, names, tree)
+            self._compiled[text, is_file] = _Compiled(fill_in, names, tree, is_light=_is_light(outputs))
         return self._compiled[text, is_file]
 
     def _compile_bare(self, text: str) -> _Compiled:
@@ -708,6 +718,15 @@ def _join(values: list[Any]) -> Any:
         return values[0] if len(values) == 1 else values
     commas = [","] * len(values)
     return concatenate([part for pair in zip(values, commas, strict=True) for part in pair][:-1])
+
+
+def _is_light(outputs: Sequence[nodes.Expr]) -> bool:
+    """Whether all that a template does is to name a few variables."""
+    from jinja2 import nodes
+
+    return 0 < len(outputs) <= MAX_LIGHT_PIECES and all(
+        isinstance(node, nodes.TemplateData | nodes.Name) for node in outputs
+    )
 
 
 def _find_line(error: Exception, text: str) -> int:
