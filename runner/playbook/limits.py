@@ -6,6 +6,7 @@ no end to the ways to write these. So the operating system counts: processor tim
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import threading
@@ -29,7 +30,7 @@ def bounded_resources() -> Iterator[None]:
     Holds for the whole process, so it is for the time before anything is contacted. The time is bounded in the main
     thread only, the memory on Linux only.
     """
-    with _bounded_memory(), _bounded_time():
+    with _bounded_memory(), _without_collections(), _bounded_time():
         yield
 
 
@@ -47,6 +48,18 @@ def memory_limited_to(limit_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Inside the block Python looks for no garbage: with a large heap that takes longer than a template may."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import sys
@@ -55,6 +56,27 @@ def test_a_block_within_the_bound_ends_as_it_likes() -> None:
         raise KeyError("x")
 
     assert settings() == before
+
+
+def test_a_template_is_not_blamed_for_the_garbage_of_others() -> None:
+    collections: list[str] = []
+    note = lambda phase, info: collections.append(phase)  # noqa: E731
+    thresholds, is_enabled = gc.get_threshold(), gc.isenabled()
+    gc.enable()
+    gc.callbacks.append(note)
+    gc.set_threshold(10, 1, 1)
+    try:
+        with bounded_resources():
+            collections.clear()
+            kept = [[number] for number in range(1000)]
+            assert not collections
+        kept += [[number] for number in range(1000)]
+        assert collections and gc.isenabled()
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*thresholds)
+        if not is_enabled:
+            gc.disable()
 
 
 def test_outside_the_main_thread_the_memory_is_bounded() -> None:
