@@ -55,7 +55,7 @@ class _Shield:
 
 
 @dataclass(slots=True)
-class _Limit:
+class Limit:
     """How long the work of one thread may take. Without a deadline it was kept, and nothing has to end any more."""
 
     deadline: Deadline | None
@@ -64,6 +64,10 @@ class _Limit:
     @property
     def has_passed(self) -> bool:
         return self.deadline is not None and self.deadline.has_passed
+
+    def begin_again(self, seconds: float) -> None:
+        """What is done from now on may take so long."""
+        self.deadline = Deadline.after(seconds)
 
 
 class Cancellation:
@@ -142,13 +146,13 @@ class Cancellation:
         return getattr(self._local, "shield", None)
 
     @property
-    def _limit(self) -> _Limit | None:
+    def _limit(self) -> Limit | None:
         return getattr(self._local, "limit", None)
 
-    def _is_due(self, limit: _Limit | None) -> bool:
+    def _is_due(self, limit: Limit | None) -> bool:
         return self.is_requested or (limit is not None and limit.has_passed)
 
-    def _is_over(self, shield: _Shield | None, limit: _Limit | None) -> bool:
+    def _is_over(self, shield: _Shield | None, limit: Limit | None) -> bool:
         is_due = self._is_due(limit)
         if shield is None:
             return is_due
@@ -162,14 +166,14 @@ class Cancellation:
         return shield.deadline.has_passed
 
     @contextmanager
-    def limited(self, seconds: float | None, make_error: Callable[[], StepError]) -> Iterator[None]:
+    def limited(self, seconds: float | None, make_error: Callable[[], StepError]) -> Iterator[Limit]:
         """Have this thread's waits raise the error once the block has taken `seconds`; None sets no limit."""
+        limit = Limit(None if seconds is None else Deadline.after(seconds), make_error)
         if seconds is None:
-            yield
+            yield limit
             return
-        limit = _Limit(Deadline.after(seconds), make_error)
         with self._limit_by(limit):
-            yield
+            yield limit
         # Kept. An alarm that was made under it must not go off later.
         limit.deadline = None
 
@@ -179,7 +183,7 @@ class Cancellation:
         return lambda: self._limit_by(limit)
 
     @contextmanager
-    def _limit_by(self, limit: _Limit | None) -> Iterator[None]:
+    def _limit_by(self, limit: Limit | None) -> Iterator[None]:
         self._local.limit = limit
         try:
             yield

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from runner.cancellation import Cancellation, Limit
 from runner.errors import Interrupted, StepError
 from runner.execution.sessions import Sessions, key_of
-from runner.execution.step_run import Clock, StepRun
+from runner.execution.step_run import Clock, StepRun, time_is_up
 from runner.interpreter import Turn
 from runner.plan import CopyFile, Endpoint, PlayOptions, Step
 from runner.program import Bound
@@ -39,11 +40,16 @@ class Decided(NamedTuple):
     result: StepResult | SkippedItems
 
 
+OnBegin = Callable[[Prepared], None]
+OnConclude = Callable[[Prepared, tuple[StepResult, Interrupted | None]], None]
+
+
 class Rows:
     """Finds the turns that may be taken together, and takes them. For one play."""
 
-    def __init__(self, sessions: Sessions, make_run: Callable[[Prepared], StepRun]) -> None:
+    def __init__(self, sessions: Sessions, cancellation: Cancellation, make_run: Callable[[Prepared], StepRun]) -> None:
         self._sessions = sessions
+        self._cancellation = cancellation
         self._make_run = make_run
         self._window = MAX_WINDOW
         # Whether the turn that comes next ended a row: it is to be taken by itself.
@@ -75,63 +81,39 @@ class Rows:
                 break
         return row
 
-    def take(
-        self,
-        copies: list[Prepared],
-        begin: Callable[[Prepared], None],
-        conclude: Callable[[Prepared, tuple[StepResult, Interrupted | None]], None],
-        *,
-        each_needs_the_last: bool,
-    ) -> None:
+    def take(self, copies: list[Prepared], begin: OnBegin, conclude: OnConclude, *, each_needs_the_last: bool) -> None:
         """Carry out the first of the copies, and as many behind it as go well with it.
 
         `begin` is told when a step begins, `conclude` what has come of it; both in order.
         """
-        runs = [self._make_run(one) for one in copies]
-        done = 0
-        # From the first failure on: what it is followed by, a retry for one, needs the session that the batch has.
-        later: list[Output | StepError] = []
+        row = _Row(copies, [self._make_run(one) for one in copies], begin, conclude)
+        seconds = row.first.timeout_seconds
+        with self._cancellation.limited(seconds, lambda: time_is_up(row.next_run.step)) as row.limit:
+            failure = self._carry_out(row, each_needs_the_last=each_needs_the_last)
+        row.catch_up()
+        if failure is not None:
+            self._break_off(row, failure)
+        elif not row.done_count:
+            # It is not as simple as it looked.
+            row.end_next(None)
+        self._is_next_alone = failure is None and not row.is_done and row.done_count > 1
+        self._window = min(MAX_WINDOW, self._window * 2) if row.is_done else max(MIN_WINDOW, self._window // 2)
 
-        def end(ending: Output | BaseException | None) -> None:
-            nonlocal done
-            if done:
-                begin(copies[done])
-                runs[done].begin_clock()
-            run = runs[done]
-            result = run.run() if ending is None else run.run_on(ending)
-            conclude(copies[done], result)
-            done += 1
-
-        def tell(position: int, ending: Output | StepError) -> None:
-            if later or isinstance(ending, StepError):
-                later.append(ending)
-            else:
-                end(ending)
-
-        begin(copies[0])
-        failure = self._carry_out(runs, tell, each_needs_the_last=each_needs_the_last)
-        for ending in later:
-            end(ending)
-        if failure is not None and done < len(runs):
-            broken, behind = runs[done], runs[done + 1 :]
-            broken.be_followed_by(_gather_left(behind))
-            if broken.journal is not None:
-                # Its next attempt finds out what became of all of them.
-                for run in behind:
-                    if run.journal is not None:
-                        broken.journal.take_over(run.journal)
-                    self._journals[_destination_of(run.step)] = broken.journal
-            end(failure)
-        elif failure is not None:
-            # Everything is done, and what state the session is in is unknown.
-            self._sessions.drop(runs[0].step.endpoint)
-        elif not done:
-            end(None)
-        if done < len(runs):
-            self._is_next_alone = failure is None and done > 0
-            self._window = max(MIN_WINDOW, self._window // 2)
-        else:
-            self._window = min(MAX_WINDOW, self._window * 2)
+    def _break_off(self, row: _Row, failure: BaseException) -> None:
+        """The session has failed, or the play is to end: that is the failure of the first step that is not done."""
+        if row.is_done:
+            # What state the session is in is unknown.
+            self._sessions.drop(row.first.endpoint)
+            return
+        broken, *behind = row.runs[row.done_count :]
+        broken.be_followed_by(_gather_left(behind))
+        if broken.journal is not None:
+            # Its next attempt finds out what became of all of them.
+            for run in behind:
+                if run.journal is not None:
+                    broken.journal.take_over(run.journal)
+                self._journals[_destination_of(run.step)] = broken.journal
+        row.end_next(failure)
 
     def hand_over(self, run: StepRun) -> None:
         """Give a step what is known of its file, if that was under way already when a session ended."""
@@ -139,23 +121,76 @@ class Rows:
         if journal is not None:
             run.journal = journal
 
-    def _carry_out(
-        self, runs: list[StepRun], tell: Callable[[int, Output | StepError], None], *, each_needs_the_last: bool
-    ) -> BaseException | None:
+    def _carry_out(self, row: _Row, *, each_needs_the_last: bool) -> BaseException | None:
         """Why it broke off, if that is no matter of a single copy."""
         from runner.execution.modes import carry_out_together
         from runner.remote_files import RemoteFiles
 
-        steps = [(run.step, run.describe_attempt()) for run in runs]
+        steps = [(run.step, run.describe_attempt()) for run in row.runs]
 
         def work(remote: RemoteFiles) -> None:
-            carry_out_together(steps, remote, tell, each_needs_the_last=each_needs_the_last)
+            carry_out_together(steps, remote, row.tell, each_needs_the_last=each_needs_the_last)
 
         try:
-            self._sessions.use(runs[0].step, work)
+            row.begin(row.copies[0])
+            self._sessions.use(row.first, work)
         except (Exception, Interrupted) as error:
             return error
         return None
+
+
+class _Row:
+    """Copies under way together, and how many of them are done and reported."""
+
+    def __init__(self, copies: list[Prepared], runs: list[StepRun], begin: OnBegin, conclude: OnConclude) -> None:
+        self.copies = copies
+        self.runs = runs
+        self.begin = begin
+        self._conclude = conclude
+        self.done_count = 0
+        # How long the next one may take.
+        self.limit: Limit | None = None
+        # From the first failure on: what it is followed by, a retry for one, needs the session that the batch has.
+        self._later: list[Output | StepError] = []
+
+    @property
+    def first(self) -> Step:
+        return self.runs[0].step
+
+    @property
+    def next_run(self) -> StepRun:
+        """The first that is not done, or the last one."""
+        return self.runs[min(self.done_count, len(self.runs) - 1)]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left."""
+        return self.done_count == len(self.runs)
+
+    def tell(self, position: int, ending: Output | StepError) -> None:
+        """What has come of the next one."""
+        if self._later or isinstance(ending, StepError):
+            self._later.append(ending)
+            return
+        self.end_next(ending)
+        seconds = self.first.timeout_seconds
+        if self.limit is not None and seconds is not None:
+            self.limit.begin_again(seconds)
+
+    def catch_up(self) -> None:
+        """The batch is over: report what had to wait for that."""
+        for ending in self._later:
+            self.end_next(ending)
+
+    def end_next(self, ending: Output | BaseException | None) -> None:
+        """Report the next one, whose attempt came to this; None if none was made yet."""
+        position, run = self.done_count, self.next_run
+        if position:
+            self.begin(self.copies[position])
+            run.begin_clock()
+        result = run.run() if ending is None else run.run_on(ending)
+        self._conclude(self.copies[position], result)
+        self.done_count += 1
 
 
 def _gather_left(runs: list[StepRun]) -> LeftBehind:
@@ -170,7 +205,7 @@ def _may_join(one: Prepared) -> bool:
     step, options, keywords = one.bound.step, one.options, one.turn.template.keywords
     if not isinstance(step, Step) or step.connector_type != "SFTP" or not isinstance(step.mode, CopyFile):
         return False
-    if step.timeout_seconds is not None or keywords.until or keywords.failed_when:
+    if keywords.until or keywords.failed_when:
         return False
     if options.is_check or options.tells_changes:
         return False
@@ -189,6 +224,7 @@ def _belong_together(first: Prepared, second: Prepared) -> bool:
         belong_together(_copy_of(first), _copy_of(second))
         and (one.endpoint is other.endpoint or one.endpoint == other.endpoint)
         and key_of(one) == key_of(other)
+        and one.timeout_seconds == other.timeout_seconds
         and first.options == second.options
     )
 

@@ -162,7 +162,7 @@ class StepRun:
         if self._journal is not None:
             self._journal.begin_attempt(self._attempts, step.retries + 1 + self._free_attempts)
         try:
-            with play.cancellation.limited(step.timeout_seconds, lambda: _time_is_up(step)):
+            with play.cancellation.limited(step.timeout_seconds, lambda: time_is_up(step)):
                 play.cancellation.check()
                 self._output = self._take_ending() or play.sessions.use(step, self._carry_out)
         except StepError as error:
@@ -265,7 +265,8 @@ def describe_failure(error: StepError) -> StepFailure:
     return StepFailure(type(error).__name__, error.message, error.hint, error.exit_code, problems)
 
 
-def _time_is_up(step: Step) -> StepTimedOut:
+def time_is_up(step: Step) -> StepTimedOut:
+    """What an attempt fails with when it has taken its `timeout`."""
     return StepTimedOut(
         f"step {step.index} ({step.name}) took longer than its timeout of {step.timeout_seconds:g} s on {step.endpoint}",
         hint="The line or the server is slower than expected. Raise 'timeout', or remove it: 'stall_timeout' alone ends a "

@@ -55,7 +55,7 @@ class Turns:
         self._language: Language = play.program.language
         self._known = {step.index: step for step in play.steps}
         self._interpreter = Interpreter(play.program)
-        self._rows = Rows(shared.sessions, self._make_run)
+        self._rows = Rows(shared.sessions, shared.cancellation, self._make_run)
         self.results = StepResults()
         self.interruption: Interrupted | None = None
 

@@ -62,6 +62,30 @@ def _file(
     return lay_out
 
 
+LOOPED = tuple(f"{number}.csv" for number in range(4))
+
+
+def _loop(direction: Direction, *, has_old: bool = True, **options: Any) -> Callable[[Stage], Asked]:
+    """Some files in a loop, over older ones, of which one is right already."""
+
+    def lay_out(stage: Stage) -> Asked:
+        wanted: dict[str, Entry | None] = {}
+        stage.destination(direction).mkdir()
+        for number, name in enumerate(LOOPED):
+            content = content_of(f"file {number}", 3000 * number)
+            write(stage.source(direction) / name, content, mode=0o640)
+            if has_old and number == 1:
+                write(stage.destination(direction) / name, content, mode=0o640)
+            elif has_old:
+                write(stage.destination(direction) / name, content_of("old", 5000), seconds=OLD_SECONDS)
+            _, promise = copy_file(stage, direction, name=name, **options)
+            wanted |= promise.wanted
+        mode, promise = copy_file(stage, direction, name="{{ item }}", source_exists=False, **options)
+        return mode, dataclasses.replace(promise, wanted=wanted)
+
+    return lay_out
+
+
 def _deep_file(direction: Direction, **options: Any) -> Callable[[Stage], Asked]:
     """One file into directories that are not there."""
 
@@ -224,6 +248,9 @@ def _copies(direction: Direction) -> list[Case]:
         Case(f"{direction}-file-durable", _file(direction, durable=True)),
         Case(f"{direction}-file-in-place", _file(direction, atomic=False)),
         Case(f"{direction}-file-retried", _file(direction), inputs={"retries": 1, "delay": 0}),
+        Case(f"{direction}-loop", _loop(direction), inputs={"loop": LOOPED}),
+        Case(f"{direction}-loop-new", _loop(direction, has_old=False), inputs={"loop": LOOPED}),
+        Case(f"{direction}-loop-retried", _loop(direction), inputs={"loop": LOOPED, "retries": 1, "delay": 0}),
         Case(f"{direction}-file-large", _file(direction, size=LARGE_BYTES), weight=4, is_roomy=True),
         Case(f"{direction}-tree", _tree(direction)),
         Case(f"{direction}-tree-new", _tree(direction, has_old=False)),

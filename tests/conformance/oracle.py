@@ -122,9 +122,9 @@ class Ending:
 
     @property
     def step(self) -> dict[str, Any]:
-        steps = self.outcome.report.get("steps") or [{}]
-        first: dict[str, Any] = steps[0]
-        return first
+        """What is reported of the step; of the items of a loop, of all of them together."""
+        steps: list[dict[str, Any]] = self.outcome.report.get("steps") or [{}]
+        return steps[0] if len(steps) == 1 else _sum_up(steps)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -149,6 +149,21 @@ class Ending:
         """Whether what was said names a path's last part."""
         name = os.path.basename(path)
         return name in self.said or json.dumps(name)[1:-1] in self.said
+
+
+def _sum_up(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """The items of a loop as if one step had copied all of it."""
+    failed = next((step for step in steps if step.get("error")), None)
+    results = [step["result"] for step in steps if step.get("result")]
+    proofs = [result.get("verified") for result in results if result.get("files_changed")]
+    whole = {
+        "files_changed": sum(result.get("files_changed", 0) for result in results),
+        "warnings": [warning for result in results for warning in result.get("warnings", [])],
+        "backups": [result["backup"] for result in results if result.get("backup")],
+        "verified": None if None in proofs or not proofs else proofs[0],
+    }
+    status = "changed" if any(step.get("status") == "changed" for step in steps) else steps[0].get("status")
+    return {**(failed or {"status": status, "error": None, "message": ""}), "result": whole}
 
 
 def judge(ending: Ending) -> list[Violation]:

@@ -107,9 +107,9 @@ def write(path: Path, content: bytes, *, mode: int = 0o644, seconds: int = NEW_S
 
 
 def copy_file(
-    stage: Stage, direction: Direction, *, name: str = NAME, **options: Any
+    stage: Stage, direction: Direction, *, name: str = NAME, source_exists: bool = True, **options: Any
 ) -> tuple[dict[str, Any], Promise]:
-    """The mode that copies `out/NAME` to `in/NAME`, and what it promises."""
+    """The mode that copies `out/NAME` to `in/NAME`, and what it promises; nothing of a name that is a template."""
     source, destination = stage.source(direction) / name, stage.destination(direction) / name
     mode = {
         "mode_name": "copy_file_from_engine" if direction == "up" else "copy_file_to_engine",
@@ -117,7 +117,7 @@ def copy_file(
         "destination_file_name": str(destination),
         **options,
     }
-    return mode, _promise(stage, direction, [f"{SOURCE}/{name}"], options)
+    return mode, _promise(stage, direction, [f"{SOURCE}/{name}"] if source_exists else [], options)
 
 
 def copy_tree(stage: Stage, direction: Direction, **options: Any) -> tuple[dict[str, Any], Promise]:
