@@ -320,6 +320,10 @@ def _carry_out(copies: Sequence[_Copy], order: _Order) -> None:
     except _Stopped:
         order.stop()
     finally:
+        for copy in copies:
+            if isinstance(copy.job, Download):
+                # What waited for its turn when the batch was given up is let go of by nobody else.
+                copy.job.discard()
         folders.close()
 
 
