@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ class Moody(Script):
         match request.kind:
             case Kind.OPEN:
                 path = fields.string().decode()
+                if "signal" in path:
+                    os.kill(os.getpid(), signal.SIGTERM)
                 if "noopen" in path:
                     return [status(request.id, PERMISSION_DENIED, b"Permission denied")]
                 packet = execute()
@@ -60,6 +64,9 @@ class Moody(Script):
                 if ("nowrite" if request.kind == Kind.WRITE else "noread") in path:
                     return [status(request.id, FAILURE, b"Failure")]
             case Kind.CLOSE:
+                if "slow" in self._paths.get(fields.string(), ""):
+                    time.sleep(0.6)
+                fields = Fields(request.body)
                 self._paths.pop(fields.string(), None)
             case Kind.STAT:
                 self.looks.append(fields.string().decode())
@@ -260,6 +267,41 @@ def test_already_right_is_asked_for_all_at_once(site: Site) -> None:
 
     assert outcome.statuses == ["ok"] * 20
     assert len(site.script.looks) <= 22
+
+
+@pytest.mark.parametrize("form", ["steps", "loop"])
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_signal_leaves_the_first_of_them_and_nothing_of_the_others(site: Site, form: str, way: str) -> None:
+    files = [*names(8, "a"), "signal", *names(30, "z")]
+    source, target = (site.local, site.remote) if way == "up" else (site.remote, site.local)
+    site.fill(*files, folder=source)
+    copy = up if way == "up" else down
+    steps = [copy(name) for name in files] if form == "steps" else [{**copy("{{ item }}"), "loop": files}]
+
+    outcome = site.play(*steps)
+
+    assert outcome.exit_code == 128 + signal.SIGTERM
+    done = outcome.statuses.count("changed")
+    rest = outcome.statuses[done + 1 :]
+    assert (
+        outcome.statuses[done] == "failed"
+        and set(rest) <= {"skipped"}
+        and len(rest) == (38 - done if form == "steps" else 1)
+    )
+    assert sorted(snapshot(target)) == sorted(files[:done])
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_timeout_is_each_step_s_own(site: Site, way: str) -> None:
+    """Together they may take longer, as one by one."""
+    files = [f"slow{number}" for number in range(4)]
+    site.fill(*files, folder=site.local if way == "up" else site.remote)
+    copy = up if way == "up" else down
+
+    outcome = site.play({**copy("{{ item }}"), "loop": files, "timeout": 1.5})
+
+    assert outcome.statuses == ["changed"] * 4, messages(outcome)
+    assert sum(step["duration_seconds"] for step in outcome.report["steps"]) > 1.5
 
 
 # --- as if one by one ---
