@@ -187,10 +187,12 @@ class _Row:
         position, run = self.done_count, self.next_run
         if position:
             self.begin(self.copies[position])
-            run.begin_clock()
         result = run.run() if ending is None else run.run_on(ending)
         self._conclude(self.copies[position], result)
         self.done_count += 1
+        if not self.is_done:
+            # What was done for it before is part of those ahead of it.
+            self.next_run.begin_clock()
 
 
 def _gather_left(runs: list[StepRun]) -> LeftBehind:

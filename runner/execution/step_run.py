@@ -163,8 +163,7 @@ class StepRun:
             self._journal.begin_attempt(self._attempts, step.retries + 1 + self._free_attempts)
         try:
             with play.cancellation.limited(step.timeout_seconds, lambda: time_is_up(step)):
-                play.cancellation.check()
-                self._output = self._take_ending() or play.sessions.use(step, self._carry_out)
+                self._output = self._take_ending() or self._try()
         except StepError as error:
             # After a failure the session's state is unknown: the next one starts afresh.
             play.sessions.drop(step.endpoint)
@@ -221,6 +220,10 @@ class StepRun:
         seconds = step.delay_seconds if self._until is not None else choose_pause(step.delay_seconds, self._attempts)
         play.observer(StepRetried(step, self._attempts, message, seconds))
         sleep(seconds, play.cancellation)
+
+    def _try(self) -> Output:
+        self._play.cancellation.check()
+        return self._play.sessions.use(self._step, self._carry_out)
 
     def _take_ending(self) -> Output | None:
         """What an attempt came to that is made already. Raises what it has raised."""

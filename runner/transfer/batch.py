@@ -312,6 +312,11 @@ class Upload:
         # Whether it was published although nobody was there any more to be told; whether something of it may be left.
         self.is_published = self.is_left = False
 
+    @property
+    def was_published(self) -> bool:
+        """Whether the batch was given up when it had its final name already."""
+        return self.is_published
+
     def rename_temporary(self) -> bool:
         if not self._is_shared:
             return False
@@ -655,7 +660,7 @@ class Download:
             journal.published[path] = self._describe_done()
 
     def _describe_done(self) -> Done:
-        outcome = self._describe(None)
+        outcome = self.describe(None)
         output = self._describe_output(outcome) if self._describe_output is not None else None
         published = self._published
         return Done(self._verified, published.backup, tuple(self._warnings), output, published.in_one_step)
@@ -678,9 +683,15 @@ class Download:
             self._folder = None
 
     def finish(self, error: StepError | None) -> None:
-        self._common.on_outcome(self._describe(error))
+        self._common.on_outcome(self.describe(error))
 
-    def _describe(self, error: StepError | None) -> Outcome:
+    @property
+    def was_published(self) -> bool:
+        """Whether it has its final name."""
+        return self._published is not UNPUBLISHED
+
+    def describe(self, error: StepError | None) -> Outcome:
+        """What has become of it."""
         return Outcome(
             self._file,
             self.size_bytes or 0,

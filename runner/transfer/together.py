@@ -240,6 +240,7 @@ class _Order:
         self._told_count = self._released_count = 0
         # The first that failed before it was published: nothing from there on has an effect.
         self._end = len(copies)
+        self._is_given_up = False
 
     def go_on(self, batch: Batch) -> None:
         """Tell of what is over, and publish what may be. Raises `_Stopped` when all before a failure is done."""
@@ -258,14 +259,34 @@ class _Order:
     def hold(self, copy: _Copy, batch: Batch) -> None:
         """It is proven, and waits for its turn to be published."""
         copy.is_held = True
-        self.go_on(batch)
+        if not self._is_given_up:
+            self.go_on(batch)
 
     def take(self, copy: _Copy, batch: Batch, outcome: Outcome) -> None:
         """It is over."""
+        if self._is_given_up and outcome.error is not None:
+            return  # that is no failure of its own
         copy.take(outcome)
+        if self._is_given_up:
+            return
         if copy.has_failed and (self._each_needs_the_last or not copy.is_released):
             self._end = min(self._end, self._copies.index(copy))
         self.go_on(batch)
+
+    def give_up(self) -> None:
+        """Nothing more is published."""
+        self._is_given_up = True
+
+    def conclude(self) -> None:
+        """The batch is over: tell of what was published, although nobody was there any more to be told."""
+        while self._told_count < self._end:
+            copy = self._copies[self._told_count]
+            if copy.ending is None and copy.job is not None and copy.job.was_published:
+                copy.take(copy.job.describe(None))
+            if not isinstance(copy.ending, CopyResult):
+                return
+            self._told_count += 1
+            self._on_done(self._told_count - 1, copy.ending)
 
     def stop(self) -> None:
         """Behind a failure: what was published too early goes again, and a failure to publish is told of."""
@@ -273,7 +294,7 @@ class _Order:
         if not isinstance(failed.ending, StepError) or not failed.is_released:
             return
         for copy in self._copies[self._end + 1 :]:
-            if isinstance(copy.job, Upload) and (copy.job.is_published or isinstance(copy.ending, CopyResult)):
+            if isinstance(copy.job, Upload) and (copy.job.was_published or isinstance(copy.ending, CopyResult)):
                 self._take_back(copy.member.copy.destination, failed.ending)
         self._on_done(self._end, failed.ending)
 
@@ -311,15 +332,20 @@ def _carry_out(copies: Sequence[_Copy], order: _Order) -> None:
     total_bytes = sum(copy.source.size_bytes or 0 for copy in copies if copy.moves_bytes)
     try:
         with running_batch(around, lambda done_bytes: around.on_progress(done_bytes, total_bytes)) as batch:
-            order.go_on(batch)
-            for copy in copies:
-                if copy.moves_bytes:
-                    _begin(copy, order, batch, names, folders)
-            while batch.wait():
-                pass
+            try:
+                order.go_on(batch)
+                for copy in copies:
+                    if copy.moves_bytes:
+                        _begin(copy, order, batch, names, folders)
+                while batch.wait():
+                    pass
+            except BaseException:
+                order.give_up()
+                raise
     except _Stopped:
         order.stop()
     finally:
+        order.conclude()
         for copy in copies:
             if isinstance(copy.job, Download):
                 # What waited for its turn when the batch was given up is let go of by nobody else.
