@@ -91,12 +91,14 @@ class Rows:
         with self._cancellation.limited(seconds, lambda: time_is_up(row.next_run.step)) as row.limit:
             failure = self._carry_out(row, each_needs_the_last=each_needs_the_last)
         row.catch_up()
+        is_alone = failure is None and not row.is_done
         if failure is not None:
             self._break_off(row, failure)
         elif not row.done_count:
             # It is not as simple as it looked.
             row.end_next(None)
-        self._is_next_alone = failure is None and not row.is_done and row.done_count > 1
+            is_alone = False
+        self._is_next_alone = is_alone
         self._window = min(MAX_WINDOW, self._window * 2) if row.is_done else max(MIN_WINDOW, self._window // 2)
 
     def _break_off(self, row: _Row, failure: BaseException) -> None:
@@ -125,6 +127,7 @@ class Rows:
         """Why it broke off, if that is no matter of a single copy."""
         from runner.execution.modes import carry_out_together
         from runner.remote_files import RemoteFiles
+        from runner.transfer.together import NothingLeftOpen
 
         steps = [(run.step, run.describe_attempt()) for run in row.runs]
 
@@ -134,6 +137,11 @@ class Rows:
         try:
             row.begin(row.copies[0])
             self._sessions.use(row.first, work)
+        except NothingLeftOpen as error:
+            # Those behind it may have taken the time of the first that is not done: it has its own, by itself.
+            is_all_right = row.limit is not None and row.limit.has_passed
+            self._sessions.drop(row.first.endpoint)
+            return None if is_all_right else error
         except (Exception, Interrupted) as error:
             return error
         return None

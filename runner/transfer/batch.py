@@ -251,6 +251,7 @@ class Upload:
         "is_held",
         "is_kept",
         "is_left",
+        "is_left_open",
         "is_new",
         "is_published",
         "keep",
@@ -309,8 +310,9 @@ class Upload:
         self.is_durable = options.durable
         self.max_channels = options.most_channels
         self.published = UNPUBLISHED
-        # Whether it was published although nobody was there any more to be told; whether something of it may be left.
-        self.is_published = self.is_left = False
+        # Whether it was published although nobody was there any more to be told; whether something of it may be left; whether
+        # it is not known what became of it.
+        self.is_published = self.is_left = self.is_left_open = False
 
     @property
     def was_published(self) -> bool:
@@ -413,6 +415,7 @@ class Upload:
 
     def lose(self, stage: SendingStage) -> None:
         self.is_published, self.is_left = stage == "published", stage != "published"
+        self.is_left_open = stage == "publishing"
         self._note_left()
         journal = self._common.journal
         if journal is None:

@@ -14,7 +14,7 @@ import resource
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from runner.errors import StepError, VerificationFailed
+from runner.errors import StepError, StepTimedOut, VerificationFailed
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import NOTHING_WANTED, Batch, Errand, FileStatus, Written
 from runner.results import CopyResult
@@ -31,6 +31,10 @@ from runner.transfer.temporary import TemporaryNames
 # So many copies are begun together. A download that waits for those ahead of it has a file open here.
 MAX_TOGETHER = 1000
 MAX_DOWNLOADS_TOGETHER = 500
+
+
+class NothingLeftOpen(StepTimedOut):
+    """The time is up, and of every copy it is known whether it was published."""
 
 
 class Member(NamedTuple):
@@ -236,6 +240,7 @@ class _Order:
         self._copies = copies
         self._on_done = on_done
         self._remote = around.remote
+        self._check = around.cancellation.check
         self._each_needs_the_last = each_needs_the_last
         self._told_count = self._released_count = 0
         # The first that failed before it was published: nothing from there on has an effect.
@@ -264,8 +269,11 @@ class _Order:
 
     def take(self, copy: _Copy, batch: Batch, outcome: Outcome) -> None:
         """It is over."""
-        if self._is_given_up and outcome.error is not None:
-            return  # that is no failure of its own
+        if outcome.error is not None:
+            if self._is_given_up:
+                return  # that is no failure of its own
+            # Nor is it if the play is to end.
+            self._check()
         copy.take(outcome)
         if self._is_given_up:
             return
@@ -344,6 +352,10 @@ def _carry_out(copies: Sequence[_Copy], order: _Order) -> None:
                 raise
     except _Stopped:
         order.stop()
+    except StepTimedOut as error:
+        if any(isinstance(copy.job, Upload) and copy.job.is_left_open for copy in copies):
+            raise
+        raise NothingLeftOpen(error.message, hint=error.hint) from error
     finally:
         order.conclude()
         for copy in copies:
