@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from runner.cancellation import Cancellation, Limit
-from runner.errors import Interrupted, StepError
+from runner.errors import Interrupted, StepError, StepTimedOut
 from runner.execution.sessions import Sessions, key_of
 from runner.execution.step_run import Clock, StepRun, time_is_up
 from runner.interpreter import Turn
@@ -142,6 +142,9 @@ class Rows:
             is_all_right = row.limit is not None and row.limit.has_passed
             self._sessions.drop(row.first.endpoint)
             return None if is_all_right else error
+        except StepTimedOut as error:
+            has_passed = row.limit is not None and row.limit.has_passed
+            return time_is_up(row.next_run.step) if has_passed else error
         except (Exception, Interrupted) as error:
             return error
         return None

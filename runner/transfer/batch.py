@@ -310,7 +310,7 @@ class Upload:
         self.is_durable = options.durable
         self.max_channels = options.most_channels
         self.published = UNPUBLISHED
-        # Whether it was published although nobody was there any more to be told; whether something of it may be left; whether
+        # When the batch was given up: whether it was published all the same, whether something of it may be left, and whether
         # it is not known what became of it.
         self.is_published = self.is_left = self.is_left_open = False
 

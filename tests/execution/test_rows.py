@@ -65,7 +65,7 @@ class Moody(Script):
                     return [status(request.id, FAILURE, b"Failure")]
             case Kind.CLOSE:
                 if "slow" in self._paths.get(fields.string(), ""):
-                    time.sleep(0.6)
+                    time.sleep(0.8)
                 fields = Fields(request.body)
                 self._paths.pop(fields.string(), None)
             case Kind.STAT:
@@ -298,10 +298,10 @@ def test_a_timeout_is_each_step_s_own(site: Site, way: str) -> None:
     site.fill(*files, folder=site.local if way == "up" else site.remote)
     copy = up if way == "up" else down
 
-    outcome = site.play({**copy("{{ item }}"), "loop": files, "timeout": 1.7})
+    outcome = site.play({**copy("{{ item }}"), "loop": files, "timeout": 2.5})
 
     assert outcome.statuses == ["changed"] * 4, messages(outcome)
-    assert sum(step["duration_seconds"] for step in outcome.report["steps"]) > 1.7
+    assert sum(step["duration_seconds"] for step in outcome.report["steps"]) > 2.5
     assert snapshot(site.local) == snapshot(site.remote)
 
 
