@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from runner.cancellation import Cancellation, Limit
-from runner.errors import Interrupted, StepError, StepTimedOut
+from runner.errors import Interrupted, StepError
 from runner.execution.sessions import Sessions, key_of
 from runner.execution.step_run import Clock, StepRun, time_is_up
 from runner.interpreter import Turn
@@ -87,26 +87,22 @@ class Rows:
         `begin` is told when a step begins, `conclude` what has come of it; both in order.
         """
         row = _Row(copies, [self._make_run(one) for one in copies], begin, conclude)
-        seconds = row.first.timeout_seconds
-        with self._cancellation.limited(seconds, lambda: time_is_up(row.next_run.step)) as row.limit:
+        with self._cancellation.limited(row.first.timeout_seconds, row.take_too_long) as row.limit:
             failure = self._carry_out(row, each_needs_the_last=each_needs_the_last)
         row.catch_up()
-        is_alone = failure is None and not row.is_done
-        if failure is not None:
+        self._is_next_alone = failure is None and bool(row.done_count) and not row.is_done
+        if row.is_done and failure is not None:
+            # What state the session is in is unknown.
+            self._sessions.drop(row.first.endpoint)
+        elif failure is not None:
             self._break_off(row, failure)
         elif not row.done_count:
             # It is not as simple as it looked.
             row.end_next(None)
-            is_alone = False
-        self._is_next_alone = is_alone
         self._window = min(MAX_WINDOW, self._window * 2) if row.is_done else max(MIN_WINDOW, self._window // 2)
 
     def _break_off(self, row: _Row, failure: BaseException) -> None:
         """The session has failed, or the play is to end: that is the failure of the first step that is not done."""
-        if row.is_done:
-            # What state the session is in is unknown.
-            self._sessions.drop(row.first.endpoint)
-            return
         broken, *behind = row.runs[row.done_count :]
         broken.be_followed_by(_gather_left(behind))
         if broken.journal is not None:
@@ -115,7 +111,13 @@ class Rows:
                 if run.journal is not None:
                     broken.journal.take_over(run.journal)
                 self._journals[_destination_of(run.step)] = broken.journal
-        row.end_next(failure)
+        if row.has_taken_too_long and broken.journal is not None:
+            # Those behind it may have taken its time. By itself it has its own.
+            self._sessions.drop(row.first.endpoint)
+            broken.journal.is_retry = True
+            row.end_next(None)
+        else:
+            row.end_next(failure)
 
     def hand_over(self, run: StepRun) -> None:
         """Give a step what is known of its file, if that was under way already when a session ended."""
@@ -127,7 +129,6 @@ class Rows:
         """Why it broke off, if that is no matter of a single copy."""
         from runner.execution.modes import carry_out_together
         from runner.remote_files import RemoteFiles
-        from runner.transfer.together import NothingLeftOpen
 
         steps = [(run.step, run.describe_attempt()) for run in row.runs]
 
@@ -137,14 +138,6 @@ class Rows:
         try:
             row.begin(row.copies[0])
             self._sessions.use(row.first, work)
-        except NothingLeftOpen as error:
-            # Those behind it may have taken the time of the first that is not done: it has its own, by itself.
-            is_all_right = row.limit is not None and row.limit.has_passed
-            self._sessions.drop(row.first.endpoint)
-            return None if is_all_right else error
-        except StepTimedOut as error:
-            has_passed = row.limit is not None and row.limit.has_passed
-            return time_is_up(row.next_run.step) if has_passed else error
         except (Exception, Interrupted) as error:
             return error
         return None
@@ -161,6 +154,11 @@ class _Row:
         self.done_count = 0
         # How long the next one may take.
         self.limit: Limit | None = None
+        self.has_taken_too_long = False
+        if self.first.timeout_seconds is not None:
+            for run in runs:
+                # Which of them has taken too long comes out when each is tried by itself, so it counts as tried already.
+                run.journal = run.journal or Journal(run.left)
         # From the first failure on: what it is followed by, a retry for one, needs the session that the batch has.
         self._later: list[Output | StepError] = []
 
@@ -177,6 +175,11 @@ class _Row:
     def is_done(self) -> bool:
         """Whether nothing is left."""
         return self.done_count == len(self.runs)
+
+    def take_too_long(self) -> StepError:
+        """The time of the next one is over."""
+        self.has_taken_too_long = True
+        return time_is_up(self.next_run.step)
 
     def tell(self, position: int, ending: Output | StepError) -> None:
         """What has come of the next one."""

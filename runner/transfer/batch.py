@@ -251,7 +251,6 @@ class Upload:
         "is_held",
         "is_kept",
         "is_left",
-        "is_left_open",
         "is_new",
         "is_published",
         "keep",
@@ -310,9 +309,8 @@ class Upload:
         self.is_durable = options.durable
         self.max_channels = options.most_channels
         self.published = UNPUBLISHED
-        # When the batch was given up: whether it was published all the same, whether something of it may be left, and whether
-        # it is not known what became of it.
-        self.is_published = self.is_left = self.is_left_open = False
+        # Whether it was published although nobody was there any more to be told; whether something of it may be left.
+        self.is_published = self.is_left = False
 
     @property
     def was_published(self) -> bool:
@@ -415,7 +413,6 @@ class Upload:
 
     def lose(self, stage: SendingStage) -> None:
         self.is_published, self.is_left = stage == "published", stage != "published"
-        self.is_left_open = stage == "publishing"
         self._note_left()
         journal = self._common.journal
         if journal is None:

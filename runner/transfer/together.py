@@ -14,7 +14,7 @@ import resource
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from runner.errors import StepError, StepTimedOut, VerificationFailed
+from runner.errors import StepError, VerificationFailed
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import NOTHING_WANTED, Batch, Errand, FileStatus, Written
 from runner.results import CopyResult
@@ -31,10 +31,6 @@ from runner.transfer.temporary import TemporaryNames
 # So many copies are begun together. A download that waits for those ahead of it has a file open here.
 MAX_TOGETHER = 1000
 MAX_DOWNLOADS_TOGETHER = 500
-
-
-class NothingLeftOpen(StepTimedOut):
-    """The time is up, and of every copy it is known whether it was published."""
 
 
 class Member(NamedTuple):
@@ -352,10 +348,6 @@ def _carry_out(copies: Sequence[_Copy], order: _Order) -> None:
                 raise
     except _Stopped:
         order.stop()
-    except StepTimedOut as error:
-        if any(isinstance(copy.job, Upload) and copy.job.is_left_open for copy in copies):
-            raise
-        raise NothingLeftOpen(error.message, hint=error.hint) from error
     finally:
         order.conclude()
         for copy in copies:
