@@ -96,20 +96,29 @@ Course = Generator[Request, Reply, Ending]
 class Values:
     """What the play has come to know: registered results and facts, each host's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: Any = None) -> None:
+        """`later` stands for what other hosts know, if only the play will know it."""
+        self._later = later
         self._by_host: dict[str, dict[str, tuple[Any, Location]]] = {}
         self._latest: dict[str, tuple[Any, Location]] = {}
+        # What each host sees, until something more is kept.
+        self._seen: dict[str, Names] = {}
 
     def keep(self, host: str, name: str, value: Any, location: Location) -> None:
         """A name has got a value on a host; empty for the playbook as a whole."""
         self._by_host.setdefault(host, {})[name] = self._latest[name] = (value, location)
+        self._seen.clear()
 
-    def seen_from(self, host: str) -> dict[str, tuple[Any, Location]]:
+    def seen_from(self, host: str) -> Names:
         """What a step on the host sees: the host's own values, and of names that it has none of the latest one."""
         if not self._latest:
             return {}
-        place = next(iter(self._latest.values()))[1]
-        return {"hostvars": (Data(HostValues(self._by_host)), place), **self._latest, **self._by_host.get(host, {})}
+        if host not in self._seen:
+            place = next(iter(self._latest.values()))[1]
+            others = Data(HostValues(self._by_host)) if self._later is None else self._later
+            shared = {"hostvars": (others, place)}
+            self._seen[host] = {**shared, **self._latest, **self._by_host.get(host, {})}
+        return self._seen[host]
 
 
 class HostValues(Mapping[str, Mapping[str, Any]]):
@@ -136,7 +145,7 @@ class Interpreter:
         self._nodes = program.nodes
         self._language: Language = program.language
         self._explores = explores
-        self._values = Values()
+        self._values = Values(self._language.later("what other hosts come to know") if explores else None)
         # Why nothing is done on a host any more; under `NO_HOST`, anywhere.
         self._given_up: dict[str, str] = {}
 
@@ -356,10 +365,7 @@ class Interpreter:
     def _see(self, node: Node, names: Names) -> Names:
         """The names that the play gives, for a step: the innermost loop's before what was registered."""
         seen = self._values.seen_from(self._language.host_of(node))
-        if self._explores and seen:
-            later = self._language.later("what other hosts come to know")
-            seen["hostvars"] = (later, node.location)
-        return {**names, **seen}
+        return {**names, **seen} if names else seen
 
     def _items_of(
         self, node: Node, names: Names, blamed: StepTemplate | None = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from runner.plan import Authentication, HostKeyPolicy
 from runner.problems import Location, Problem
 from runner.tags import EVERY_TAG, TagFilter
+from runner.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

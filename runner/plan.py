@@ -6,10 +6,11 @@ login directory. Bytes that are not UTF-8 are carried as surrogate escapes in bo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, NamedTuple
 
 from runner.problems import Location
+from runner.values import dataclass
 
 ConnectorType = Literal["SFTP", "SCP"]
 Compare = Literal["size_mtime", "size", "checksum", "always"]

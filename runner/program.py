@@ -7,12 +7,13 @@ the play has found out by then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from runner.plan import ControlStep, Step
 from runner.problems import Location
 from runner.results import SkippedItems, StepResult
+from runner.values import dataclass
 
 Kind = Literal["mode", "assert", "set_fact", "debug", "fail", "pause"]
 

@@ -7,7 +7,8 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from runner.values import dataclass
 
 KEY_TYPES = (
     "ssh-ed25519",

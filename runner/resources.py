@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 SCHEMA_NAMES = ("playbook", "connector", "report")
@@ -25,4 +24,10 @@ def _find(folder: str, file_name: str) -> Path:
     in_checkout = _CHECKOUT / folder / file_name
     if (_CHECKOUT / "setup.cfg").is_file() and in_checkout.is_file():
         return in_checkout
+    installed = Path(__file__).parent / folder / file_name
+    if installed.is_file():
+        return installed
+    # Wherever else an installer has put the package.
+    from importlib import resources
+
     return Path(str(resources.files(f"runner.{folder}").joinpath(file_name)))

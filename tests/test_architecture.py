@@ -39,7 +39,7 @@ DOORS = {
 VALUES = {
     *("errors", "problems", "plan", "results", "events", "cancellation", "remote_files", "public_keys", "redaction"),
     *("readback", "server_traits", "program", "interpreter", "tags"),
-    *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "one_time_codes", "_version"),
+    *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "one_time_codes", "_version", "values"),
 }
 
 # What each part may import besides itself and the values. `play`, `execution` and `cli` wire the others together.

@@ -8,7 +8,7 @@ unknown tags, duplicate keys, YAML 1.1) before it costs anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -84,6 +84,18 @@ class Awaited(Unfilled):
     def __new__(cls, written: str, reason: str) -> Self:
         made = super().__new__(cls, written)
         made.reason = reason
+        return made
+
+
+class Expected(Awaited):
+    """A value that only the play will know, of a known shape: the names in it, and what these have in turn."""
+
+    __slots__ = ("shape",)
+    shape: Mapping[str, Any] | None
+
+    def __new__(cls, written: str, reason: str, shape: Mapping[str, Any] | None = None) -> Expected:
+        made = super().__new__(cls, written, reason)
+        made.shape = shape
         return made
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from runner.playbook.document import PositionedList, PositionedMap, Unfilled, describe_type
 from runner.playbook.validation import is_template, jump_host_keys
 from runner.problems import Location, Problem
 from runner.suggestions import nearest
+from runner.values import dataclass
 
 MAX_HOPS = 8
 

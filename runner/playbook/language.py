@@ -15,11 +15,9 @@ from runner.errors import InvalidInput
 from runner.interpreter import Interpreter, Reply, Together, Turn
 from runner.plan import NO_HOST, ControlStep, Step
 from runner.playbook.binding import Binder
-from runner.playbook.document import Awaited, PositionedList, PositionedMap, Unfilled, describe_type
+from runner.playbook.document import Awaited, Expected, PositionedList, PositionedMap, Unfilled, describe_type
 from runner.playbook.endpoints import Notes
-from runner.playbook.item_conditions import NOTHING_LEFT_OUT, ItemsLeftOut
 from runner.playbook.lazy_lists import LISTS
-from runner.playbook.names import Expected
 from runner.playbook.provenance import plain
 from runner.playbook.registered import (
     FAILED_STEP_SHAPE,
@@ -198,6 +196,9 @@ class PlaybookLanguage:
 
     def find_left_out(self, template: StepTemplate, names: Names, items: Sequence[Any]) -> LeftOut:
         """Says which items the step's `when` is certain to leave out, judging many at once where that can be done."""
+        # Loaded by a loop with a condition.
+        from runner.playbook.item_conditions import NOTHING_LEFT_OUT, ItemsLeftOut
+
         control, scope = template.keywords.loop_control, self._scope(template, names)
         conditions = [condition.value for condition in template.keywords.when]
         texts = [text for text in conditions if isinstance(text, str) and not isinstance(text, Unfilled)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from runner.playbook.provenance import Origin, Source, choose_source, find_outsi
 from runner.playbook.vault import VaultProblem, is_encrypted
 from runner.playbook.vault_password import ENVIRONMENT_NAMES, Vault
 from runner.redaction import Redactor
+from runner.values import dataclass
 
 MAX_RESULT_LENGTH = 1024 * 1024
 MAX_FILE_NAMES = 10_000

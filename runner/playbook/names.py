@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from runner.playbook.document import Awaited, Unfilled
+from runner.playbook.document import Expected, Unfilled
 from runner.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -30,18 +30,6 @@ class Unknown(NamedTuple):
 
     message: str
     hint: str
-
-
-class Expected(Awaited):
-    """A value that only the play will know, of a known shape: the names in it, and what these have in turn."""
-
-    __slots__ = ("shape",)
-    shape: Mapping[str, Any] | None
-
-    def __new__(cls, written: str, reason: str, shape: Mapping[str, Any] | None = None) -> Expected:
-        made = super().__new__(cls, written, reason)
-        made.shape = shape
-        return made
 
 
 def explain_undefined(name: str, text: str, given: Collection[str], kinds: Mapping[str, Collection[str]]) -> str:

@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +56,7 @@ from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
 from runner.program import Data
 from runner.suggestions import nearest
+from runner.values import dataclass
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -459,9 +460,9 @@ class Templates:
             expressions = [trace(node) for node in outputs if not isinstance(node, nodes.TemplateData)]
             fill_in: Callable[[dict[str, Any]], Any]
             if len(expressions) == 1 and not is_file and not any(one and one.strip() for one in data):
-                fill_in = self._compile_expression(expressions[0])
+                fill_in = self._compile_later(expressions[0])
             elif outputs:
-                whole = self._compile_expression(nodes.List(expressions, lineno=1))
+                whole = self._compile_later(nodes.List(expressions, lineno=1))
                 fill_in = lambda values: _Pieces(data, whole(values))  # noqa: E731
             else:
                 found = survey(tree)
@@ -484,7 +485,7 @@ class Templates:
             names = frozenset(name.name for name in _find_names(expression))
             tree = nodes.Output([expression], lineno=1)
             paths = tuple(paths_of(tree, self._environment.globals))
-            self._compiled[key] = _Compiled(self._compile_expression(trace(expression)), names, tree, paths)
+            self._compiled[key] = _Compiled(self._compile_later(trace(expression)), names, tree, paths)
         return self._compiled[key]
 
     def _parse_bare(self, text: str) -> nodes.Expr:
@@ -508,6 +509,18 @@ class Templates:
             Problem(location, f"{UNDEFINED}{found.message}", found.hint)
             for found in find_unknown(tree, scope, self._environment.globals, GLOBAL_NAMES, self._kinds)
         ]
+
+    def _compile_later(self, expression: nodes.Expr) -> Callable[[dict[str, Any]], Any]:
+        """What gives the expression's value. It is compiled when it is first asked for, which may be never."""
+        from jinja2 import nodes
+
+        for one in (expression, *expression.find_all((nodes.Filter, nodes.Test))):
+            known = self._kinds["filter" if isinstance(one, nodes.Filter) else "test"]
+            if isinstance(one, nodes.Filter | nodes.Test) and one.name not in known:
+                # The compiler has a word for it.
+                return self._compile_expression(expression)
+        find = cache(lambda: self._compile_expression(expression))
+        return lambda values: find()(values)
 
     def _compile_expression(self, expression: nodes.Expr) -> Callable[[dict[str, Any]], Any]:
         """As Environment.compile_expression does it, which takes no comments and no white-space marks."""

@@ -1,4 +1,5 @@
-"""Checks data against the JSON Schemas and says what is wrong in the playbook's own words. The only user of jsonschema.
+"""Checks data against the JSON Schemas and says what is wrong in the playbook's own words. The only user of jsonschema,
+which is loaded when something is: of what fits, `schema_fit.py` says so.
 
 jsonschema tells of an `anyOf` only that no branch fits. Every `anyOf` of our schemas is decided by a discriminator (a
 key whose value is a constant in each branch) or by the value's type, so we pick the branch that was meant and report
@@ -12,10 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import islice
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from runner.playbook.document import (
     Decrypted,
@@ -27,9 +25,14 @@ from runner.playbook.document import (
     shorten,
 )
 from runner.playbook.durations import DURATION_HINT, DURATION_PATTERN
+from runner.playbook.schema_fit import Fit, make_fit
 from runner.problems import MAX_PROBLEMS, Location, Problem
-from runner.resources import SCHEMA_NAMES, schema_text
+from runner.resources import schema_text
 from runner.suggestions import find_meant, nearest
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
 
 _CONNECTOR = "connector.schema.json"
 _PLAYBOOK = "playbook.schema.json"
@@ -52,7 +55,19 @@ Data = PositionedMap | PositionedList
 
 @lru_cache(maxsize=1)
 def _schemas() -> dict[str, Any]:
-    return {f"{name}.schema.json": json.loads(schema_text(name)) for name in SCHEMA_NAMES}
+    return {name: json.loads(schema_text(name.removesuffix(".schema.json"))) for name in (_CONNECTOR, _PLAYBOOK)}
+
+
+@lru_cache(maxsize=16)
+def _fit(reference: str, *, templates_allowed: bool) -> Fit:
+    """Whether data fits the schema that `reference` names."""
+    return make_fit(_inline({"$ref": reference}, "", templates_allowed=templates_allowed))
+
+
+def _find_errors(reference: str, data: Data, *, templates_allowed: bool) -> Iterator[ValidationError]:
+    """What jsonschema finds wrong with data that does not fit the schema which `reference` names."""
+    if not _fit(reference, templates_allowed=templates_allowed)(data):
+        yield from _validator(reference, templates_allowed=templates_allowed).iter_errors(data)
 
 
 @lru_cache(maxsize=16)
@@ -62,6 +77,8 @@ def _validator(reference: str, *, templates_allowed: bool) -> Draft202012Validat
     Its references are put in place beforehand: resolving them for every value takes jsonschema half its time, and so
     nothing is left that could be fetched from a network.
     """
+    from jsonschema import Draft202012Validator
+
     return Draft202012Validator(_inline({"$ref": reference}, "", templates_allowed=templates_allowed))
 
 
@@ -165,7 +182,7 @@ def secret_keys() -> frozenset[str]:
 def validate_playbook(data: Data) -> list[Problem]:
     """What is wrong with the playbook as it is written. Strings that hold templates are taken on trust until filled in."""
     kind = "list" if isinstance(data, PositionedList) else "play"
-    errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
+    errors = _find_errors(f"{_PLAYBOOK}#/$defs/{kind}", data, templates_allowed=True)
     problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
     return list(islice(problems, MAX_PROBLEMS + 1))
 
@@ -173,14 +190,14 @@ def validate_playbook(data: Data) -> list[Problem]:
 def validate_included(data: Data) -> list[Problem]:
     """What is wrong with a file of steps that a playbook includes."""
     kind = "steps" if isinstance(data, PositionedList) else "included"
-    errors = _validator(f"{_PLAYBOOK}#/$defs/{kind}", templates_allowed=True).iter_errors(data)
+    errors = _find_errors(f"{_PLAYBOOK}#/$defs/{kind}", data, templates_allowed=True)
     problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
     return list(islice(problems, MAX_PROBLEMS + 1))
 
 
 def validate_variables(data: Data) -> list[Problem]:
     """What is wrong with a file of variables."""
-    errors = _validator(f"{_PLAYBOOK}#/$defs/vars", templates_allowed=True).iter_errors(data)
+    errors = _find_errors(f"{_PLAYBOOK}#/$defs/vars", data, templates_allowed=True)
     problems = (problem for error in errors for problem in _explain(error, data, templates_allowed=True))
     return list(islice(problems, MAX_PROBLEMS + 1))
 
@@ -200,7 +217,7 @@ def validate_connector(
     """
     hints = hints or {}
     problems = []
-    for error in _validator(_CONNECTOR, templates_allowed=templates_allowed).iter_errors(inputs):
+    for error in _find_errors(_CONNECTOR, inputs, templates_allowed=templates_allowed):
         if error.validator == "required" and not error.absolute_path:
             key = _missing_key(error)
             if key in forgiven:
@@ -230,9 +247,9 @@ def validate_jump_host(
 ) -> list[Problem]:
     """What is wrong with a jump host's merged inputs; `location` is where the jump host is named. Otherwise as above."""
     hints = hints or {}
-    validator = _validator(f"{_CONNECTOR}#/$defs/whole_jump_host", templates_allowed=templates_allowed)
     problems: list[Problem] = []
-    for error in validator.iter_errors(inputs):
+    reference = f"{_CONNECTOR}#/$defs/whole_jump_host"
+    for error in _find_errors(reference, inputs, templates_allowed=templates_allowed):
         if error.validator == "required" and not error.absolute_path:
             key = _missing_key(error)
             if key in forgiven:

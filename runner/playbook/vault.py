@@ -13,7 +13,8 @@ import os
 import re
 from binascii import Error as BadHexadecimal
 from binascii import hexlify, unhexlify
-from dataclasses import dataclass
+
+from runner.values import dataclass
 
 # What may be encrypted. The format takes four characters for a byte.
 MAX_PLAIN_BYTES = 16 * 1024 * 1024

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from typing import Literal, TextIO
 
 from runner.redaction import Redactor
 from runner.report.text import paint
+from runner.values import dataclass
 
 ProgressMode = Literal["auto", "plain", "never"]
 

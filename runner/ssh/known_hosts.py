@@ -13,7 +13,6 @@ import hmac
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,6 +25,7 @@ from runner.public_keys import (
     read_public_key,
 )
 from runner.ssh.host_certificates import parse_certified_key
+from runner.values import dataclass
 
 Marker = Literal["", "@revoked", "@cert-authority"]
 

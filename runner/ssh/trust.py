@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from runner.plan import Endpoint, Fingerprints, KnownHosts, PinnedKeys
 from runner.problems import Location
 from runner.public_keys import KEY_TYPES, PublicKey, parse_pinned_key
 from runner.ssh.known_hosts import Entry, default_files, find_entries, lower, read_known_hosts
+from runner.values import dataclass
 
 PLAYBOOK = "the playbook's hostkey"
 

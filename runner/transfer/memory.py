@@ -6,9 +6,10 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from runner.errors import FileRefused
+from runner.values import dataclass
 
 # What Linux follows on the way of one path.
 MAX_LINKS_ON_THE_WAY = 40

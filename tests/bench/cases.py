@@ -8,8 +8,11 @@ from typing import Literal
 Direction = Literal["up", "down"]
 """`up` is to the server."""
 
-Shape = Literal["file", "steps", "folder"]
-"""One file; many files, for us by a playbook with a step for each; many files as one folder."""
+Shape = Literal["file", "steps", "loop", "folder", "list", "list-and-loop", "validate"]
+"""One file; many files, for us by a playbook with a step for each, or by one step with a loop; many files as one folder.
+
+Or nothing is copied: a folder's names are listed, and looped over; a playbook with many steps is validated.
+"""
 
 Kind = Literal["time", "memory"]
 
@@ -54,6 +57,11 @@ class Case:
         return self.file_bytes * self.file_count
 
     @property
+    def has_copy(self) -> bool:
+        """Whether anything is copied."""
+        return self.shape not in ("list", "list-and-loop", "validate")
+
+    @property
     def is_sparse(self) -> bool:
         """Whether the source is all holes: it is big, and only memory is looked at."""
         return self.kind == "memory" and self.shape == "file"
@@ -67,7 +75,13 @@ class Case:
     @property
     def room_bytes(self) -> int:
         """The memory that source and copy take together; a small file takes a page at least, and an inode."""
-        copies = 1 if self.is_sparse else 2 if self.shape == "file" or not self.is_again else 1 + len(self.entries)
+        copies = (
+            1
+            if self.is_sparse or not self.has_copy
+            else 2
+            if self.shape == "file" or not self.is_again
+            else 1 + len(self.entries)
+        )
         return copies * (self.total_bytes + self.file_count * 8 * KIB)
 
     def scale(self, factor: float) -> Case:
@@ -96,9 +110,14 @@ _MEMORY = _entries("runner scp-gcm rsync")
 _MANY = _entries("runner rsync scp-gcm sftp lftp", rclone=1)
 _VERY_MANY = _entries("runner rsync scp-gcm sftp lftp")
 _MANY_FAR = _entries("runner rsync", **{"scp-gcm": 2, "rclone": 2})
+_STEPS_FAR = _entries("runner runner-folder rsync", **{"scp-gcm": 2, "rclone": 2})
 _MANY_AND_ANSIBLE = _entries("runner rsync scp-gcm sftp lftp", rclone=2, ansible=1)
 _AGAIN = _entries("runner rsync")
 _DURABLE = _entries("runner runner-durable rsync rsync-fsync")
+# Against ourselves: the same files as one folder, the list without the loop.
+_LIKE_FOLDER = _entries("runner runner-folder")
+_LIKE_LIST = _entries("runner runner-list")
+_ALONE = _entries("runner")
 
 CASES = (
     Case("1gib-up", "1 GiB up", "up", "file", _BULK, GIB),
@@ -110,10 +129,24 @@ CASES = (
     Case("tiny", "One tiny file up: the start-up", "up", "file", _TINY, KIB),
     _small("200-steps", "200 small files up, one step each", "up", "steps", 200, _MANY_AND_ANSIBLE),
     replace(
-        _small("200-steps-50ms", "200 small files up, one step each, 50 ms round trip", "up", "steps", 200, _MANY_FAR),
+        _small("200-steps-50ms", "200 small files up, one step each, 50 ms round trip", "up", "steps", 200, _STEPS_FAR),
         round_trip_ms=50,
         rounds_at_most=3,
     ),
+    replace(
+        _small("200-steps-again", "200 steps, all right already, 50 ms round trip", "up", "steps", 200, _LIKE_FOLDER),
+        round_trip_ms=50,
+        is_again=True,
+        rounds_at_most=3,
+    ),
+    _small("1000-loop", "1,000 small files up, one loop", "up", "loop", 1000, _LIKE_FOLDER),
+    replace(
+        _small("1000-loop-50ms", "1,000 small files up, one loop, 50 ms round trip", "up", "loop", 1000, _LIKE_FOLDER),
+        round_trip_ms=50,
+        rounds_at_most=3,
+    ),
+    Case("2000-validate", "2,000 steps with conditions and loops, validated", "up", "validate", _ALONE, 0, 2000),
+    Case("200000-list", "200,000 names listed and looped over", "down", "list-and-loop", _LIKE_LIST, 0, 200_000),
     _small("1000-steps-up", "1,000 small files up, one step each", "up", "steps", 1000, _MANY),
     _small("1000-steps-down", "1,000 small files down, one step each", "down", "steps", 1000, _MANY),
     _small("200-files", "200 small files up, one folder", "up", "folder", 200, _MANY_AND_ANSIBLE),

@@ -16,34 +16,42 @@ from typing import Any
 
 from tests.bench.cases import Case, Direction, Shape
 from tests.bench.measurement import Command
+from tests.bench.programs import list_lines, loop_lines, program_lines
 from tests.bench.setting import Job, Setting
 from tests.servers.endpoint import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to play a case: what every step has beside the usual."""
+    """A way to play a case: what every step has beside the usual, or another way to write it."""
 
     name: str
     label: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    # How the same is written otherwise: many files as one folder, a list without a loop over it.
+    shape: Shape | None = None
 
 
 VARIANTS = (
     Variant("runner", "runner"),
     Variant("runner-checksum", "runner, verify: checksum", options={"verify": "checksum"}),
     Variant("runner-durable", "runner, durable: true", options={"durable": True}),
+    Variant("runner-folder", "runner, as one folder", shape="folder"),
+    Variant("runner-list", "runner, the list alone", shape="list"),
     Variant("runner-scp", "runner, connector_type: SCP", inputs={"connector_type": "SCP"}),
 )
 
 
 def find_refusal(variant: Variant, schema: Mapping[str, Any], case: Case) -> str:
     """Why the installed version cannot play this, or nothing."""
-    mode_name = _mode_name(case.direction, case.shape)
+    mode_name = _mode_name(case.direction, variant.shape or case.shape)
     mode = schema["$defs"].get(mode_name)
     if mode is None:
         return f"this version has no mode {mode_name}"
+    lists = case.shape in ("list", "list-and-loop", "validate") or (case.shape == "loop" and case.direction == "down")
+    if lists and variant.inputs.get("connector_type") == "SCP":
+        return "SCP lists nothing"
     for properties, wanted in ((schema["properties"], variant.inputs), (mode["properties"], variant.options)):
         for key, value in wanted.items():
             if not _allows(schema, properties.get(key), value):
@@ -62,7 +70,7 @@ def play_command(variant: Variant, setting: Setting, job: Job) -> Command:
     playbook_path = job.scratch / "playbook.yaml"
     with playbook_path.open("w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in playbook_lines(variant, setting, job))
-    return Command((str(setting.runner), "play", str(playbook_path)))
+    return Command((str(setting.runner), "validate" if job.shape == "validate" else "play", str(playbook_path)))
 
 
 def command_of(variant: Variant) -> Callable[[Setting, Job], Command]:
@@ -83,10 +91,25 @@ def playbook_lines(variant: Variant, setting: Setting, job: Job) -> Iterator[str
         "hostkey": {"hostkey_mode": "known_host", "known_host": setting.host_key},
         **variant.inputs,
     }
+    shape = variant.shape or job.shape
+    if shape == "validate":
+        yield "vars: {stage: live, outbox: outbox}"
     yield "connections:"
     yield "  server:"
     yield from (f"    {key}: {json.dumps(value)}" for key, value in inputs.items())
     yield "steps:"
+    match shape:
+        case "loop":
+            yield from loop_lines(job.source, job.destination, is_up=job.is_up)
+        case "list" | "list-and-loop":
+            yield from list_lines(job.source, loops=shape == "list-and-loop")
+        case "validate":
+            yield from program_lines(len(os.listdir(job.source)))
+        case _:
+            yield from _copy_steps(variant, replace(job, shape=shape))
+
+
+def _copy_steps(variant: Variant, job: Job) -> Iterator[str]:
     kind = "directory" if job.shape == "folder" else "file"
     for source, destination in _pairs(job):
         yield "  - connection: server"
@@ -106,6 +129,8 @@ def _pairs(job: Job) -> Iterator[tuple[Path, Path]]:
 
 
 def _mode_name(direction: Direction, shape: Shape) -> str:
+    if shape in ("list", "list-and-loop"):
+        return "list"
     return f"copy_{'directory' if shape == 'folder' else 'file'}_{'from' if direction == 'up' else 'to'}_engine"
 
 

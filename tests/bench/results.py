@@ -8,7 +8,7 @@ from typing import Literal
 
 from tests.bench.cases import Case
 from tests.bench.measurement import Measurement
-from tests.bench.targets import PRODUCT, TARGETS, MemoryTarget, RatioTarget, Target
+from tests.bench.targets import PRODUCT, TARGETS, MemoryTarget, RatioTarget, Target, TimeTarget
 
 Verdict = Literal["met", "missed", "not measured"]
 
@@ -62,7 +62,7 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A target and what was measured: a ratio, or bytes."""
+    """A target and what was measured: a ratio, bytes, or seconds."""
 
     target: Target
     measured: float | None
@@ -71,7 +71,9 @@ class Judgement:
     def verdict(self) -> Verdict:
         if self.measured is None:
             return "not measured"
-        limit = self.target.at_most if isinstance(self.target, RatioTarget) else self.target.at_most_bytes
+        match self.target:
+            case RatioTarget(at_most=limit) | MemoryTarget(at_most_bytes=limit) | TimeTarget(at_most_seconds=limit):
+                pass
         return "met" if self.measured <= limit else "missed"
 
 
@@ -111,7 +113,9 @@ def judge(results: list[CaseResult]) -> list[Judgement]:
 def _measured(target: Target, result: CaseResult | None) -> float | None:
     if result is None:
         return None
-    if isinstance(target, MemoryTarget):
+    if not isinstance(target, RatioTarget):
         summary = summarize(result, PRODUCT)
-        return summary.peak_bytes if summary else None
+        if summary is None:
+            return None
+        return summary.peak_bytes if isinstance(target, MemoryTarget) else summary.seconds
     return ratio(result, target.peer)

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 
 from tests.bench.cases import CASES, GIB, KIB, MIB, Case
 from tests.bench.results import CaseResult, Judgement, Summary, summarize
-from tests.bench.targets import PRODUCT, RatioTarget
+from tests.bench.targets import PRODUCT, RatioTarget, TimeTarget
 from tests.bench.tools import TOOLS
 
+_RATE_UNITS = {"file": "MiB/s", "list-and-loop": "names/s", "validate": "steps/s"}
 _CASES = {case.name: case for case in CASES}
 
 
 def case_table(result: CaseResult) -> str:
     """The tools of a case, ours first, and below it what did not count."""
-    rate_unit = "MiB/s" if result.case.shape == "file" else "files/s"
+    rate_unit = _RATE_UNITS.get(result.case.shape, "files/s")
     header = ("", "time (fastest–slowest)", rate_unit, "CPU", "peak memory", "runner ÷ it", "runs")
     rows = [
         _summary_row(result.case, summary) if (summary := summarize(result, tool)) else _failed_row(tool, len(header))
@@ -38,6 +39,9 @@ def target_table(judgements: Iterable[Judgement]) -> str:
             what = f"time ÷ {TOOLS[one.target.peer].label}"
             limit = f"{one.target.at_most:g}"
             measured = "" if one.measured is None else f"{one.measured:.3g}"
+        elif isinstance(one.target, TimeTarget):
+            what, limit = "time", format_seconds(one.target.at_most_seconds)
+            measured = "" if one.measured is None else format_seconds(one.measured)
         else:
             what, limit = "peak memory", format_bytes(one.target.at_most_bytes)
             measured = "" if one.measured is None else format_bytes(one.measured)

@@ -25,7 +25,15 @@ class MemoryTarget:
     at_most_bytes: int
 
 
-Target = RatioTarget | MemoryTarget
+@dataclass(frozen=True, slots=True)
+class TimeTarget:
+    """Our time, at most, in a case."""
+
+    case: str
+    at_most_seconds: float
+
+
+Target = RatioTarget | MemoryTarget | TimeTarget
 
 TARGETS: tuple[Target, ...] = (
     RatioTarget("1gib-up", "scp-gcm", 0.95),
@@ -35,6 +43,14 @@ TARGETS: tuple[Target, ...] = (
     RatioTarget("256mib-down-50ms", "scp-gcm", 0.3),
     RatioTarget("tiny", "scp-gcm", 1.3),
     RatioTarget("tiny", "ansible", 0.2),
+    RatioTarget("tiny", "before", 1.05),
+    RatioTarget("200-steps-50ms", "runner-folder", 4),
+    RatioTarget("200-steps-again", "runner-folder", 2),
+    RatioTarget("1000-loop", "runner-folder", 1.5),
+    RatioTarget("1000-loop-50ms", "runner-folder", 1.5),
+    TimeTarget("2000-validate", 3),
+    RatioTarget("200000-list", "runner-list", 1.5),
+    MemoryTarget("200000-list", 150 * MIB),
     RatioTarget("200-files", "ansible", 0.01),
     RatioTarget("200-files-50ms", "rsync", 0.85),
     RatioTarget("200-files-50ms", "rclone", 0.05),
