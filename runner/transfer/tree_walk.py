@@ -821,10 +821,10 @@ class TreeWalk(ABC):
             self.extras.append((path, status.is_directory))
 
     def is_protected(self, path: str, *, is_folder: bool) -> bool:
-        """Whether what the source lacks stays all the same: it is excluded, kept by an earlier play, or being written."""
+        """Whether what the source lacks stays all the same: the patterns spare it, an earlier play keeps it, or one writes it."""
         name = path.rpartition("/")[2]
         is_kept = (self.copy.backup and is_backup(name)) or (self.names.may_be_one(name) and not is_folder)
-        return is_kept or self.filter.excludes(path, is_folder=is_folder)
+        return is_kept or self.filter.protects(path, is_folder=is_folder)
 
     def _find_leftover(self, folder: Folder, name: str, own: OwnName, status: FileStatus) -> None:
         """A file that some play writes, or wrote: not even `delete` takes it away from one that may be at work."""
