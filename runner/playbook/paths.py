@@ -70,14 +70,11 @@ def find_path_fault(path: str) -> PathFault | None:
 
 def find_pattern_fault(pattern: str) -> PathFault | None:
     """What is wrong with the way a pattern was filled in: something empty leaves an empty name, or only the root."""
-    parts = parts_of(pattern)
-    if all(part.text.strip() for part in parts):
-        return None
+    empty = [span for span in _place(parts_of(pattern)) if span.part.source and not span.part.text.strip()]
     for name, start, end in _split(pattern):
-        for span in _place(parts):
-            if span.part.source and not span.part.text.strip() and not name.strip():
-                if fault := _find_empty(span, name, start, end, len(pattern)):
-                    return fault
+        for span in empty if not name.strip() else ():
+            if fault := _find_empty(span, name, start, end, len(pattern)):
+                return fault
     return None
 
 

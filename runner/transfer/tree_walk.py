@@ -821,7 +821,7 @@ class TreeWalk(ABC):
             self.extras.append((path, status.is_directory))
 
     def is_protected(self, path: str, *, is_folder: bool) -> bool:
-        """Whether what the source lacks stays all the same: the patterns spare it, an earlier play keeps it, or one writes it."""
+        """Whether what the source lacks stays all the same: spared by the patterns, kept by an earlier play, or written."""
         name = path.rpartition("/")[2]
         is_kept = (self.copy.backup and is_backup(name)) or (self.names.may_be_one(name) and not is_folder)
         return is_kept or self.filter.protects(path, is_folder=is_folder)

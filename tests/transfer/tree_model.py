@@ -173,7 +173,7 @@ class Model:
         self._after[path] = ("file", mode, time, content)
 
     def _makes_way(self, path: str, old: Entry | None) -> bool:
-        """Whether a file or link can have this path: a folder goes for it with `delete`, but not what the patterns spare in it."""
+        """Whether a file or link can have this path: a folder goes for it with `delete`, but not what is spared in it."""
         if old is None or old[0] != "folder":
             return True
         inside = [one for one in self._before if one.startswith(f"{path}/")]
