@@ -286,7 +286,9 @@ def _confirm(walk: TreeWalk, written: Written) -> None:
 
 def _describe_done(walk: TreeWalk, written: Written) -> Done:
     result, backup = written.result, walk.destination_path(written.backup) if written.backup else None
-    return Done(result.verified if result else None, backup, result.warnings if result else ())
+    if result is None:
+        return Done(backup=backup)
+    return Done(result.verified, backup, result.warnings, is_synced=result.durable)
 
 
 def _note_kept(walk: TreeWalk, error: StepError, failure: StepError | None, backup: str) -> None:

@@ -599,6 +599,7 @@ class TreeWalk(ABC):
                 self.tally.files_changed += 1
                 self.tally.bytes_changed += source.size_bytes or 0
                 self.tally.note_verified(published.verified)
+                self.tally.note_synced(published.is_synced)
                 self.tally.are_in_one_step &= published.in_one_step
             else:
                 # The source has changed since: what is there was put there by this step.
