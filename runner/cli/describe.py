@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from runner.cli.options import vault_option
+from runner.cli.standard_streams import require_written
 from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
 from runner.report.text import printable
@@ -37,6 +38,7 @@ def command(redactor: Redactor, playbook: str, is_json: bool, vault: Vault) -> i
         told: dict[str, Any] = {"playbook": found.file, "name": found.name, "inputs": inputs}
         told |= {"connections": dict(found.connections), "steps": steps, "tags": list(found.tags)}
         click.echo(redactor.redact(json.dumps(told, indent=2)))
+        require_written()
         return 0
     lines = [f"{found.name}  ({found.file})"]
     lines += ["", "inputs:", *map(_tell_input, inputs)] if inputs else []
@@ -46,6 +48,7 @@ def command(redactor: Redactor, playbook: str, is_json: bool, vault: Vault) -> i
     lines += ["", f"tags: {', '.join(found.tags)}"] if found.tags else []
     for line in lines:
         click.echo(redactor.redact(printable(line)))
+    require_written()
     return 0
 
 

@@ -69,7 +69,7 @@ def command(
     """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
-    require_report_writable(json_path)
+    require_report_writable(json_path, [playbook])
     cancellation = Cancellation()
     from runner.playbook.build import ignore_warning, load_survey
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from runner.cli.options import extra_vars_option, vault_option
+from runner.cli.standard_streams import require_written
 from runner.errors import UsageError
 from runner.playbook.vault_password import Vault
 from runner.redaction import Redactor
@@ -54,4 +55,5 @@ def command(
         click.echo(f"    {one.kind}, {printable(str(one.location))}")
         for place in one.beaten:
             click.echo(f"    instead of {printable(str(place))}")
+    require_written()
     return 0

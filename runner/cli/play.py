@@ -110,6 +110,7 @@ def command(
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other")
     confirm = Prompt(redactor).ask if asks else None
+    require_report_writable(json_path, playbooks)
     reporter = _JsonReporter(json_path, is_check, redactor, is_list=len(playbooks) > 1)
     names = tuple(name.strip() for name in limit.split(",")) if limit is not None else ()
     is_listing = list_steps or list_hosts or list_tags
@@ -192,8 +193,6 @@ class _JsonReporter:
         self._redactor = redactor
         self._is_list = is_list
         self._is_check = is_check
-        # A play whose report cannot be written is better not begun.
-        require_report_writable(path)
 
     def report_plays(self, results: list[PlayResult], exit_code: int) -> int:
         """One object for one playbook, a list of objects for several. Returns the command's exit code."""

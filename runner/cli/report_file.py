@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 
 from runner.cli.output_file import require_writable, write_file
 from runner.errors import UsageError
@@ -13,10 +15,19 @@ STANDARD_OUTPUT = "-"
 NEW_PERMISSIONS = 0o666
 
 
-def require_report_writable(path: str | None) -> None:
-    """Raise `UsageError` for a report that cannot be written: what it would be about is better not begun."""
+def require_report_writable(path: str | None, playbooks: Iterable[str]) -> None:
+    """Raise `UsageError` for a report that cannot be written: what it would be about is better not begun.
+
+    A report that would take a playbook's place is one.
+    """
     if path is None or path == STANDARD_OUTPUT:
         return
+    place = os.path.realpath(path)
+    if any(os.path.realpath(file) == place for file in playbooks):
+        raise UsageError(
+            f"the report would take the place of the playbook {path}",
+            hint="`--json` names the file that is written: give it a name of its own.",
+        )
     try:
         require_writable(path)
     except OSError as error:

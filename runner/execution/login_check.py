@@ -124,11 +124,21 @@ def _look_at_known_hosts(login: Login) -> Iterator[_Finding]:
         if path == os.devnull:
             continue
         try:
-            with open(path, "rb") as stream:
-                stream.read(1)
+            _read_some(path)
         except OSError as error:
             hint = "Create it with the lines that `runner hostkey HOST` prints, once they are checked; or correct the path."
             yield _Finding(Problem(place, f"cannot read the known_hosts file {path}: {error.strerror}", hint))
+
+
+def _read_some(path: str) -> None:
+    """Raises `OSError` if a known_hosts file cannot be read."""
+    if os.path.isfile(path):
+        with open(path, "rb") as stream:
+            stream.read(1)
+    else:
+        from runner.ssh.known_hosts import read_known_hosts
+
+        read_known_hosts(path)
 
 
 def _place(login: Login, key: str, otherwise: str) -> Location:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,10 +19,15 @@ PATH_KEYS = frozenset(
     )
 )
 
+# Patterns of paths. What is empty in one widens it: '{{ app }}/**' is '/**' then, and 'delete' goes by it.
+PATTERN_KEYS = frozenset(("include", "exclude"))
+
 TRUST_HINT = (
     "Behind what the playbook has written, values from outside may add names only: no '..', no '.', no '//' and no '/' at "
     "an end. If it is meant, say so: {{ … | trusted_path }}."
 )
+# Windows takes '\' for a slash, and drops blanks and dots at a name's end: there 'srv/ ' and 'srv/...' are 'srv'.
+_BETWEEN_BACKSLASHES = re.compile(r"[^\\]+")
 EMPTY_HINT = "Give it a value, or say what to take in its place: {{ … | default('…', true) }}."
 
 
@@ -44,7 +50,8 @@ class _Span(NamedTuple):
 def find_path_fault(path: str) -> PathFault | None:
     """What is wrong with the way a path was filled in; None if nothing is.
 
-    What comes from outside must not bring an empty name, `.` or `..` behind what is written, nor end in the middle of one.
+    What comes from outside must not bring an empty name, `.` or `..` behind what is written, nor end in the middle of one;
+    nor what is one of them on a server that is Windows.
     At the beginning, with nothing written before it, it may be any path. Nothing that is filled in may be empty where that
     leaves an empty name, or makes an absolute path of the rest.
     """
@@ -53,12 +60,27 @@ def find_path_fault(path: str) -> PathFault | None:
         return None
     spans = list(_place(parts))
     for name, start, end in _split(path):
-        if name not in ("", ".", ".."):
+        if not _is_nothing(name):
             continue
         for span in spans:
             if fault := _find_fault(span, name, start, end, len(path)):
                 return fault
     return None
+
+
+def find_pattern_fault(pattern: str) -> PathFault | None:
+    """What is wrong with the way a pattern was filled in: something empty leaves an empty name, or only the root."""
+    empty = [span for span in _place(parts_of(pattern)) if span.part.source and not span.part.text.strip()]
+    for name, start, end in _split(pattern):
+        for span in empty if not name.strip() else ():
+            if fault := _find_empty(span, name, start, end, len(pattern)):
+                return fault
+    return None
+
+
+def _is_nothing(name: str) -> bool:
+    """Whether it is no name at all on some server: empty, or of dots and blanks alone."""
+    return not name.replace(".", "").strip()
 
 
 def _place(parts: tuple[Part, ...]) -> Iterator[_Span]:
@@ -70,10 +92,12 @@ def _place(parts: tuple[Part, ...]) -> Iterator[_Span]:
 
 
 def _split(path: str) -> Iterator[tuple[str, int, int]]:
-    """The names between the slashes, and where they stand."""
+    """The names between the slashes, those between backslashes in them, and where they stand."""
     at = 0
     for name in path.split("/"):
         yield name, at, at + len(name)
+        if "\\" in name:
+            yield from ((one[0], at + one.start(), at + one.end()) for one in _BETWEEN_BACKSLASHES.finditer(name))
         at += len(name) + 1
 
 
@@ -82,7 +106,7 @@ def _find_fault(span: _Span, name: str, start: int, end: int, length: int) -> Pa
     part = span.part
     if not part.source:
         return None
-    if not part.text:
+    if not part.text.strip() and name.strip() in ("", ".", ".."):
         return _find_empty(span, name, start, end, length)
     # The slashes on both sides make the name as well.
     has_share = max(span.start, start - 1) < min(span.end, end + 1)
@@ -98,7 +122,7 @@ def _find_fault(span: _Span, name: str, start: int, end: int, length: int) -> Pa
 def _find_empty(span: _Span, name: str, start: int, end: int, length: int) -> PathFault | None:
     if not length or not start <= span.start <= end:
         return None
-    left = f"which leaves {show(name) if name else 'an empty name'} in it"
+    left = f"which leaves {show(name) if name.strip() else 'an empty name'} in it"
     if not name and not start:
         left = "which makes an absolute path of the rest"
     return PathFault(f"{span.part.source} is empty, {left}", EMPTY_HINT)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runner.playbook.document import Awaited, Decrypted, PositionedList, PositionedMap, Unfilled
-from runner.playbook.paths import PATH_KEYS, find_path_fault
+from runner.playbook.paths import PATH_KEYS, PATTERN_KEYS, find_path_fault, find_pattern_fault
 from runner.playbook.provenance import plain
 from runner.playbook.secrets import redact_problems
 from runner.playbook.templating import UNDEFINED, Scope, TemplateProblem, Templates, ValueUnknown
@@ -119,7 +119,8 @@ class Rendering:
         return plain(result) if is_right else Unfilled(written)
 
     def _check_path(self, key: str, result: str, location: Location) -> bool:
-        fault = find_path_fault(result) if key in PATH_KEYS else None
+        find = find_path_fault if key in PATH_KEYS else find_pattern_fault if key in PATTERN_KEYS else None
+        fault = find(result) if find is not None else None
         if fault is not None:
             self._tell(self._redact(Problem(location, f"'{key}': {fault.message}: {show(result)}", fault.hint)))
         return fault is None

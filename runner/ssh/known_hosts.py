@@ -13,7 +13,6 @@ import hmac
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from runner.public_keys import (
@@ -25,6 +24,7 @@ from runner.public_keys import (
     read_public_key,
 )
 from runner.ssh.host_certificates import parse_certified_key
+from runner.ssh.named_files import read_named_file
 from runner.values import dataclass
 
 Marker = Literal["", "@revoked", "@cert-authority"]
@@ -102,8 +102,7 @@ def default_files() -> list[str]:
 
 def read_known_hosts(path: str) -> KnownHostsFile:
     """Every line of the file that says something about a host key. Raises `OSError` if the file cannot be read."""
-    with Path(path).open("rb") as stream:
-        text = stream.read(MAX_FILE_BYTES).decode("utf-8", "surrogateescape")
+    text = read_named_file(path, MAX_FILE_BYTES)[0].decode("utf-8", "surrogateescape")
     entries: list[Entry] = []
     warnings: list[str] = []
     for number, whole_line in enumerate(text.split("\n"), start=1):

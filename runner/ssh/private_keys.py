@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from runner.errors import CredentialUnusable
 from runner.public_keys import MIN_RSA_BITS, PublicKey, decode_key_text, read_user_key, split_fields
 from runner.ssh.key_text import PRIVATE_KEY, PUTTY_MARK, decode_file, is_private_key, restore
+from runner.ssh.named_files import read_named_file
 
 MAX_KEY_BYTES = 256 * 1024
 MAX_PATH_LENGTH = 1024
@@ -216,8 +217,8 @@ def read_certificate(certificate_path: str, key: PublicKey | None, key_path: str
 def _read(path: str, what: str) -> tuple[str, os.stat_result]:
     """A file's text, and what the system says of the very file that was read."""
     try:
-        with open(path, "rb") as stream:
-            return decode_file(stream.read(MAX_KEY_BYTES)), os.fstat(stream.fileno())
+        content, status = read_named_file(path, MAX_KEY_BYTES)
+        return decode_file(content), status
     except OSError as error:
         raise CredentialUnusable(
             f"cannot read the {what} file {path}: {error.strerror}",

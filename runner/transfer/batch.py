@@ -456,7 +456,8 @@ class Upload:
         outcome = self.describe(None)
         output = self._describe_output(outcome) if self._describe_output is not None else None
         published = self.published
-        return Done(self._verified, published.backup, tuple(outcome.warnings), output, published.in_one_step)
+        warnings = tuple(outcome.warnings)
+        return Done(self._verified, published.backup, warnings, output, published.in_one_step, self._is_synced)
 
     def describe(self, error: StepError | None) -> Outcome:
         """What has become of it."""
@@ -663,7 +664,8 @@ class Download:
         outcome = self.describe(None)
         output = self._describe_output(outcome) if self._describe_output is not None else None
         published = self._published
-        return Done(self._verified, published.backup, tuple(self._warnings), output, published.in_one_step)
+        warnings = tuple(self._warnings)
+        return Done(self._verified, published.backup, warnings, output, published.in_one_step, self._is_synced)
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
         file, common = self._file, self._common

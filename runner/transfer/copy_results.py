@@ -55,7 +55,7 @@ def as_first_decided(copy: CopyFile, decision: Decision, around: Surroundings) -
 def confirm(result: CopyResult, around: Surroundings) -> CopyResult:
     """The copy is there: no later attempt at the step has to make it again."""
     if around.journal is not None:
-        done = Done(result.verified, result.backup, result.warnings, result)
+        done = Done(result.verified, result.backup, result.warnings, result, is_synced=result.durable)
         around.journal.confirm(result.destination, done)
     return result
 

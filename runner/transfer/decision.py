@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from runner.errors import DestinationExists, DestinationIsDirectory
-from runner.plan import CopyFile
+from runner.errors import DestinationExists, DestinationIsDirectory, NotARegularFile
+from runner.plan import CopyDirectory, CopyFile
 from runner.remote_files import FileStatus, WantedAttributes
 
 Action = Literal["create", "replace", "chmod", "leave", "nothing"]
@@ -44,7 +44,8 @@ def decide(
     """Compare source and destination as the step says.
 
     `where` says on which side the destination is, `path` which one it is if it is one of many. `has_same_hash` is what
-    came of the question that `only_hash_tells` asks for. Raises `DestinationIsDirectory` and `DestinationExists`.
+    came of the question that `only_hash_tells` asks for. Raises `DestinationIsDirectory`, `NotARegularFile` and
+    `DestinationExists`.
     """
     if destination is not None and destination.is_directory:
         name = copy.source.rstrip("/").rpartition("/")[2] or "NAME"
@@ -53,6 +54,13 @@ def decide(
             hint=f"Name the file in it: {copy.destination.rstrip('/')}/{name}"
             if path is None
             else "The source has a file there. Remove or rename one of them; 'delete: true' replaces the folder.",
+        )
+    if destination is not None and _is_special(destination) and not (isinstance(copy, CopyDirectory) and copy.delete):
+        raise NotARegularFile(
+            f"the destination {path or copy.destination!r} {where} is a device, pipe or socket",
+            # As root a copy to /dev/null would take it away from everybody.
+            hint="Whatever reads or writes there would lose it: "
+            + ("name another destination." if path is None else "remove or rename it; 'delete: true' replaces it."),
         )
     wanted, warnings = wanted_attributes(copy, source, destination, new_file_permissions)
     if destination is None:
@@ -76,6 +84,11 @@ def decide(
             hint="'if_exists: fail' is set; 'replace' would overwrite it, 'skip' would leave it.",
         )
     return Decision("replace", wanted, warnings)
+
+
+def _is_special(status: FileStatus) -> bool:
+    """Whether it is known to be none of what a file may take the place of."""
+    return status.is_kind_told and not (status.is_directory or status.is_regular or status.is_link)
 
 
 def only_hash_tells(copy: CopyFile, source: FileStatus, destination: FileStatus | None) -> bool:

@@ -27,6 +27,15 @@ class Filter:
         """Whether a path, and all that is below it, is left alone on both sides."""
         return self._exclude is not None and _matches(self._exclude, path + "/" if is_folder else path)
 
+    def protects(self, path: str, *, is_folder: bool) -> bool:
+        """Whether `delete` leaves a path alone: the step is not about it.
+
+        A folder is looked into all the same: what is in it may be included.
+        """
+        if is_folder or self._include is None:
+            return self.excludes(path, is_folder=is_folder)
+        return not self.admits(path, is_folder=False)
+
     def admits(self, path: str, *, is_folder: bool) -> bool:
         """Whether a path is copied; for a folder, whether it is entered."""
         if self.excludes(path, is_folder=is_folder):

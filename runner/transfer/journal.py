@@ -28,6 +28,8 @@ class Done(NamedTuple):
     warnings: tuple[str, ...] = ()
     output: Output | None = None
     in_one_step: bool = True
+    # Whether it was synced to disk before; None if that was not asked for.
+    is_synced: bool | None = None
 
 
 class Unanswered(NamedTuple):

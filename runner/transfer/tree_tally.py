@@ -109,12 +109,14 @@ class Tally:
         )
 
     def _incomplete(self) -> TreeIncomplete:
-        told = tell_failures(self.failures, self.failure_count)
+        # By name, whatever was met first: --check looks at some of it sooner than the copy.
+        failures = sorted(self.failures, key=lambda failure: failure[0])
+        told = tell_failures(failures, self.failure_count)
         codes = {error.exit_code for _, error in self.failures}
         return TreeIncomplete(
             f"{self.failure_count:,} of what is in {self.copy.source!r} could not be copied: {told}"
             f". The rest is done: {self.describe()}",
-            hint=join_hints(self.failures, "Play again when it is fixed: what is right already is not copied again."),
+            hint=join_hints(failures, "Play again when it is fixed: what is right already is not copied again."),
             exit_code=codes.pop() if len(codes) == 1 else 2,
         )
 

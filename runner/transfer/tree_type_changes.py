@@ -5,7 +5,7 @@ touched. The old thing is never lost before the new one is there:
 
 - A file or link in the way of a folder is renamed aside, and removed when the folder has been made.
 - A file for the place of a folder is written and verified under a temporary name. Then the folder is emptied and removed,
-  and the file renamed. What is protected in the folder (excluded, or kept by an earlier play) prevents it.
+  and the file renamed. What is protected in the folder (spared by the patterns, or kept by an earlier play) prevents it.
 
 With `backup: true` what is replaced is renamed and kept, a folder as well.
 """
@@ -89,8 +89,8 @@ def plan_removal(walk: TreeWalk, batch: Batch) -> Removal:
 def _kept_content(walk: TreeWalk, path: str) -> FileRefused:
     return FileRefused(
         f"{walk.destination_path(path)!r} {walk.where} is a folder, and the source has none there; something in it is "
-        "excluded, or kept by an earlier play, so it is not replaced",
-        hint="Move it away, or do not exclude it.",
+        "excluded, or not included, or kept by an earlier play, so it is not replaced",
+        hint="Move it away, or let the patterns include it.",
     )
 
 
@@ -286,7 +286,9 @@ def _confirm(walk: TreeWalk, written: Written) -> None:
 
 def _describe_done(walk: TreeWalk, written: Written) -> Done:
     result, backup = written.result, walk.destination_path(written.backup) if written.backup else None
-    return Done(result.verified if result else None, backup, result.warnings if result else ())
+    if result is None:
+        return Done(backup=backup)
+    return Done(result.verified, backup, result.warnings, is_synced=result.durable)
 
 
 def _note_kept(walk: TreeWalk, error: StepError, failure: StepError | None, backup: str) -> None:

@@ -599,6 +599,7 @@ class TreeWalk(ABC):
                 self.tally.files_changed += 1
                 self.tally.bytes_changed += source.size_bytes or 0
                 self.tally.note_verified(published.verified)
+                self.tally.note_synced(published.is_synced)
                 self.tally.are_in_one_step &= published.in_one_step
             else:
                 # The source has changed since: what is there was put there by this step.
@@ -821,10 +822,10 @@ class TreeWalk(ABC):
             self.extras.append((path, status.is_directory))
 
     def is_protected(self, path: str, *, is_folder: bool) -> bool:
-        """Whether what the source lacks stays all the same: it is excluded, kept by an earlier play, or being written."""
+        """Whether what the source lacks stays all the same: spared by the patterns, kept by an earlier play, or written."""
         name = path.rpartition("/")[2]
         is_kept = (self.copy.backup and is_backup(name)) or (self.names.may_be_one(name) and not is_folder)
-        return is_kept or self.filter.excludes(path, is_folder=is_folder)
+        return is_kept or self.filter.protects(path, is_folder=is_folder)
 
     def _find_leftover(self, folder: Folder, name: str, own: OwnName, status: FileStatus) -> None:
         """A file that some play writes, or wrote: not even `delete` takes it away from one that may be at work."""

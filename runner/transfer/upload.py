@@ -56,10 +56,7 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             )
         done = find_done(copy, source.status, destination, around)
         if done is not None:
-            if done.durable and around.journal is not None:
-                # The attempt that published it was cut off before the turn of the directories.
-                _sync_folders([copy.destination, *around.journal.made], around.remote)
-            return done
+            return _make_durable(copy, done, around)
         sha256 = None
         if around.journal is not None and around.journal.owns(copy.destination):
             destination = around.journal.before(copy.destination, destination)
@@ -91,6 +88,15 @@ def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
             if not copy.create_parents:
                 return _send(copy, decision, source, None, around, {})
             return _send_with_parents(copy, decision, source, around)
+
+
+def _make_durable(copy: CopyFile, done: CopyResult, around: Surroundings) -> CopyResult:
+    """The result of an earlier attempt, which was cut off before the turn of the directories."""
+    if not done.durable or around.journal is None:
+        return done
+    if _sync_folders([copy.destination, *around.journal.made], around.remote) or FOLDER_NOT_SYNCED in done.warnings:
+        return done
+    return replace(done, warnings=(FOLDER_NOT_SYNCED, *done.warnings))
 
 
 def _open_source(copy: CopyFile, around: Surroundings) -> AbstractContextManager[LocalSource]:

@@ -270,3 +270,21 @@ class TestAReportThatCannotBeWrittenInTheEnd:
         assert outcome.exit_code == 3
         assert "unknown key 'stepz'" in outcome.stderr
         assert "cannot write the report" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", ["play", "doctor"])
+@pytest.mark.parametrize("name", ["play.yaml", "link", "./x/../play.yaml"])
+def test_no_report_takes_the_place_of_the_playbook(runner: Runner, command: str, name: str) -> None:
+    """`--json FILE` is written: the order of two names must not cost the playbook, be it valid or not."""
+    for write in (write_unreachable, lambda folder: write_playbook(folder, {"stepss": []})):
+        playbook = write(runner.folder)
+        text = playbook.read_text()
+        (runner.folder / "x").mkdir(exist_ok=True)
+        (runner.folder / "link").unlink(missing_ok=True)
+        (runner.folder / "link").symlink_to(playbook)
+
+        outcome = runner(command, str(playbook), "--json", str(runner.folder) + "/" + name)
+
+        assert outcome.exit_code == 64
+        assert "would take the place of the playbook" in outcome.stderr
+        assert playbook.read_text() == text

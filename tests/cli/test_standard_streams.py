@@ -74,9 +74,16 @@ def test_doctor_keeps_its_exit_code(tmp_path: Path, script: str) -> None:
 
 
 @ENDINGS
-def test_a_command_that_is_nothing_but_its_output_fails_without_it(tmp_path: Path, script: str) -> None:
+@pytest.mark.parametrize(
+    "command", [["schema"], ["describe", "@"], ["describe", "--json", "@"], ["explain", "@", "1"]], ids=" ".join
+)
+def test_a_command_that_is_nothing_but_its_output_fails_without_it(
+    tmp_path: Path, script: str, command: list[str]
+) -> None:
     """Half a schema, or half a secret, must not pass for a whole one."""
-    done = run_in_shell(script, ["schema"])
+    playbook = str(write_unreachable(tmp_path))
+
+    done = run_in_shell(script, [playbook if word == "@" else word for word in command])
 
     assert done.stdout == ("0\n" if script == GONE else "64\n")
     assert_told(script, done.stderr)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.conftest import Outcome, Runner, connection, upload
 from tests.privileges import no_special_powers
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.keys import KeyPair, generate_key_pair, sign_host_key
+from tests.servers.openssh import OpenSSHServer
 from tests.ssh.logins import PASSPHRASE, key_file, key_text, write_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -341,3 +344,59 @@ def test_what_another_mistake_takes_away_is_no_mistake_of_its_own(runner: Runner
     assert len(found) == len(told), outcome.stderr
     for word, line in zip(told, found, strict=True):
         assert f"'{word}" in line, outcome.stderr
+
+
+@pytest.mark.parametrize("what", ["ssh_key_file", "certificate_file", "known_hosts_file"])
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(runner: Runner, key: KeyPair, what: str) -> None:
+    os.mkfifo(runner.folder / "pipe")
+    files = {"ssh_key_file": str(key.path), "certificate_file": None, what: "pipe"}
+    login = {name: files[name] for name in ("ssh_key_file", "certificate_file") if files[name] is not None}
+    login |= {"authentication_method": "ssh_key_file"}
+    trust = (
+        {"hostkey_mode": "known_hosts_file", "known_hosts_file": "pipe"} if what == "known_hosts_file" else FINGERPRINT
+    )
+    started = time.monotonic()
+
+    problems = problems_of(runner.play([step_to(login, hostkey=trust)]))
+
+    assert time.monotonic() - started < 30
+    assert len(problems) == 1
+    assert "it is a pipe or a device" in problems[0]["message"]
+
+
+def test_what_comes_through_a_pipe_comes_once_and_is_used_wherever_it_is_wanted(
+    runner: Runner, sshd: OpenSSHServer
+) -> None:
+    """As `-e key=<(pass show key)` gives it: for the look beforehand and for the login of each connection."""
+    (runner.folder / "file").write_text("content")
+    (runner.folder / "known_hosts").write_text(f"[{sshd.host}]:{sshd.port} {sshd.known_host_line()}\n")
+    login = {"authentication_method": "ssh_key_file", "username": sshd.username, "ssh_key_file": "{{ key }}"}
+    trust = {"hostkey_mode": "known_hosts_file", "known_hosts_file": "{{ known }}"}
+    at = {**connection(sshd), "authentication": login, "hostkey": trust}
+    steps = [
+        {**at, "mode": upload("file", runner.folder / name), "keepalive_interval": n} for n, name in enumerate("ab", 5)
+    ]
+    playbook = runner.folder / "play.yaml"
+    playbook.write_text(json.dumps(steps))
+    words = [sys.executable, "-m", "runner", "play", str(playbook)]
+    script = 'key=$1; shift; exec "$@" -e key=<(sleep 1; cat "$key") -e known=<(cat known_hosts)'
+
+    done = subprocess.run(
+        ["bash", "-c", script, "-", str(sshd.user_key_path), *words],
+        cwd=runner.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (runner.folder / "b").read_text() == "content"
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_device_is_no_key(runner: Runner, device: str) -> None:
+    problems = problems_of(runner.play([step_to(key_file(Path(device)))]))
+
+    assert "is not a private key" in problems[0]["message"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,25 @@ from tests.playbook.test_templating import quoted, render_destination
 
 # Brought by somebody outside, behind what is written.
 BAD = ["../../x", "..", ".", "", "/etc/x", "a/../b", "a//b", "a/", "a/..", "./a", "/", "//"]
-GOOD = ["main", "feature/new-login", "a/b/c", "..a", "a..", "...", ".hidden", "a.b", "ä", " ", "~", "-rf", "a/.b"]
+# On a server that is Windows these are the same.
+BAD_ON_WINDOWS = ["..\\..\\x", "a\\..\\..\\b", "a\\../b", " ", "\t", "...", ".. ", "a/ /b", "a/.../b", "a\\.. \\b"]
+BAD += BAD_ON_WINDOWS
+GOOD = [
+    "main",
+    "feature/new-login",
+    "a/b/c",
+    "..a",
+    "a..",
+    ".hidden",
+    "a.b",
+    "ä",
+    "a b",
+    " a",
+    "~",
+    "-rf",
+    "a/.b",
+    "a\\b",
+]
 
 WAYS = {
     "an expression": "srv/{{ branch }}/index",
@@ -83,7 +100,8 @@ class TestOutside:
             found = shown(load, WAYS[way], branch)
             if found is not None:
                 # A piece that makes a file's name end in '/' is refused by its own rule, and here nothing is left of it.
-                assert not {"", ".", ".."} & set(found.removeprefix("/").split("/")), (branch, found)
+                names = found.removeprefix("/").replace("\\", "/").split("/")
+                assert all(name.replace(".", "").strip() for name in names), (branch, found)
 
     def test_the_right_path_comes_of_it(self, load: Loader) -> None:
         for way, path in WAYS.items():
@@ -319,6 +337,25 @@ class TestEveryPath:
 
         assert tell(problem).startswith("2:85 'destination_file_name': the extra variable 'b' brings '..'")
 
+    @pytest.mark.parametrize("key", ["include", "exclude"])
+    @pytest.mark.parametrize("pattern", ["{{ app }}/**", "/{{ app }}", "/{{ app }}/", "a/{{ app }}/b", "/{{ app }}/**"])
+    def test_an_empty_variable_widens_no_pattern(self, load: Loader, key: str, pattern: str) -> None:
+        """`delete` goes by it: all of the destination is included then, or nothing excluded."""
+        tree = "mode_name: copy_directory_from_engine, source_directory_name: a, destination_directory_name: b"
+        text = step(mode=f"{{{tree}, delete: true, {key}: ['*.log', {quoted(pattern)}]}}")
+
+        assert load(text, extra_vars={"app": "x"}).steps
+        for empty in ("", " "):
+            problem = load.find_problem(text, extra_vars={"app": empty})
+            assert problem.message.startswith(f"'{key}': the extra variable 'app' is empty"), problem.message
+        assert load(text, extra_vars={"app": "*"}).steps
+
+    @pytest.mark.parametrize("pattern", ["*{{ app }}", "{{ app }}*.log", "a{{ app }}/b", "{{ app }}**/b", "/a/**"])
+    def test_an_empty_part_of_a_pattern_is_fine(self, load: Loader, pattern: str) -> None:
+        tree = "mode_name: copy_directory_from_engine, source_directory_name: a, destination_directory_name: b"
+
+        assert load(step(mode=f"{{{tree}, exclude: [{quoted(pattern)}]}}"), extra_vars={"app": ""}).steps
+
     def test_other_inputs_take_any_value(self, load: Loader) -> None:
         loaded = load(step(name="'a/{{ b }}/{{ c }}'"), extra_vars={"b": "..", "c": ""})
 
@@ -332,13 +369,18 @@ def test_every_path_that_gets_through_stays_where_it_was_written(load: Loader) -
 
     accepted = 0
     for length in range(6):
-        for letters in itertools.product("./a", repeat=length):
+        for letters in itertools.product("./a" if length > 4 else "./a\\ ", repeat=length):
             value = "".join(letters)
             for before, after in itertools.product(("srv/", "srv", "srv/.", "srv/x"), ("", "/x", "x", ".", "./y")):
                 whole = concatenate([before, mark_outside(value, "somebody"), after])
                 assert whole == before + value + after
                 if find_path_fault(whole) is None:
                     accepted += 1
-                    names = Path(whole).parts
-                    assert whole.startswith("srv") and ".." not in names, (before, value, after)
+                    names = whole.replace("\\", "/").split("/")
+                    assert whole.startswith("srv"), (before, value, after)
+                    assert not any(name.startswith("..") and not name.strip(". ") for name in names), (
+                        before,
+                        value,
+                        after,
+                    )
     assert accepted > 1000

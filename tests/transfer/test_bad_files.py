@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -424,3 +425,53 @@ def test_a_remote_tilde_is_found_before_anything_is_contacted(runner: Runner, ss
 
     assert outcome.exit_code == 3
     assert "write 'inbox/a'" in outcome.stderr
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize("is_upload", [True, False], ids=["up", "down"])
+@pytest.mark.parametrize("connector_type", ["SFTP", "SCP"])
+def test_no_file_takes_the_place_of_a_pipe(
+    runner: Runner, sshd: OpenSSHServer, remote: Path, connector_type: str, is_upload: bool, atomic: bool
+) -> None:
+    """Somebody reads it, or writes to it."""
+    source, destination = (runner.folder / "a", remote / "b") if is_upload else (remote / "a", runner.folder / "b")
+    source.write_text("content")
+    os.mkfifo(destination)
+
+    mode = (upload if is_upload else download)(source, destination, atomic=atomic)
+    outcome = runner.play([step(sshd, mode, connector_type=connector_type)])
+
+    assert outcome.exit_code == 2, outcome.output
+    # Over SCP a shell looks, which can tell a file from what is none.
+    is_told = connector_type == "SFTP" or not is_upload
+    assert outcome.step["error"]["type"] == ("NotARegularFile" if is_told else "DestinationIsDirectory")
+    assert stat.S_ISFIFO(destination.lstat().st_mode)
+    assert [path.name for path in destination.parent.iterdir() if path.name.startswith((".b", "b"))] == ["b"]
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize("is_upload", [True, False], ids=["up", "down"])
+def test_nor_does_one_of_a_tree(
+    runner: Runner, sshd: OpenSSHServer, remote: Path, is_upload: bool, atomic: bool
+) -> None:
+    here, there = runner.folder / "tree", remote / "tree"
+    source, destination = (here, there) if is_upload else (there, here)
+    for folder in (source, destination):
+        folder.mkdir()
+    for name in ("a", "b"):
+        (source / name).write_text("content")
+    os.mkfifo(destination / "b")
+    direction = "from" if is_upload else "to"
+    paths = {"source_directory_name": str(source), "destination_directory_name": str(destination)}
+    mode = {"mode_name": f"copy_directory_{direction}_engine", **paths, "atomic": atomic}
+
+    outcome = runner.play([step(sshd, mode)])
+
+    assert (outcome.exit_code, outcome.step["error"]["type"]) == (2, "TreeIncomplete"), outcome.output
+    assert "is a device, pipe or socket" in outcome.step["error"]["message"]
+    assert stat.S_ISFIFO((destination / "b").lstat().st_mode)
+    assert sorted(path.name for path in destination.iterdir()) == ["a", "b"]
+
+    if atomic:
+        assert runner.play([step(sshd, {**mode, "delete": True})]).exit_code == 0
+        assert (destination / "b").read_text() == "content"

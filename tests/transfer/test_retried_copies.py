@@ -140,6 +140,30 @@ def two_folders(local: Path, remote: Path) -> None:
     write(remote / "there/one", "one")
 
 
+def staged(prepare: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+    """As `prepare`, with a directory on the server for what is not whole yet."""
+
+    def prepare_both(local: Path, remote: Path) -> None:
+        (remote / "staging").mkdir()
+        prepare(local, remote)
+
+    return prepare_both
+
+
+def to_link(local: Path, remote: Path) -> None:
+    for release in ("1", "2"):
+        write(remote / f"releases/{release}/file", release)
+    (remote / "current").symlink_to("releases/1")
+
+
+def text_mode(**options: Any) -> dict[str, Any]:
+    return {"mode_name": "write_file", "destination_file_name": "a", "content": "hello", **options}
+
+
+def link_mode(**options: Any) -> dict[str, Any]:
+    return {"mode_name": "create_link", "path": "current", "target": "releases/2", **options}
+
+
 def file_mode(way: str, **options: Any) -> dict[str, Any]:
     source, destination = ("local/", "") if way == "up" else ("", "local/")
     return {
@@ -191,6 +215,20 @@ NEW_TREE_OPTIONS: dict[str, dict[str, Any]] = {
     "in place, skip": {"if_exists": "skip", "atomic": False},
     "checksum": {"verify": "checksum"},
 }
+# With a `temporary_name` of the step's choice, what could not be created for certain may be another play's, and stays.
+UPLOAD_OPTIONS: dict[str, dict[str, Any]] = {
+    "a staging directory": {"temporary_directory": "staging"},
+    "durable": {"durable": True},
+    "permissions": {"permissions": "0600"},
+    "permissions of the server": {"permissions": "server", "preserve": []},
+}
+TEXT_OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "backup": {"backup": True},
+    "in place": {"atomic": False},
+    "durable": {"durable": True},
+    "permissions": {"permissions": "0600"},
+}
 SERVERS: dict[str, tuple[bytes, ...]] = {"": (), " without posix-rename": (POSIX_RENAME, HARDLINK)}
 OPERATIONS: dict[str, tuple[dict[str, Any], Callable[[Path, Path], None]]] = {
     "remove a file": ({"mode_name": "remove", "path": "a", "missing_ok": False}, to_remove),
@@ -239,6 +277,23 @@ def list_sftp_scenarios() -> Iterator[Scenario]:
     yield Scenario("tree up delete, as many as may be", tree_mode("up", **limit), tree)
     for name in ("list", "stats"):
         yield Scenario(name, {"mode_name": name, "path": "folder"}, to_remove)
+
+
+def list_further_scenarios() -> Iterator[Scenario]:
+    for server, hides in SERVERS.items():
+        for name, options in UPLOAD_OPTIONS.items():
+            yield Scenario(f"up {name}{server}", file_mode("up", **options), staged(one_file(old="older")), hides)
+            yield Scenario(f"tree up {name}{server}", tree_mode("up", **options, links="skip"), staged(tree), hides)
+        for name, options in TEXT_OPTIONS.items():
+            yield Scenario(f"text {name}{server}", text_mode(**options), one_file(old="older"), hides)
+        for name in ("fail", "skip"):
+            yield Scenario(f"text new, {name}{server}", text_mode(if_exists=name), one_file(), hides)
+        yield Scenario(f"text, parents{server}", text_mode(destination_file_name="x/y/a"), one_file(), hides)
+        yield Scenario(f"link switched{server}", link_mode(), to_link, hides)
+        yield Scenario(f"link created{server}", link_mode(path="newest", overwrite=False), to_link, hides)
+    for way in ("up", "down"):
+        pruned = tree_mode(way, delete=True, include=["a*", "extra", "new*"], links="skip")
+        yield Scenario(f"tree {way} delete what is included", pruned, tree)
 
 
 def list_scp_scenarios(*, has_shell: bool) -> Iterator[Scenario]:
@@ -358,7 +413,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsyncsshServer]
         yield server
 
 
-@pytest.mark.parametrize("scenario", [*list_sftp_scenarios(), *list_scp_scenarios(has_shell=False)], ids=str)
+@pytest.mark.parametrize(
+    "scenario", [*list_sftp_scenarios(), *list_further_scenarios(), *list_scp_scenarios(has_shell=False)], ids=str
+)
 def test_a_lost_reply_changes_nothing(
     scenario: Scenario, tmp_path: Path, server: AsyncsshServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -286,6 +286,38 @@ def test_patterns_choose_what_is_copied_and_protect_what_is_removed(
 
 
 @both_ways
+@pytest.mark.parametrize("include", [["*.xml"], ["/sub/**"]], ids=["kind", "folder"])
+def test_delete_leaves_alone_what_is_not_included(
+    runner: Runner, sshd: OpenSSHServer, is_upload: bool, include: list[str]
+) -> None:
+    """As with rsync and rclone, which mean by it what the copy is about. It would go with all that others keep there."""
+    tree = Tree(runner, sshd, is_upload=is_upload)
+    for root, names in (
+        (tree.source, ("sub/a.xml", "logo.png")),
+        (
+            tree.destination,
+            ("logo.png", "upload.csv", "sub/gone.xml", "sub/deep/gone.xml", "users/photo.png", "users/a/b"),
+        ),
+    ):
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(f"{name} of {root.name}")
+
+    foretold = tree.play("--check", include=include, delete=True)
+    result = tree.play_well(include=include, delete=True)
+
+    assert snapshot(tree.destination) == {
+        **dict.fromkeys(("sub", "users", "users/a")),
+        "sub/a.xml": b"sub/a.xml of " + tree.source.name.encode(),
+        **{
+            name: f"{name} of {tree.destination.name}".encode()
+            for name in ("logo.png", "upload.csv", "users/photo.png", "users/a/b")
+        },
+    }
+    assert (foretold.step["result"]["removed"], result["removed"]) == (3, 3)
+
+
+@both_ways
 @pytest.mark.parametrize("links", ["preserve", "follow", "skip", "error"])
 def test_links(runner: Runner, server: Endpoint, is_upload: bool, links: str) -> None:
     tree = Tree(runner, server, is_upload=is_upload)

@@ -164,15 +164,18 @@ def test_every_entry_that_goes_counts_and_too_many_are_refused_whole(
 
 
 @both_ways
-def test_what_is_excluded_in_a_directory_keeps_it(runner: Runner, server: Endpoint, is_upload: bool) -> None:
+@pytest.mark.parametrize("patterns", [{"exclude": ["*.key"]}, {"include": ["*", "!*.key"]}], ids=["excluded", "not"])
+def test_what_is_excluded_in_a_directory_keeps_it(
+    runner: Runner, server: Endpoint, is_upload: bool, patterns: dict[str, list[str]]
+) -> None:
     tree = Tree(runner, server, is_upload=is_upload)
     make(tree.source, "a", "b")
     make(tree.copy, "a/deep/precious.key", "a/other", "b/other")
 
     for arguments in (["--check"], []):
-        outcome = tree.play(*arguments, exclude=["*.key"])
+        outcome = tree.play(*arguments, **patterns)
         assert (outcome.exit_code, outcome.step["error"]["type"]) == (2, "TreeIncomplete"), outcome.output
-        assert "is excluded, or kept by an earlier play" in outcome.step["error"]["message"]
+        assert "is excluded, or not included, or kept by an earlier play" in outcome.step["error"]["message"]
         assert "removed 1" not in outcome.step["error"]["message"]
 
     assert sorted(below(picture(tree.copy))) == ["a", "a/deep", "a/deep/precious.key", "a/other", "b"]

@@ -173,13 +173,11 @@ class Model:
         self._after[path] = ("file", mode, time, content)
 
     def _makes_way(self, path: str, old: Entry | None) -> bool:
-        """Whether a file or link can have this path: a folder goes for it with `delete`, but not what is excluded in it."""
+        """Whether a file or link can have this path: a folder goes for it with `delete`, but not what is spared in it."""
         if old is None or old[0] != "folder":
             return True
         inside = [one for one in self._before if one.startswith(f"{path}/")]
-        if not self._deletes or any(
-            self._is_excluded(one, is_folder=self._before[one][0] == "folder") for one in inside
-        ):
+        if not self._deletes or any(self._is_spared(one) for one in inside):
             self._failures.add(path)
             return False
         for one in inside:
@@ -194,9 +192,8 @@ class Model:
         return self._compare == "size_mtime" and (len(old[3]), old[2]) == (len(content), time)
 
     def _remove(self, path: str) -> bool:
-        """Remove what the source lacks, but not what is excluded; whether it is gone."""
-        is_folder = self._before[path][0] == "folder"
-        if self._is_excluded(path, is_folder=is_folder):
+        """Remove what the source lacks, but not what the patterns spare; whether it is gone."""
+        if self._is_spared(path):
             return False
         below = [old for old in self._before if _parent(old) == path]
         gone = [self._remove(old) for old in below]
@@ -210,6 +207,10 @@ class Model:
         if self._is_excluded(path, is_folder=is_folder):
             return False
         return is_folder or not self._include or any(_matches(one, path, is_folder=False) for one in self._include)
+
+    def _is_spared(self, path: str) -> bool:
+        is_folder = self._before[path][0] == "folder"
+        return self._is_excluded(path, is_folder=True) if is_folder else not self._admits(path, is_folder=False)
 
     def _is_excluded(self, path: str, *, is_folder: bool) -> bool:
         return any(_matches(pattern, path, is_folder=is_folder) for pattern in self._exclude)
