@@ -45,6 +45,8 @@ class ServerTraits:
 
     def __init__(self, banner: str) -> None:
         self.banner = banner
+        # Whether its SFTP server has said what it is: all of this is about that one.
+        self.has_spoken = False
         # By the name of the trait.
         self.reasons: dict[str, str] = {}
         is_openssh = "OpenSSH_" in banner
@@ -82,6 +84,7 @@ class ServerTraits:
 
     def learn_extensions(self, extensions: Mapping[str, bytes]) -> None:
         """Take in what the SFTP server tells of itself. Behind sshd's banner there may be another's SFTP server."""
+        self.has_spoken = True
         told = len(_OPENSSH_EXTENSIONS & extensions.keys())
         foreign = sorted(
             name for name in extensions if not name.endswith("@openssh.com") and name not in _OPENSSH_DRAFT_EXTENSIONS
@@ -138,7 +141,9 @@ class ServerTraits:
             ("links", "link_order", self.link_order or "the order of paths is tried out first"),
             ("renamed links", "renames_links", _YES_NO_UNKNOWN[self.renames_links]),
             ("permissions", "sets_permissions_by", f"set by {self.sets_permissions_by}"),
-            ("times", "sets_times_by", f"set by {self.sets_times_by}" if self.keeps_times else "others than asked for"),
+            ("times", "sets_times_by", f"set by {self.sets_times_by}")
+            if self.keeps_times
+            else ("times", "keeps_times", "others than asked for"),
             ("posix-rename", "replaces", "as announced" if self.replaces else "refused"),
             ("hard links", "gives_second_names", "as announced" if self.gives_second_names else "only said to be made"),
             ("open files", "max_open_files", f"{self.max_open_files}" if self.max_open_files else ""),
