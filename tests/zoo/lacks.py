@@ -135,6 +135,13 @@ PRODUCTS = (
         "The same as `rclone serve sftp --vfs-cache-mode full`.",
         _RCLONE_LACKS,
     ),
+    Product(
+        "pkg-sftp",
+        "pkg/sftp",
+        "A server of one's own on Go's `sftp.NewServer`, for real files. SFTPGo, MinIO and rclone put its other one, "
+        "`sftp.NewRequestServer`, on files of their own.",
+        (_NO_SHELL, _NO_SYNC),
+    ),
     Product("gesftpserver", "gesftpserver", "Green End's SFTP server, as `Subsystem sftp` of sshd."),
     Product(
         "conch",
