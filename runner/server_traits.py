@@ -28,12 +28,21 @@ _YES_NO_UNKNOWN = {
     None: "tried out first",
 }
 
+_PRIVATE = {
+    "opening": "opened so",
+    "handle": "closed off by handle before the first byte",
+    "path": "closed off by path before the first byte",
+    "nothing": "are not to be had",
+    None: "tried out first",
+}
+
 # Of the requests of one kind so many are looked at on a server that is known to do what it says: a banner is a claim, too.
 SAMPLE_SIZE = 16
 
 # What a server may say that it has done, in words.
 Deed = Literal["renamed", "removed", "made a directory", "set attributes"]
 SetBy = Literal["handle", "path", "nothing"]
+PrivateBy = Literal["opening", "handle", "path", "nothing"]
 LinkOrder = Literal["target first", "link first"]
 
 
@@ -59,7 +68,9 @@ class ServerTraits:
         self.renames_links: bool | None = True if is_openssh else None
         # In which order SYMLINK's two paths are taken. None: not known before it was tried.
         self.link_order: LinkOrder | None = "target first" if is_openssh else None
-        for name in ("is_sequential", "shares_files", "renames_links", "link_order"):
+        # What makes a new file private: the mode of its OPEN, or what is set behind it. None: not known before it was tried.
+        self.makes_private_by: PrivateBy | None = "opening" if is_openssh else None
+        for name in ("is_sequential", "shares_files", "renames_links", "link_order", "makes_private_by"):
             self.reasons[name] = why
         # Dropbear (2022.83) closes a channel that has just been opened when the program of another one ends.
         self.is_hasty = "dropbear" in banner
@@ -122,6 +133,7 @@ class ServerTraits:
             ("shares_files", False),
             ("renames_links", None),
             ("link_order", None),
+            ("makes_private_by", None),
         ):
             self.saw(name, value, why)
 
@@ -140,6 +152,7 @@ class ServerTraits:
             ("several handles", "shares_files", "of one file" if self.shares_files else "not known to be of one file"),
             ("links", "link_order", self.link_order or "the order of paths is tried out first"),
             ("renamed links", "renames_links", _YES_NO_UNKNOWN[self.renames_links]),
+            ("private files", "makes_private_by", _PRIVATE[self.makes_private_by]),
             ("permissions", "sets_permissions_by", f"set by {self.sets_permissions_by}"),
             ("times", "sets_times_by", f"set by {self.sets_times_by}")
             if self.keeps_times

@@ -16,7 +16,17 @@ from tests.servers.endpoint import Endpoint
 from tests.servers.misbehaving import OtherTimes, RefusedSetstat
 from tests.servers.openssh import OpenSSHServer
 
-LABELS = ["requests", "several handles", "links", "renamed links", "permissions", "times", "posix-rename", "hard links"]
+LABELS = [
+    "requests",
+    "several handles",
+    "links",
+    "renamed links",
+    "private files",
+    "permissions",
+    "times",
+    "posix-rename",
+    "hard links",
+]
 
 
 def blocks(output: str) -> list[tuple[str, dict[str, str]]]:
