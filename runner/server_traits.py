@@ -28,6 +28,12 @@ _YES_NO_UNKNOWN = {
     None: "tried out first",
 }
 
+_TOLD = {
+    True: "LSTAT tells of the link itself",
+    False: "LSTAT tells of what a link leads to, READLINK is asked as well",
+    None: "READLINK is asked as well as LSTAT",
+}
+
 _PRIVATE = {
     "opening": "opened so",
     "handle": "closed off by handle before the first byte",
@@ -68,14 +74,18 @@ class ServerTraits:
         self.renames_links: bool | None = True if is_openssh else None
         # In which order SYMLINK's two paths are taken. None: not known before it was tried.
         self.link_order: LinkOrder | None = "target first" if is_openssh else None
+        # Whether LSTAT tells of a link itself. None: not seen yet.
+        self.tells_links: bool | None = True if is_openssh else None
         # What makes a new file private: the mode of its OPEN, or what is set behind it. None: not known before it was tried.
         self.makes_private_by: PrivateBy | None = "opening" if is_openssh else None
-        for name in ("is_sequential", "shares_files", "renames_links", "link_order", "makes_private_by"):
+        for name in ("is_sequential", "shares_files", "renames_links", "link_order", "tells_links", "makes_private_by"):
             self.reasons[name] = why
         # Dropbear (2022.83) closes a channel that has just been opened when the program of another one ends.
         self.is_hasty = "dropbear" in banner
-        # ProFTPD (1.3.8) tells where a link leads as a whole path, however it is written.
+        # ProFTPD (1.3.8) tells where a link leads as a whole path, however it is written, and LSTAT of what is there.
         self.reads_links_as_written = "mod_sftp" not in banner
+        if not self.reads_links_as_written:
+            self.tells_links = False
         # Whether posix-rename and hard links do what they say, where they are announced.
         self.replaces = True
         self.gives_second_names = True
@@ -133,6 +143,7 @@ class ServerTraits:
             ("shares_files", False),
             ("renames_links", None),
             ("link_order", None),
+            ("tells_links", None),
             ("makes_private_by", None),
         ):
             self.saw(name, value, why)
@@ -151,6 +162,7 @@ class ServerTraits:
             ),
             ("several handles", "shares_files", "of one file" if self.shares_files else "not known to be of one file"),
             ("links", "link_order", self.link_order or "the order of paths is tried out first"),
+            ("told links", "tells_links", _TOLD[self.tells_links]),
             ("renamed links", "renames_links", _YES_NO_UNKNOWN[self.renames_links]),
             ("private files", "makes_private_by", _PRIVATE[self.makes_private_by]),
             ("permissions", "sets_permissions_by", f"set by {self.sets_permissions_by}"),

@@ -20,6 +20,7 @@ LABELS = [
     "requests",
     "several handles",
     "links",
+    "told links",
     "renamed links",
     "private files",
     "permissions",
