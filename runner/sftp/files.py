@@ -147,7 +147,7 @@ class SftpFiles:
         traits = self._session.traits
         if found.is_link and traits.tells_links is None:
             traits.saw("tells_links", True, "LSTAT told of a link")
-        if found.is_link or traits.tells_links:
+        if found.is_link or traits.tells_links or not path.strip("/"):
             return found
         try:
             target = self.read_link(path)
