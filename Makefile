@@ -20,7 +20,7 @@ test: $(VENV)/.test  ## set everything up and run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # One worker for each server, so that each is started once.
-test-zoo: $(VENV)/.test $(VENV)/.zoo  ## run the checks on a dozen other SFTP servers, which it installs
+test-zoo: $(VENV)/.test $(VENV)/.zoo  ## run the checks on nine other SFTP servers, which it installs
 	@.ci/ensure-servers
 	@.ci/ensure-zoo $(BIN)/python
 	$(BIN)/python -m pytest -m zoo -n $(WORKERS) --dist loadgroup tests/zoo $(PYTEST_ARGS)

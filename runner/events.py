@@ -37,6 +37,17 @@ class HostConnected(NamedTuple):
     weaknesses: tuple[str, ...] = ()
 
 
+class HostDisconnected(NamedTuple):
+    """A connection that SFTP was spoken on is given up: with what is held to be true of the server by now, and why.
+
+    `traits` are as `ServerTraits.describe` gives them.
+    """
+
+    step: Step
+    server_version: str
+    traits: tuple[tuple[str, str, str], ...]
+
+
 class TransferProgress(NamedTuple):
     """Bytes of the step's file that have been acknowledged so far."""
 
@@ -102,6 +113,7 @@ Event = (
     PlayStarted
     | StepStarted
     | HostConnected
+    | HostDisconnected
     | TransferProgress
     | ChangeBegun
     | StepRetried

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from runner.plan import Target
 from runner.problems import Problem
 from runner.public_keys import PublicKey
 from runner.results import StepFailure
+
+if TYPE_CHECKING:
+    from runner.errors import StepError
 
 # What answers a command: a POSIX shell, one of Windows' shells, another program in its place (a forced command), or nothing:
 # commands are refused, never answered, or end the connection. `never` was asked because the playbook says so.
@@ -118,11 +121,15 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class ProbeFacts:
-    """What was tried out in a folder of the server, and the lines that a mode should have for it."""
+    """What was tried out in a folder of the server, and the lines that a mode should have for it.
+
+    `failure` is there if no such lines help, or something stays behind: what a server merely lacks is none.
+    """
 
     folder: str
     trials: tuple[Trial, ...]
     advice: tuple[str, ...]
+    failure: StepError | None = None
 
 
 @dataclass(frozen=True, slots=True)

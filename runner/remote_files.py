@@ -288,6 +288,7 @@ ErrandKind = Literal[
     "rename",
     "replace",
     "make link",
+    "learn links",
     "read link",
     "resolve",
     "look",
@@ -307,6 +308,7 @@ def probe_names(temporary: str) -> tuple[str, str]:
 class Errand:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
+    `learn links` finds out what the server does with links by way of the `temporary` name and those like it.
     A link is made under its `temporary` name and renamed over what is there (nothing, if it `is_new`), which is kept under
     the name `backup` if one is given. `rename` gives the name `target`, unless something has it. `replace` gives what is
     called `temporary` the name `path`, whatever has it: `note` is told how before that is asked for. `look` follows links,
@@ -410,6 +412,11 @@ class RemoteFiles(Protocol):
     @property
     def can_replace(self) -> bool:
         """Whether a rename puts one thing into the place of another in one step."""
+        ...
+
+    @property
+    def renames_links(self) -> bool:
+        """Whether the rename of a link is known to rename the link itself, and not what it leads to."""
         ...
 
     @property

@@ -28,12 +28,27 @@ _YES_NO_UNKNOWN = {
     None: "tried out first",
 }
 
+_TOLD = {
+    True: "LSTAT tells of the link itself",
+    False: "LSTAT tells of what a link leads to, READLINK is asked as well",
+    None: "READLINK is asked as well as LSTAT",
+}
+
+_PRIVATE = {
+    "opening": "opened so",
+    "handle": "closed off by handle before the first byte",
+    "path": "closed off by path before the first byte",
+    "nothing": "are not to be had",
+    None: "tried out first",
+}
+
 # Of the requests of one kind so many are looked at on a server that is known to do what it says: a banner is a claim, too.
 SAMPLE_SIZE = 16
 
 # What a server may say that it has done, in words.
 Deed = Literal["renamed", "removed", "made a directory", "set attributes"]
 SetBy = Literal["handle", "path", "nothing"]
+PrivateBy = Literal["opening", "handle", "path", "nothing"]
 LinkOrder = Literal["target first", "link first"]
 
 
@@ -45,6 +60,8 @@ class ServerTraits:
 
     def __init__(self, banner: str) -> None:
         self.banner = banner
+        # Whether its SFTP server has said what it is: all of this is about that one.
+        self.has_spoken = False
         # By the name of the trait.
         self.reasons: dict[str, str] = {}
         is_openssh = "OpenSSH_" in banner
@@ -57,12 +74,18 @@ class ServerTraits:
         self.renames_links: bool | None = True if is_openssh else None
         # In which order SYMLINK's two paths are taken. None: not known before it was tried.
         self.link_order: LinkOrder | None = "target first" if is_openssh else None
-        for name in ("is_sequential", "shares_files", "renames_links", "link_order"):
+        # Whether LSTAT tells of a link itself. None: not seen yet.
+        self.tells_links: bool | None = True if is_openssh else None
+        # What makes a new file private: the mode of its OPEN, or what is set behind it. None: not known before it was tried.
+        self.makes_private_by: PrivateBy | None = "opening" if is_openssh else None
+        for name in ("is_sequential", "shares_files", "renames_links", "link_order", "tells_links", "makes_private_by"):
             self.reasons[name] = why
         # Dropbear (2022.83) closes a channel that has just been opened when the program of another one ends.
         self.is_hasty = "dropbear" in banner
-        # ProFTPD (1.3.8) tells where a link leads as a whole path, however it is written.
+        # ProFTPD (1.3.8) tells where a link leads as a whole path, however it is written, and LSTAT of what is there.
         self.reads_links_as_written = "mod_sftp" not in banner
+        if not self.reads_links_as_written:
+            self.tells_links = False
         # Whether posix-rename and hard links do what they say, where they are announced.
         self.replaces = True
         self.gives_second_names = True
@@ -82,6 +105,7 @@ class ServerTraits:
 
     def learn_extensions(self, extensions: Mapping[str, bytes]) -> None:
         """Take in what the SFTP server tells of itself. Behind sshd's banner there may be another's SFTP server."""
+        self.has_spoken = True
         told = len(_OPENSSH_EXTENSIONS & extensions.keys())
         foreign = sorted(
             name for name in extensions if not name.endswith("@openssh.com") and name not in _OPENSSH_DRAFT_EXTENSIONS
@@ -119,6 +143,8 @@ class ServerTraits:
             ("shares_files", False),
             ("renames_links", None),
             ("link_order", None),
+            ("tells_links", None),
+            ("makes_private_by", None),
         ):
             self.saw(name, value, why)
 
@@ -136,9 +162,13 @@ class ServerTraits:
             ),
             ("several handles", "shares_files", "of one file" if self.shares_files else "not known to be of one file"),
             ("links", "link_order", self.link_order or "the order of paths is tried out first"),
+            ("told links", "tells_links", _TOLD[self.tells_links]),
             ("renamed links", "renames_links", _YES_NO_UNKNOWN[self.renames_links]),
+            ("private files", "makes_private_by", _PRIVATE[self.makes_private_by]),
             ("permissions", "sets_permissions_by", f"set by {self.sets_permissions_by}"),
-            ("times", "sets_times_by", f"set by {self.sets_times_by}" if self.keeps_times else "others than asked for"),
+            ("times", "sets_times_by", f"set by {self.sets_times_by}")
+            if self.keeps_times
+            else ("times", "keeps_times", "others than asked for"),
             ("posix-rename", "replaces", "as announced" if self.replaces else "refused"),
             ("hard links", "gives_second_names", "as announced" if self.gives_second_names else "only said to be made"),
             ("open files", "max_open_files", f"{self.max_open_files}" if self.max_open_files else ""),

@@ -124,6 +124,8 @@ class _Examination:
 
         peer = str(self._target.endpoint)
         self._probe = probe(SftpFiles(session, shell), folder, peer, self._cancellation)
+        if self._probe.failure is not None:
+            self._note_failure(self._probe.failure)
         if self._sftp is not None:
             self._sftp = replace(self._sftp, traits=session.traits.describe())
 

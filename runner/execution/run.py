@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.cancellation import Cancellation
 from runner.errors import InternalError
-from runner.events import HostConnected, Observer, PlayFinished, PlayStarted, StepCrashed
+from runner.events import HostConnected, HostDisconnected, Observer, PlayFinished, PlayStarted, StepCrashed
 from runner.execution.sessions import Sessions
 from runner.execution.step_run import Clock, PlayContext, describe_failure
 from runner.execution.turns import Turns
@@ -48,7 +48,10 @@ def run_play(
         known.update(dict.fromkeys(fresh))
         observer(HostConnected(step, connection.trusted_by, connection.known_hosts_warnings, jump_host, fresh))
 
-    sessions = Sessions(cancellation, tell_connected, play.calls)
+    def tell_disconnected(step: Step, connection: Connection) -> None:
+        observer(HostDisconnected(step, connection.server_version, connection.traits.describe()))
+
+    sessions = Sessions(cancellation, tell_connected, play.calls, tell_disconnected)
     crash: StepFailure | None = None
     observer(PlayStarted(play, options.is_check))
     turns = Turns(play, PlayContext(sessions, options, observer, cancellation, memory), weaknesses, confirm)

@@ -45,9 +45,11 @@ T = TypeVar("T")
 class _Session:
     """A connection and the views of the server's files that steps have asked for, by protocol and limits.
 
-    `limit` is that of the attempt it is used by, for the threads that open further channels for it.
+    `step` is the one that it was opened for, `limit` that of the attempt it is used by, for the threads that open further
+    channels for it.
     """
 
+    step: Step
     connection: Connection
     limit: Callable[[], AbstractContextManager[None]] = nullcontext
     files: dict[tuple[str, int, int], RemoteFiles] = field(default_factory=dict)
@@ -78,10 +80,16 @@ class Sessions:
         cancellation: Cancellation,
         tell_connected: Callable[[Step, Connection], None],
         steps: Iterable[Step] = (),
+        tell_disconnected: Callable[[Step, Connection], None] = lambda step, connection: None,
     ) -> None:
-        """`steps` are all that will run: each is reported with `finish`, and its connection closed with the last one."""
+        """`steps` are all that will run: each is reported with `finish`, and its connection closed with the last one.
+
+        `tell_disconnected` is told of each connection that SFTP was spoken on, before it is closed, with the step that it
+        was opened for.
+        """
         self._cancellation = cancellation
         self._tell_connected = tell_connected
+        self._tell_disconnected = tell_disconnected
         self._sessions: dict[Endpoint, _Session] = {}
         self._steps_to_come = Counter(step.endpoint for step in steps)
         self._working = WorkingAddresses()
@@ -156,7 +164,7 @@ class Sessions:
         connection = open_connection(
             step.endpoint, deadline, self._cancellation, last_hop, needed_next=needed, working=self._working
         )
-        session = self._sessions[step.endpoint] = _Session(connection)
+        session = self._sessions[step.endpoint] = _Session(step, connection)
         self._tell_connected(step, connection)
         return session, step, deadline
 
@@ -210,7 +218,7 @@ class Sessions:
         self._steps_to_come[step.endpoint] -= 1
         if self._steps_to_come[step.endpoint] > 0:
             return
-        session = self._sessions.pop(step.endpoint, None)
+        session = self._take_out(step.endpoint)
         if session is not None:
             self._closing = [thread for thread in self._closing if thread.is_alive()]
             thread = threading.Thread(target=session.close, name="close connection", daemon=True)
@@ -219,9 +227,16 @@ class Sessions:
 
     def drop(self, endpoint: Endpoint) -> None:
         """Close the connection to an endpoint: whatever state it was in, the next step starts afresh."""
-        session = self._sessions.pop(endpoint, None)
+        session = self._take_out(endpoint)
         if session is not None:
             session.close()
+
+    def _take_out(self, endpoint: Endpoint) -> _Session | None:
+        """The session of an endpoint, which is to be closed and is no longer ours."""
+        session = self._sessions.pop(endpoint, None)
+        if session is not None and session.connection.traits.has_spoken:
+            self._tell_disconnected(session.step, session.connection)
+        return session
 
     def close(self) -> None:
         """Close every connection, when nothing is being loaded for it any more; never raises."""

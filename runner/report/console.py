@@ -12,6 +12,7 @@ from runner.events import (
     Event,
     FailuresRescued,
     HostConnected,
+    HostDisconnected,
     ItemsSkipped,
     ObserverFailed,
     PlayFinished,
@@ -26,7 +27,7 @@ from runner.plan import Place, Step
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.printer import ConsoleOptions, Printer
-from runner.report.text import format_duration, format_rate, format_size, printable
+from runner.report.text import format_duration, format_fact, format_rate, format_size, format_trait, printable
 from runner.results import COUNTS, STATUSES, Change, Entry, Output, PlayResult, SkippedItems, StepFailure, StepResult
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Console:
         self._last_progress = 0.0
         self._change_count = 0
         self._printer = Printer(options, redactor)
+        # What has been printed of each host's server: a connection in another's place says only what is otherwise.
+        self._told_traits: dict[str, tuple[tuple[str, str, str], ...]] = {}
         self._live = self._make_live_display()
 
     def __call__(self, event: Event) -> None:
@@ -72,7 +75,7 @@ class Console:
             case StepStarted():
                 self._change_count = 0
                 self._step_started = self._last_progress = time.monotonic()
-            case HostConnected():
+            case HostConnected() | HostDisconnected():
                 self._tell_connection(event)
             case TransferProgress():
                 self._show_progress(event)
@@ -91,7 +94,10 @@ class Console:
             case PlayFinished(result):
                 self._finish_play(result)
 
-    def _tell_connection(self, event: HostConnected) -> None:
+    def _tell_connection(self, event: HostConnected | HostDisconnected) -> None:
+        if isinstance(event, HostDisconnected):
+            self._tell_traits(event)
+            return
         if self._options.verbosity < 0 or (self._options.verbosity < 1 and not event.weaknesses):
             return
         if self._live:
@@ -110,6 +116,18 @@ class Console:
             self._print(f"{INDENT}{self._paint('warning:', 'changed')} {printable(warning)}")
         if len(event.warnings) > MAX_WARNINGS:
             self._print(f"{INDENT}and {len(event.warnings) - MAX_WARNINGS} more warnings")
+
+    def _tell_traits(self, event: HostDisconnected) -> None:
+        """What the server is taken for, in the words of `runner doctor`."""
+        host = f"{event.step.endpoint} [{event.step.host_label}]"
+        if self._options.verbosity < 1 or self._told_traits.get(host) == event.traits:
+            return
+        self._told_traits[host] = event.traits
+        if self._live:
+            self._live.clear()
+        self._print(f"{'server':<{STATUS_WIDTH}}  {printable(host)}  {printable(event.server_version)}")
+        for label, value, reason in event.traits:
+            self._print(INDENT + format_fact(label, printable(format_trait(value, reason))))
 
     def _tell_change(self, change: Change) -> None:
         self._change_count += 1

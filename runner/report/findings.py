@@ -12,10 +12,17 @@ from runner.plan import Authentication, SshAgent, SshKey, SshKeyFile, Target, Us
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.printer import ConsoleOptions, Printer
-from runner.report.text import format_duration, format_milliseconds, format_size, printable
+from runner.report.text import (
+    LABEL_WIDTH,
+    format_duration,
+    format_fact,
+    format_milliseconds,
+    format_size,
+    format_trait,
+    printable,
+)
 from runner.results import StepFailure
 
-LABEL_WIDTH = 16
 INDENT = "  "
 MAX_WARNINGS = 10
 MAX_VALUE_LENGTH = 1000
@@ -118,7 +125,7 @@ class FindingsConsole:
         # Masked before it is cut: what is left of a secret would not be found.
         text = self._redactor.redact(printable(value))
         text = text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "…"
-        self._print_text(text, f"{label:<{LABEL_WIDTH}} ", "dim", hanging=LABEL_WIDTH + 1)
+        self._print_text(text, format_fact(label, ""), "dim", hanging=LABEL_WIDTH + 1)
 
     def _print_note(self, note: Note) -> None:
         if note.kind == "weak":
@@ -209,7 +216,7 @@ def _list_sftp(sftp: SftpFacts) -> Iterator[Fact]:
         yield "not offered", ", ".join(missing)
     yield "limits", _describe_limits(sftp)
     for label, value, reason in sftp.traits:
-        yield label, f"{value} ({reason})" if reason else value
+        yield label, format_trait(value, reason)
 
 
 def _list_probe(probe: ProbeFacts) -> Iterator[Fact]:

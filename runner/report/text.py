@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from runner.redaction import escape_unsafe
 
+# What a fact about a server is called stands in a column of this width.
+LABEL_WIDTH = 16
+
 _COLOURS = {
     "ok": "32",
     "changed": "33",
@@ -29,6 +32,16 @@ def printable(text: str) -> str:
 def paint(text: str, colour: str, *, is_coloured: bool) -> str:
     """`text` in the colour that stands for a status."""
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if is_coloured else text
+
+
+def format_fact(label: str, value: str) -> str:
+    """One line of what is known of a server."""
+    return f"{label:<{LABEL_WIDTH}} {value}"
+
+
+def format_trait(value: str, reason: str) -> str:
+    """What is held to be true of a server, and why: `set by handle`, `refused (it said so)`."""
+    return f"{value} ({reason})" if reason else value
 
 
 def format_size(count_bytes: float) -> str:

@@ -89,6 +89,11 @@ class ScpFiles:
         return self._shell.exists
 
     @property
+    def renames_links(self) -> bool:
+        # mv(1) does.
+        return True
+
+    @property
     def can_replace(self) -> bool:
         return self._shell.exists
 

@@ -101,7 +101,10 @@ class SftpBatch:
 
     def release(self, copy: Sending | Fetching, error: StepError | None) -> None:
         with self._lock:
-            file = self._held.pop(copy)
+            file = self._held.pop(copy, None)
+            if file is None:
+                # It was given up while its hash was still being read back.
+                return
             if error is not None:
                 file.fail(error)
             # Nothing that is written waits for what is not begun.

@@ -64,7 +64,7 @@ class SingleRequest(BatchFile):
 
     def give_up(self) -> None:
         # Between two renames the destination would be missing: what is begun is published.
-        if self.job.what not in ("make link", "replace"):
+        if self.job.what not in ("make link", "learn links", "replace"):
             super().give_up()
 
     def run(self) -> Stages[None]:
@@ -72,6 +72,8 @@ class SingleRequest(BatchFile):
             yield from self._make_link()
             if self.has_failed and self.job.left:
                 add_remark(self, not_removed(self.job.left), *self.job.left)
+        elif self.job.what == "learn links":
+            yield from learn_links(self, self.job.temporary, self._leave)
         elif self.job.what == "replace":
             yield from give_name(self, self._describe())
         elif self.job.what == "set attributes":
@@ -164,7 +166,7 @@ class SingleRequest(BatchFile):
                 return Type.STAT, path
             case "look closely":
                 return Type.LSTAT, path
-            case "make link" | "replace" | "set attributes" | "sync folder":
+            case "make link" | "learn links" | "replace" | "set attributes" | "sync folder":
                 raise AssertionError("this takes several requests")
 
     def _take_answer(self, kind: int, body: memoryview) -> None:

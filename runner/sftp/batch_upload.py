@@ -29,6 +29,7 @@ from runner.sftp import disk_space
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_deeds import add_remark, look_behind_rename, require_renamed
 from runner.sftp.batch_file import Answer, BatchFile, Engine, Stages, ignore
+from runner.sftp.batch_privacy import PRIVATE_MODE, close_off, make_private
 from runner.sftp.batch_publish import (
     Publication,
     ask_to_replace,
@@ -52,7 +53,6 @@ from runner.sftp.packets import (
 from runner.sftp.refusals import describe_refusal, knows_no_sync, name_temporary_options
 from runner.sftp.session import Refusal
 
-PRIVATE_MODE = 0o600
 # A source of which so much is left is sent without being copied in memory once more.
 STREAM_FROM_BYTES = 64 * 1024
 # OpenSSH takes 2 MiB a channel before it acknowledges: 40 MiB/s at 50 ms. Each further channel adds as much.
@@ -146,14 +146,14 @@ class Upload(BatchFile):
             self._cursor.stop()
 
     def run(self) -> Stages[None]:
-        if self.session.traits.sets_permissions_by == "nothing":
-            self._open_source()
+        self._ask_to_open()
         if self.error is None:
-            self._ask_to_open()
             yield
         if not self._handle:
             yield from self._give_way()
             return
+        if self.error is None and not self.session.traits.is_sequential:
+            yield from self._close_off()
         if self.error is None:
             self.wait_for_turn()
             yield
@@ -237,6 +237,11 @@ class Upload(BatchFile):
     # Opening.
 
     def _ask_to_open(self) -> None:
+        if self.session.traits.sets_permissions_by == "nothing":
+            # Only the source tells the mode, which is to be had now or never.
+            self._open_source()
+        if self.error is not None:
+            return
         flags = _ANY_FILE if self.job.temporary is None else _OLD_FILE if self.job.continues else _NEW_FILE
         self.ask(Type.OPEN, self._written_path + flags + self._first_attributes(), self._take_handle)
 
@@ -301,6 +306,19 @@ class Upload(BatchFile):
         if not self._lanes:
             self._close_source()
         return False
+
+    def _close_off(self) -> Stages[None]:
+        """Before the first byte, and waited for, since what is written could overtake it: others may not read the file."""
+        if self.job.temporary is not None:
+            if self._opened_mode == PRIVATE_MODE and not self._has_final_mode:
+                yield from make_private(self, self._handle, self._written_path)
+            return
+        # Only the source tells which mode it is to have.
+        if self._source is None:
+            self._open_source()
+        wanted, self._opened_mode = self._wanted.permissions, None
+        if self.error is None and wanted is not None and self.session.traits.sets_permissions_by != "nothing":
+            yield from close_off(self, self._handle, self._written_path, wanted)
 
     def _restrict(self) -> None:
         """Before the first byte: the file that is written over may have been open to those who must not read the new one."""

@@ -100,6 +100,10 @@ class SftpFiles:
         return self._session.traits.replaces and POSIX_RENAME in self._session.extensions
 
     @property
+    def renames_links(self) -> bool:
+        return self._session.traits.renames_links is True
+
+    @property
     def can_create_folders(self) -> bool:
         return True
 
@@ -130,7 +134,38 @@ class SftpFiles:
     def status(self, path: str, *, follow: bool = True) -> FileStatus | None:
         kind = Type.STAT if follow else Type.LSTAT
         found = self._status(path, self._session.submit(kind, encode_path(path)), is_followed=follow)
-        return found if found is None or found.is_kind_told else self._find_kind(path, found, follow=follow)
+        if found is not None and not found.is_kind_told:
+            found = self._find_kind(path, found, follow=follow)
+        return found if found is None or follow else self._find_hidden_link(path, found)
+
+    def _find_hidden_link(self, path: str, found: FileStatus) -> FileStatus:
+        """What LSTAT tells, or that there is a link of which it tells only where that leads.
+
+        A link that is taken for a directory would have the directory emptied when it is removed, and a file may be moved
+        in a link's place when that is renamed.
+        """
+        traits = self._session.traits
+        if found.is_link and traits.tells_links is None:
+            traits.saw("tells_links", True, "LSTAT told of a link")
+        if found.is_link or traits.tells_links or not path.strip("/"):
+            return found
+        try:
+            target = self.read_link(path)
+        except UnreachableError:
+            raise
+        except StepError:
+            return found
+        if target.rstrip("/") == path.rstrip("/"):
+            # An answer that any path would have had.
+            return found
+        return FileStatus(
+            is_directory=False,
+            is_regular=False,
+            size_bytes=None,
+            permissions=found.permissions,
+            modified_at_seconds=found.modified_at_seconds,
+            is_link=True,
+        )
 
     def _find_kind(self, path: str, found: FileStatus, *, follow: bool) -> FileStatus | None:
         """What is at a path whose kind the server has not told: other requests may (`batch_kinds.py`)."""

@@ -71,6 +71,11 @@ class LeftBehind:
         """What is not known to be there, nor to be gone."""
         return (*self._written, *self._asides)
 
+    @property
+    def stuck_paths(self) -> tuple[str, ...]:
+        """What the server did not remove, or has made although it refused to."""
+        return tuple(self._stuck)
+
     def warn(self, output: Output) -> Output:
         """The result of a step that went well, with a warning of what is left all the same."""
         warnings = tuple(self._tell(lambda path: path in self._backups))

@@ -13,6 +13,7 @@ from runner.errors import (
     DestinationExists,
     DestinationIsDirectory,
     FileError,
+    FileRefused,
     StepError,
     UnreachableError,
     VerificationFailed,
@@ -93,6 +94,30 @@ def _require_replaceable(
         raise DestinationExists(
             f"{place} is a link that leads {leads}, not to {mode.target!r}",
             hint="'overwrite: false' is set; 'true' would switch it.",
+        )
+
+
+def require_link_renamed(path: str, found: FileStatus, around: Surroundings) -> None:
+    """See that a link at a path is itself renamed by a rename, on a server that may rename what it leads to.
+
+    It is tried out with links of ours beside it. Raises `FileRefused` if the server does otherwise, or does not show it.
+    """
+    if not found.is_link or around.remote.renames_links:
+        return
+    temporary = TemporaryNames(around.owner).path_of(path)
+    names = (temporary, *probe_names(temporary))
+    around.left.write(*names)
+    errand = Errand("learn links", path, _ignore, temporary=temporary)
+    with running_batch(around) as batch:
+        batch.run(errand)
+        while batch.wait():
+            pass
+    around.left.forget(*names)
+    around.left.leave(*errand.left)
+    if not around.remote.renames_links:
+        raise FileRefused(
+            f"{around.peer} is not known to rename the link {path!r} itself, and not what it leads to",
+            hint="Nothing was renamed. 'mode_name: create_link' makes a link of the new name, 'remove' removes the old one.",
         )
 
 

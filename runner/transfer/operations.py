@@ -30,7 +30,7 @@ from runner.transfer.changes import explain_permissions
 from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
 from runner.transfer.directory_modes import asked_for_mode, mode_of
 from runner.transfer.journal import Done, Unanswered
-from runner.transfer.link_creation import create_link
+from runner.transfer.link_creation import create_link, require_link_renamed
 from runner.transfer.listing import list_folder, look, look_at_path
 from runner.transfer.protected_places import ask_remote_places, refuse_protected
 from runner.transfer.reading import read_content
@@ -110,6 +110,7 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
             size = source.size_bytes if source.is_regular else None
             journal.unanswered[mode.destination] = Unanswered(done, mode.source, published.aside, size, is_source=True)
 
+    require_link_renamed(mode.source, source, around)
     with around.cancellation.deferred(CLEAN_UP_SECONDS):
         published = _rename(mode, destination, before, around, note)
     renamed = _renamed(mode, "renamed", before, published)

@@ -42,7 +42,7 @@ from runner.transfer.requirements import (
     require_remote_folder,
     require_temporary_directory,
 )
-from runner.transfer.tree_names import Entries, with_slash
+from runner.transfer.tree_names import Entries, improper_name, is_proper_name, with_slash
 from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
@@ -154,6 +154,15 @@ class TreeUp(TreeWalk):
         copy = self.copy
         is_refused = isinstance(error, PermissionRefused | ServerLacksFeature | FileRefused)
         return is_refused and copy.if_exists == "replace" and not copy.delete and not copy.backup
+
+    def find_hidden(self, entries: Entries) -> FileRefused | None:
+        """Why the entries of a folder may be more than are listed, where it must be known of each whether it is there.
+
+        What is listed under a name that no file can have may be any of those that seem to be missing.
+        """
+        if self.copy.if_exists == "replace" and not self.copy.backup:
+            return None
+        return next((improper_name(name) for name in entries if name and not is_proper_name(name)), None)
 
     def _list_source(self, folder: Folder) -> Entries:
         path = self.source_path(folder.path)
@@ -407,6 +416,8 @@ class _Listing:
         amend_entry(self._entries, name, status)
 
     def finish(self, error: StepError | None) -> None:
+        if error is None:
+            error = self._walk.find_hidden(self._entries)
         if error is None:
             self._walk.see_destination(self._folder, self._entries)
         elif self._walk.may_send_unseen(error):

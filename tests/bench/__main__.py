@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that everything is removed
     try:
         with open_setting(
-            options.memory_folder, options.runner, _find_ansible(), options.disk_folder, options.before
+            options.memory_folder, options.runner, _find_ansible(), options.disk_folder, options.before, cases
         ) as setting:
             if options.list:
                 _list(cases, setting)

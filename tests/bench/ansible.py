@@ -24,8 +24,8 @@ def ansible_command(setting: Setting, job: Job) -> Command:
     variables = {
         "ansible_host": LOOPBACK,
         "ansible_port": job.port,
-        "ansible_user": setting.username,
-        "ansible_ssh_private_key_file": str(setting.key_path),
+        "ansible_user": job.address.username,
+        "ansible_ssh_private_key_file": str(job.address.key_path),
         "ansible_ssh_common_args": shlex.join(ssh_options(setting, job)),
         "ansible_python_interpreter": sys.executable,
     }

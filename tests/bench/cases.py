@@ -16,6 +16,9 @@ Or nothing is copied: a folder's names are listed, and looped over; a playbook w
 
 Kind = Literal["time", "memory"]
 
+Server = Literal["sshd", "rclone", "pkg-sftp"]
+"""`rclone` is `rclone serve sftp`, `pkg-sftp` a server on Go's pkg/sftp. Both carry out several requests at once."""
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -46,6 +49,7 @@ class Case:
     file_bytes: int
     file_count: int = 1
     round_trip_ms: int = 0
+    server: Server = "sshd"
     kind: Kind = "time"
     is_again: bool = False
     changed_files: int = 0
@@ -113,11 +117,16 @@ _MANY_FAR = _entries("runner rsync", **{"scp-gcm": 2, "rclone": 2})
 _STEPS_FAR = _entries("runner runner-folder rsync", **{"scp-gcm": 2, "rclone": 2})
 _MANY_AND_ANSIBLE = _entries("runner rsync scp-gcm sftp lftp", rclone=2, ansible=1)
 _AGAIN = _entries("runner rsync")
+# rclone takes minutes for five thousand files on a long line.
+_CONCURRENT = _entries("runner", rclone=1)
 _DURABLE = _entries("runner runner-durable rsync rsync-fsync")
 # Against ourselves: the same files as one folder, the list without the loop.
 _LIKE_FOLDER = _entries("runner runner-folder")
 _LIKE_LIST = _entries("runner runner-list")
 _ALONE = _entries("runner")
+
+_WAYS: tuple[Direction, ...] = ("up", "down")
+_CONCURRENT_SERVERS: tuple[tuple[Server, str], ...] = (("rclone", "rclone serve sftp"), ("pkg-sftp", "pkg/sftp"))
 
 CASES = (
     Case("1gib-up", "1 GiB up", "up", "file", _BULK, GIB),
@@ -175,6 +184,22 @@ CASES = (
         _small("10000-one-changed", "10,000 small files up, one changed", "up", "folder", 10_000, _AGAIN),
         is_again=True,
         changed_files=1,
+    ),
+    *(
+        replace(
+            _small(
+                f"5000-files-{way}-{server}",
+                f"5,000 small files {way}, {name}, 20 ms round trip",
+                way,
+                "folder",
+                5000,
+                _CONCURRENT,
+            ),
+            round_trip_ms=20,
+            server=server,
+        )
+        for server, name in _CONCURRENT_SERVERS
+        for way in _WAYS
     ),
     *(
         Case(f"memory-{size}gib-{way}", f"Memory: {size} GiB {way}", way, "file", _MEMORY, size * GIB, kind="memory")

@@ -15,19 +15,20 @@ from tests.bench.targets import PRODUCT
 _INTRODUCTION = """\
 # Performance
 
-Written by `make bench`. One `sshd` on loopback serves every tool; source and destination are in memory, so that no disk is
-measured. The tools take turns, A B C, A B C, after a rehearsal that does not count. Measured is the whole process, from its
-start to its end, with what it takes to connect, check the host key and log in. Numbers are medians; *runner ÷ it* is our
-time divided by the other tool's in the same round, the median over the rounds: below 1 we are faster. Every copy is compared
-with its source, names and sizes of all files and SHA-256 of a sample, or the run does not count.
+Written by `make bench`. One server on loopback serves every tool, an `sshd` where the case names no other; source and
+destination are in memory, so that no disk is measured. The tools take turns, A B C, A B C, after a rehearsal that does not
+count. Measured is the whole process, from its start to its end, with what it takes to connect, check the host key and log
+in. Numbers are medians; *runner ÷ it* is our time divided by the other tool's in the same round, the median over the rounds:
+below 1 we are faster. Every copy is compared with its source, names and sizes of all files and SHA-256 of a sample, or the
+run does not count.
 
 Ours writes each file under a temporary name, verifies it and renames it. CPU time and memory are the client's; memory is the
 peak of the largest process that belongs to it, and below the size of the process that measures it is only known to be
 smaller. lftp does not wait for its ssh, whose share is missing in its row. A small file has 4 KiB. *One step each* is a
 playbook with a step for every file, *one loop* a single step that loops over them; the other tools copy the folder that
 holds them. *As one folder* and *the list alone* are ourselves with another playbook, against which the language is
-measured. The 50 ms are added by a proxy that delays every byte by 25 ms in each direction and limits no rate. *Bare TCP
-pipe* is the floor: a file read, sent over loopback and written, with no SSH and no check. *Synced to disk*: these copies
+measured. A round trip's time is added by a proxy that delays every byte by half of it in each direction and limits no rate.
+*Bare TCP pipe* is the floor: a file read, sent over loopback and written, with no SSH and no check. *Synced to disk*: these copies
 alone are on a disk, and their row *durable* against the one above it is what `durable: true` costs there.
 
 ![The same numbers as a chart](performance.svg)

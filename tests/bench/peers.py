@@ -32,7 +32,7 @@ def sftp_command(setting: Setting, job: Job) -> Command:
     batch_path = job.scratch / "batch"
     batch_path.write_text(f"{verb} {job.source} {job.destination}\n", encoding="utf-8")
     options = [*ssh_options(setting, job), "-c", FAST_CIPHER, "-q", "-b", str(batch_path)]
-    return Command(("sftp", *options, f"{setting.username}@{LOOPBACK}"))
+    return Command(("sftp", *options, f"{job.address.username}@{LOOPBACK}"))
 
 
 def rsync_command(setting: Setting, job: Job) -> Command:
@@ -56,8 +56,8 @@ def rclone_command(setting: Setting, job: Job) -> Command:
     options = {
         "host": LOOPBACK,
         "port": job.port,
-        "user": setting.username,
-        "key-file": setting.key_path,
+        "user": job.address.username,
+        "key-file": job.address.key_path,
         "known-hosts-file": setting.known_hosts_path,
     }
     ends = (str(job.source), f":sftp:{job.destination}") if job.is_up else (f":sftp:{job.source}", str(job.destination))
@@ -76,7 +76,7 @@ def lftp_command(setting: Setting, job: Job) -> Command:
     script = (
         "set cmd:fail-exit true; set net:max-retries 1; set net:timeout 60; "
         f'set sftp:connect-program "{_ssh(setting, job)} -a -x"; '
-        f"open -u {setting.username}, sftp://{LOOPBACK}:{job.port}; {copy}"
+        f"open -u {job.address.username}, sftp://{LOOPBACK}:{job.port}; {copy}"
     )
     return Command(("lftp", "--norc", "-c", script), {"LFTP_HOME": str(setting.home)})
 
@@ -92,7 +92,7 @@ def ssh_options(setting: Setting, job: Job) -> list[str]:
         "GlobalKnownHostsFile": Path("/dev/null"),
     }
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    return ["-F", "none", "-i", str(setting.key_path), *options]
+    return ["-F", "none", "-i", str(job.address.key_path), *options]
 
 
 def _scp(setting: Setting, job: Job, *options: str) -> Command:
@@ -107,5 +107,5 @@ def _ssh(setting: Setting, job: Job) -> str:
 
 def _ends(setting: Setting, job: Job, source: str, destination: str) -> tuple[str, str]:
     """Source and destination, the one on the server with the server's name."""
-    server = f"{setting.username}@{LOOPBACK}:"
+    server = f"{job.address.username}@{LOOPBACK}:"
     return (source, server + destination) if job.is_up else (server + source, destination)

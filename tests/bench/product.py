@@ -85,10 +85,10 @@ def playbook_lines(variant: Variant, setting: Setting, job: Job) -> Iterator[str
         "port": job.port,
         "authentication": {
             "authentication_method": "ssh_key_file",
-            "username": setting.username,
-            "ssh_key_file": str(setting.key_path),
+            "username": job.address.username,
+            "ssh_key_file": str(job.address.key_path),
         },
-        "hostkey": {"hostkey_mode": "known_host", "known_host": setting.host_key},
+        "hostkey": {"hostkey_mode": "known_host", "known_host": job.address.host_key},
         **variant.inputs,
     }
     shape = variant.shape or job.shape

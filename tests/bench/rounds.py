@@ -13,6 +13,7 @@ from tests.bench.cases import GIB, Case, Entry
 from tests.bench.measurement import CommandFailed, Measurement, measure
 from tests.bench.payload import change_some, ensure_payload, find_difference, remove_content
 from tests.bench.results import CaseResult, Run
+from tests.bench.servers import find_missing
 from tests.bench.setting import Job, Setting, read_free_bytes
 from tests.bench.tools import TOOLS, find_absence
 
@@ -47,6 +48,8 @@ def find_absences(case: Case, setting: Setting) -> dict[str, str]:
     if free_bytes < case.room_bytes:
         lack = f"{case.room_bytes / GIB:.1f} GiB of memory needed, {max(0, free_bytes) / GIB:.1f} GiB to spare"
         return {entry.tool: lack for entry in case.entries}
+    if lack := find_missing(case.server):
+        return {entry.tool: lack for entry in case.entries}
     reasons = {entry.tool: find_absence(TOOLS[entry.tool], setting, case) for entry in case.entries}
     return {tool: reason for tool, reason in reasons.items() if reason}
 
@@ -63,7 +66,7 @@ def _takes_part(case: Case, entry: Entry, number: int) -> bool:
 
 def _run_once(case: Case, tool: str, number: int, setting: Setting) -> Run:
     place = setting.disk_folder if case.is_on_disk else setting.folder
-    landing = place / (f"landing-{tool}" if case.is_again else "landing")
+    landing = place / _name_landing(case, tool, number)
     destination = landing / "copy"
     is_first = not destination.exists()
     if not case.is_again or is_first:
@@ -82,12 +85,20 @@ def _run_once(case: Case, tool: str, number: int, setting: Setting) -> Run:
     return Run(tool, number, None if difference else measurement, difference)
 
 
+def _name_landing(case: Case, tool: str, number: int) -> str:
+    """Where a copy goes: what a second one finds there is the same tool's, and no server remembers what was removed."""
+    if case.server == "rclone":
+        return f"landing-{case.name}-{tool}-{number}"
+    return f"landing-{tool}" if case.is_again else "landing"
+
+
 def _copy(case: Case, tool: str, setting: Setting, destination: Path) -> Measurement:
     scratch = setting.folder / "scratch"
     remove_content(scratch)
     source = ensure_payload(setting.folder / "source", case)
-    port = setting.ports[case.round_trip_ms]
-    command = TOOLS[tool].build_command(setting, Job(case.direction, case.shape, source, destination, port, scratch))
+    address = setting.servers[case.server]
+    job = Job(case.direction, case.shape, source, destination, address, case.round_trip_ms, scratch)
+    command = TOOLS[tool].build_command(setting, job)
     return measure(command, folder=scratch, environment=setting.environment, timeout_seconds=_TIMEOUT_SECONDS)
 
 

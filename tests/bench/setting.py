@@ -1,4 +1,4 @@
-"""Where it happens: one sshd for all tools, a folder in memory, a HOME that nobody has configured."""
+"""Where it happens: one server for all tools of a case, a folder in memory, a HOME that nobody has configured."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.cases import Shape
-from tests.servers.latency import LatencyProxy
-from tests.servers.openssh import OpenSSHServer
+from tests.bench.cases import Case, Server, Shape
+from tests.bench.servers import Address, start_servers
 
-ROUND_TRIP_MS = 50
 _RESERVE_BYTES = 1024**3  # what the tools and everybody else may need
-# As a server in use is set, not as one under test: a debug log takes time.
-_SERVER_CONFIG = ("LogLevel INFO",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +25,8 @@ class Setting:
 
     folder: Path
     home: Path
-    username: str
-    key_path: Path
-    host_key: str
+    servers: Mapping[Server, Address]
     known_hosts_path: Path
-    ports: Mapping[int, int]
-    """The port on loopback for each round trip, in milliseconds."""
     runner: Path
     ansible_playbook: str | None
     connector_schema: Mapping[str, Any]
@@ -57,8 +49,13 @@ class Job:
     shape: Shape
     source: Path
     destination: Path
-    port: int
+    address: Address
+    round_trip_ms: int
     scratch: Path
+
+    @property
+    def port(self) -> int:
+        return self.address.ports[self.round_trip_ms]
 
     @property
     def is_up(self) -> bool:
@@ -81,8 +78,9 @@ def open_setting(
     ansible_playbook: str | None,
     disk_folder: Path,
     runner_before: Path | None = None,
+    cases: Iterable[Case] = (),
 ) -> Iterator[Setting]:
-    """Start the server and the latency proxy, with everything in a new folder below `memory_folder`; remove it after.
+    """Start the servers that cases need, with everything in a new folder below `memory_folder`; remove it after.
 
     Copies that are synced go into one below `disk_folder`.
 
@@ -99,23 +97,15 @@ def open_setting(
     on_disk = Path(tempfile.mkdtemp(prefix="runner-bench-", dir=disk_folder))
     folder = Path(tempfile.mkdtemp(prefix="runner-bench-", dir=memory_folder))
     try:
-        with (
-            OpenSSHServer(folder / "server", extra_config=_SERVER_CONFIG) as server,
-            LatencyProxy(server.host, server.port, round_trip_seconds=ROUND_TRIP_MS / 1000) as proxy,
-        ):
-            ports = {0: server.port, ROUND_TRIP_MS: proxy.port}
+        with start_servers(folder, cases) as servers:
             known_hosts_path = folder / "known_hosts"
-            lines = [f"[{server.host}]:{port} {server.known_host_line()}\n" for port in ports.values()]
-            known_hosts_path.write_text("".join(lines), encoding="ascii")
+            known_hosts_path.write_text("".join(one.known_hosts for one in servers.values()), encoding="ascii")
             (folder / "home").mkdir()
             yield Setting(
                 folder,
                 folder / "home",
-                server.username,
-                server.user_key_path,
-                server.known_host_line(),
+                servers,
                 known_hosts_path,
-                ports,
                 runner,
                 ansible_playbook,
                 read_connector_schema(runner),

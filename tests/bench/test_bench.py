@@ -20,6 +20,7 @@ from tests.bench.measurement import Command, CommandFailed, Measurement, measure
 from tests.bench.page import Session, write_page
 from tests.bench.payload import ensure_payload, find_difference
 from tests.bench.results import CaseResult, Run, judge, ratio, summarize
+from tests.bench.servers import Address, find_missing
 from tests.bench.setting import Job, Setting, read_connector_schema
 from tests.bench.table import case_table, format_bytes, format_title, target_table
 from tests.bench.targets import TARGETS, RatioTarget
@@ -285,9 +286,9 @@ def test_what_the_schema_lacks_is_refused() -> None:
 def test_its_playbooks_are_valid(tmp_path: Path, runner_command: Path, direction: Any, shape: Any) -> None:
     case = Case("case", "", direction, shape, (), KIB, 1 if shape == "file" else 5)
     source = ensure_payload(tmp_path / "source", case)
-    job = Job(direction, shape, source, tmp_path / "copy", 2022, tmp_path)
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILe5Sj+eX9C1wOBNrq78dC7sHzcg2lZVclyZ+8uR42c"
-    setting = Setting(tmp_path, tmp_path, "me", tmp_path / "key", key, tmp_path, {}, runner_command, None, {}, tmp_path)
+    job = Job(direction, shape, source, tmp_path / "copy", Address("me", tmp_path / "key", key, {0: 2022}), 0, tmp_path)
+    setting = Setting(tmp_path, tmp_path, {}, tmp_path, runner_command, None, {}, tmp_path)
     schema = read_connector_schema(runner_command)
     for variant in product.VARIANTS:
         if not product.find_refusal(variant, schema, case):
@@ -353,6 +354,23 @@ def test_what_is_synced_is_copied_to_a_disk(
     assert "| runner, durable: true |" in page
     assert sorted(os.listdir(tmp_path)) == ["disk", "docs"]
     assert os.listdir(disk) == []
+
+
+@pytest.mark.parametrize("server", ["rclone", "pkg-sftp"])
+def test_a_case_goes_to_the_server_that_it_names(
+    tmp_path: Path, runner_command: Path, capsys: pytest.CaptureFixture[str], server: Any
+) -> None:
+    """Or says why there is none."""
+    require_sshd()
+    options = ["--rounds", "1", "--scale", "0.002", "--into", str(tmp_path / "docs")]
+    options += ["--memory-folder", str(tmp_path), "--runner", str(runner_command), "--case", f"5000-files-*-{server}"]
+
+    assert main(options) == 0
+
+    output = capsys.readouterr().out
+    lack = find_missing(server)
+    assert (f"not run: {lack}" if lack else "| **runner** ") in output
+    assert "does not count" not in output
 
 
 def test_a_wrong_choice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from tests.conftest import Outcome, Runner, connection, require_sshd, snapshot, 
 from tests.patience import BUSY_SECONDS, wait_for
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
-from tests.servers.file_session import FileSession
+from tests.servers.file_session import FileServer, FileSession
 from tests.servers.keys import generate_key_pair
 from tests.servers.misbehaving import PlainRenameOnly, RefusedRename, RefusedSetstat
 from tests.servers.mute import MuteServer, Stage, closed_port
@@ -700,12 +700,107 @@ def test_a_probe_names_the_lines_that_help(
         assert runner.play([{**connection(server), "mode": upload("source", "a", **options)}]).exit_code == 0
 
 
-def test_a_probe_of_a_directory_that_is_not_there_is_told(runner: Runner, sshd: OpenSSHServer, remote: Path) -> None:
-    outcome, trials = probe(runner, sshd, str(remote / "missing"))
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_probe_of_a_directory_that_is_not_there_is_a_failure(
+    runner: Runner, sshd: OpenSSHServer, asyncssh_server: AsyncsshServer, remote: Path, number: int
+) -> None:
+    """Of one server, or of the first of two: the other one is looked at all the same."""
+    connections = {name: connection(server) for name, server in (("one", sshd), ("two", asyncssh_server))[:number]}
+    outcome = doctor(runner, connections, "--probe", str(remote / "missing"))
 
-    assert outcome.exit_code == 0
-    assert not trials["write"][1]
-    assert "does not exist" in trials["write"][0]
+    assert outcome.exit_code == outcome.report["exit_code"] == 2, outcome.output
+    assert outcome.report["status"] == "failed"
+    for found in outcome.report["connections"]:
+        assert [(one["name"], one["ok"]) for one in found["probe"]["trials"]] == [("write", False)] * 4
+        assert found["status"] == "failed"
+        assert "does not exist" in found["error"]["message"]
+        assert found["error"]["hint"]
+        assert found["error"]["message"] in outcome.stdout
+    assert snapshot(remote) == {}
+
+
+class KeepsEverything(FileServer):
+    """Files are not removed."""
+
+    def remove(self, path: bytes) -> None:
+        raise asyncssh.SFTPPermissionDenied("Permission denied")
+
+
+class KeepsAndHidesEverything(KeepsEverything):
+    """Nor are they listed."""
+
+    def scandir(self, path: bytes) -> Any:
+        raise asyncssh.SFTPPermissionDenied("Permission denied")
+
+
+@pytest.mark.parametrize("factory", [KeepsEverything, KeepsAndHidesEverything])
+def test_what_a_probe_must_leave_behind_is_a_failure_and_named(
+    runner: Runner, tmp_path: Path, remote: Path, factory: Any
+) -> None:
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome = doctor(runner, {"host": connection(server)}, "--probe", ".")
+
+    found = outcome.report["connections"][0]
+    assert outcome.exit_code == 2, outcome.output
+    names = {one["outcome"].partition(":")[0] for one in found["probe"]["trials"] if one["name"] == "left behind"}
+    assert {f"./{name}" for name in snapshot(remote)} <= names != set()
+    assert "could not be removed again" in found["error"]["message"]
+    assert found["error"]["hint"] == "Remove it by other means."
+
+
+class ReadsOthers(FileServer):
+    """What is read is not what was written; a size is all that a play looks at by itself."""
+
+    def read(self, file_obj: Any, offset: int, size: int) -> bytes:
+        read = super().read(file_obj, offset, size)
+        assert isinstance(read, bytes)
+        return b"x" * len(read)
+
+
+def test_a_probe_that_reads_what_it_has_not_written_is_not_verified(
+    runner: Runner, tmp_path: Path, remote: Path
+) -> None:
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=ReadsOthers) as server:
+        outcome, trials = probe(runner, server, ".")
+
+    assert outcome.exit_code == 6, outcome.output
+    assert [name for name, (_, is_well) in trials.items() if not is_well] == ["hash"]
+    assert outcome.report["connections"][0]["error"]["type"] == "VerificationFailed"
+    assert snapshot(remote) == {}
+
+
+class EndsAtLinks(FileServer):
+    """A link is answered by the end of the connection."""
+
+    def symlink(self, oldpath: bytes, newpath: bytes) -> None:
+        self.channel.get_connection().abort()
+
+
+def test_a_probe_that_is_cut_off_says_what_may_be_left(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=EndsAtLinks) as server:
+        outcome, trials = probe(runner, server, ".")
+
+    assert (outcome.exit_code, trials) == (4, {}), outcome.output
+    (left,) = snapshot(remote)
+    assert f"What may be left: '{left}', " in outcome.report["connections"][0]["error"]["message"].replace("./", "")
+
+
+class NoLinks(FileServer):
+    """Links are not made."""
+
+    def symlink(self, oldpath: bytes, newpath: bytes) -> None:
+        raise asyncssh.SFTPOpUnsupported("Unsupported")
+
+
+@pytest.mark.parametrize("factory", [NoLinks, RefusedSetstat, PlainRenameOnly])
+def test_what_a_server_merely_lacks_is_no_failure_of_a_probe(
+    runner: Runner, tmp_path: Path, remote: Path, factory: Any
+) -> None:
+    with AsyncsshServer(tmp_path / "server", root=remote, sftp_factory=factory) as server:
+        outcome, _ = probe(runner, server, ".")
+
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.report["connections"][0]["error"] is None
     assert snapshot(remote) == {}
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from typing import Any
+
+import pytest
 
 from tests.conformance.oracle import judge
 from tests.conformance.plays import (
@@ -49,6 +53,30 @@ def test_what_has_no_proper_name_in_the_destination_is_said_not_to_be_removed(st
     require_none(judge(ending))
     require_refusal(ending, "cannot be that of a file")
     assert (stage.destination("up") / NAME).exists()
+
+
+@pytest.mark.parametrize("options", [{"if_exists": "skip"}, {"if_exists": "fail"}, {"backup": True}], ids=str)
+def test_what_may_be_there_under_an_improper_name_is_not_replaced(stage: Stage, options: dict[str, Any]) -> None:
+    """What is not listed by its name seems to be missing: it was replaced, although it was to be kept."""
+    write(stage.source("up") / NAME, content_of("new", 6000))
+    write(stage.destination("up") / NAME, content_of("old", 300), seconds=OLD_SECONDS)
+
+    ending = stage.play(ListsPaths(), *copy_tree(stage, "up", **options))
+
+    require_refusal(ending, "cannot be that of a file")
+    assert (stage.destination("up") / NAME).read_bytes() == content_of("old", 300)
+    assert os.listdir(stage.destination("up")) == [NAME]
+
+
+def test_where_all_is_to_be_replaced_improper_names_do_no_harm(stage: Stage) -> None:
+    write(stage.source("up") / NAME, content_of("new", 6000))
+    write(stage.destination("up") / NAME, content_of("old", 300), seconds=OLD_SECONDS)
+
+    ending = stage.play(ListsPaths(), *copy_tree(stage, "up"))
+
+    require_none(judge(ending))
+    assert ending.outcome.exit_code == 0, ending.outcome.output
+    assert (stage.destination("up") / NAME).read_bytes() == content_of("new", 6000)
 
 
 class MissesEveryParent(Personality):

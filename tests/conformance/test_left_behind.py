@@ -69,6 +69,12 @@ TRIALS: dict[str, tuple[str, ...]] = {
         "up-tree-always|other|REMOVE|middle|cut-after",
         "up-tree-always|other|LSTAT|first|drop-before",
     ),
+    "what may be there under an improper name is not replaced": (
+        "up-tree-skip|other|READDIR|every|absolute",
+        "up-tree-skip|openssh|READDIR|every|absolute",
+        "up-tree-bare-backup|openssh|READDIR|every|absolute",
+    ),
+    "a hash that comes when all is given up is no bug": ("up-tree-checksum|openssh|OPEN|middle|status-ok",),
     "where the old file is, in two steps, is told": ("up-tree-bare|openssh|RENAME|middle|done-refused",),
     "backups of what failed are named": (
         "up-file-backup|openssh|hardlink|every|done-refused",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,18 @@ from tests.servers.file_session import Channel, FileServer, FileSession
 from tests.servers.listeners import closed_port
 from tests.servers.login import Login
 from tests.servers.misbehaving import fail_first_sessions
+from tests.servers.openssh import OpenSSHServer
+from tests.servers.raw_sftp import (
+    PERMISSION_DENIED,
+    Execute,
+    Hangup,
+    Kind,
+    RawSftpServer,
+    Request,
+    Script,
+    status,
+    version,
+)
 
 
 @pytest.mark.parametrize("is_upload", [True, False])
@@ -220,3 +233,98 @@ def test_nonsense_is_found_before_anything_is_contacted(runner: Runner, key: str
 
     assert outcome.exit_code == 3
     assert f"'{key}' must be" in outcome.stderr
+
+
+# --- what the step remembers where `until` wants another attempt ---
+
+
+def test_an_attempt_that_was_not_enough_is_not_taken_for_a_retried_one(
+    runner: Runner, sshd: OpenSSHServer, remote: Path
+) -> None:
+    """Each copies anew, and reports what it has found: nothing of an earlier one is counted, or taken for this one's."""
+    (runner.folder / "file").write_text("content")
+    mode = upload("file", remote / "file", compare="always", backup=True)
+    keywords = {"until": "r.attempts == 3", "register": "r", "retries": 3, "delay": 0}
+    outcome = runner.play([{**step(sshd, mode), **keywords}])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.step["attempts"] == 3
+    assert outcome.step["message"].startswith("replaced")
+    names = sorted(snapshot(remote))
+    assert len(names) == 3, "the second and the third attempt have each kept what they found"
+    assert outcome.step["result"]["backup"] in [str(remote / name) for name in names]
+
+
+def test_what_an_attempt_that_was_not_enough_has_removed_is_missing_for_the_next(
+    runner: Runner, sshd: OpenSSHServer, remote: Path
+) -> None:
+    (remote / "flag").write_text("")
+    mode = {"mode_name": "remove", "path": str(remote / "flag"), "missing_ok": False}
+    keywords = {"until": "r.attempts == 2", "register": "r", "retries": 2, "delay": 0}
+    outcome = runner.play([{**step(sshd, mode), **keywords}])
+
+    assert outcome.exit_code == 2, outcome.output
+    assert outcome.step["error"]["type"] == "SourceMissing"
+    assert outcome.step["attempts"] == 3
+    assert snapshot(remote) == {}
+
+
+class _LosesReply(Script):
+    """Ends the session behind rename number `number` of all, which it has carried out, and removes nothing of ours."""
+
+    number = 2
+    removes = True
+
+    def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+        kind = type(self)
+        if request.kind == Kind.REMOVE and not self.removes:
+            return [status(request.id, PERMISSION_DENIED)]
+        answer = execute()
+        if request.kind in (Kind.RENAME, Kind.EXTENDED) and b"rename" in (request.name or b"rename"):
+            kind.number -= 1
+            if kind.number == 0:
+                raise Hangup
+        return [answer]
+
+
+def test_a_reply_that_was_lost_is_made_up_for_also_with_until(runner: Runner, tmp_path: Path, remote: Path) -> None:
+    """The second attempt is cut off behind its rename: the third one finds that, and does not replace its own file."""
+    (runner.folder / "file").write_text("content")
+    script: Any = type("Loses", (_LosesReply,), {})
+    keywords = {"until": "r.attempts >= 2", "register": "r", "retries": 3, "delay": 0}
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=script) as server:
+        mode = upload("file", remote / "file", compare="always", backup=True)
+        outcome = runner.play([{**step(server, mode), **keywords}])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert script.number <= 0
+    assert outcome.step["attempts"] == 3
+    assert outcome.step["message"].startswith("replaced")
+    assert len(snapshot(remote)) == 2, "the file, and what the second attempt found"
+
+
+def test_what_an_attempt_that_was_not_enough_has_left_is_named_in_the_end(
+    runner: Runner, tmp_path: Path, remote: Path
+) -> None:
+    (runner.folder / "file").write_text("content")
+    (remote / "file").write_text("old")
+    script = type("Keeps", (_Bare,), {})
+    keywords = {"until": "r.attempts == 2", "register": "r", "retries": 3, "delay": 0}
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=script) as server:
+        outcome = runner.play([{**step(server, upload("file", remote / "file")), **keywords}])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.step["attempts"] == 2
+    assert outcome.step["message"] == "already right"
+    (left,) = [name for name in os.listdir(remote) if name != "file"]
+    assert left in " ".join(outcome.step["result"]["warnings"])
+
+
+class _Bare(Script):
+    """Knows no posix-rename, and does not remove what has stepped aside."""
+
+    def version(self) -> Iterable[bytes]:
+        return [version(3)]
+
+    def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+        return [status(request.id, PERMISSION_DENIED)] if request.kind == Kind.REMOVE else [execute()]

@@ -12,10 +12,14 @@ Cache = Literal["off", "full"]
 
 
 class RcloneServer(ProgramServer):
-    """It serves the folder `root` as `/`. Without a cache it writes as files come, with one after they are closed."""
+    """It serves the folder `root` as `/`. Without a cache it writes as files come, with one after they are closed.
 
-    def __init__(self, folder: Path, *, root: Path, cache: Cache = "off") -> None:
+    What changes on the disk is seen at once; with `is_listed_once`, as it is set by default, minutes later.
+    """
+
+    def __init__(self, folder: Path, *, root: Path, cache: Cache = "off", is_listed_once: bool = False) -> None:
         super().__init__(folder)
+        self.is_listed_once = is_listed_once
         self.root = root
         self.cache = cache
 
@@ -28,6 +32,6 @@ class RcloneServer(ProgramServer):
             "rclone", "serve", "sftp", str(self.root), "--addr", f"{LOOPBACK}:{self.port}", "--user", self.username,
             "--authorized-keys", str(known), "--key", str(self.host_keys[0].path), "--config", str(config),
             "--cache-dir", str(self.folder / "cache"), "--vfs-cache-mode", self.cache,
-            # What the test does on the disk is seen, and what the server writes is on the disk, at once.
-            "--dir-cache-time", "0s", "--vfs-write-back", "0s",
+            # What the server writes is on the disk at once.
+            "--dir-cache-time", "5m" if self.is_listed_once else "0s", "--vfs-write-back", "0s",
         ]  # fmt: skip

@@ -13,7 +13,18 @@ import pytest
 from tests.conftest import Runner, connection
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
-from tests.servers.raw_sftp import Execute, Hangup, Kind, RawSftpServer, Request, Script, status, version
+from tests.servers.raw_sftp import (
+    OK,
+    PERMISSION_DENIED,
+    Execute,
+    Hangup,
+    Kind,
+    RawSftpServer,
+    Request,
+    Script,
+    status,
+    version,
+)
 from tests.transfer.operations import Operation
 from tests.transfer.trees import picture
 
@@ -211,6 +222,82 @@ def test_a_lost_reply_is_made_up_for_by_a_retry(runner: Runner, tmp_path: Path, 
     assert (outcome.step["status"], outcome.step["attempts"]) == ("changed", 2)
     assert outcome.step["result"]["previous_target"] == "old"
     assert links(remote) == {"current": "new"}
+
+
+# --- what is left behind is named ---
+
+
+class _KeepsAll(Script):
+    """Removes nothing, and knows no posix-rename: what a link is tried out with stays, and so does what stepped aside."""
+
+    code = PERMISSION_DENIED
+
+    def version(self) -> Iterable[bytes]:
+        return [version(3)]
+
+    def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+        return [status(request.id, self.code)] if request.kind == Kind.REMOVE else [execute()]
+
+
+@pytest.mark.parametrize("code", [PERMISSION_DENIED, OK], ids=["refused", "said-to-be-done"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "switched"])
+def test_what_the_server_does_not_remove_is_a_warning(
+    runner: Runner, tmp_path: Path, remote: Path, is_new: bool, code: int
+) -> None:
+    if not is_new:
+        (remote / "current").symlink_to("old")
+    script: Any = type("Keeps", (_KeepsAll,), {"code": code})
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=script) as server:
+        outcome = Operation(runner, server, remote)("create_link", path="current", target="new")
+
+    assert outcome.exit_code == 0, outcome.output
+    left = sorted(os.listdir(remote))
+    left.remove("current")
+    assert os.readlink(remote / "current") == "new"
+    assert left
+    (warning,) = [one for one in outcome.step["result"]["warnings"] if "Left behind on the server" in one]
+    assert sorted(part for part in warning.split("'") if part in left) == left
+
+
+class _EndsBehind(Script):
+    """Ends the session when it has carried out so many requests that make or move a link, and lets nobody in again."""
+
+    requests = 1
+    is_over = False
+
+    def version(self) -> Iterable[bytes]:
+        return [version(3)]
+
+    def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+        answer = execute()
+        kind = type(self)
+        kind.requests -= request.kind in (Kind.SYMLINK, Kind.RENAME)
+        if kind.requests <= 0 and request.kind in (Kind.SYMLINK, Kind.RENAME):
+            raise Hangup
+        return [answer]
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_what_a_lost_session_may_have_left_is_named(runner: Runner, tmp_path: Path, remote: Path, count: int) -> None:
+    """Wherever the line breaks, whatever is there is the old link, the new one, or named in the error."""
+    (remote / "current").symlink_to("old")
+    script: Any = type("Ends", (_EndsBehind,), {"requests": count})
+    with RawSftpServer(tmp_path / "server", root=remote, make_script=script) as server:
+        outcome = Operation(runner, server, remote)("create_link", path="current", target="new")
+
+    found = links(remote)
+    if script.requests > 0:
+        # It needed fewer.
+        assert (outcome.exit_code, found) == (0, {"current": "new"}), outcome.output
+        return
+    assert outcome.exit_code == 4, outcome.output
+    message = outcome.step["error"]["message"]
+    assert all(name in message for name in found if name != "current"), (found, message)
+    if "current" in found:
+        assert found["current"] in ("old", "new")
+    else:
+        (aside,) = [name for name, target in found.items() if target == "old"]
+        assert f"The old 'current' may be called '{aside}' by now" in message
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncssh
 import pytest
@@ -19,13 +17,25 @@ from runner.sftp import batch_listing
 from runner.transfer import tree_names, tree_walk
 from tests.conftest import Runner, connection, download, require_sshd, snapshot, step, upload
 from tests.playbook.bounded_process import run_bounded
+from tests.privacy import find_open, watching
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
 from tests.servers.file_session import FileServer
 from tests.servers.forced import ForcedServer
 from tests.servers.openssh import OpenSSHServer
-from tests.servers.raw_sftp import Execute, Kind, RawSftpServer, Request, Script, packet, string
+from tests.servers.raw_sftp import (
+    OK,
+    PERMISSION_DENIED,
+    Execute,
+    Kind,
+    RawSftpServer,
+    Request,
+    Script,
+    packet,
+    status,
+    string,
+)
 
 MIB = 1024 * 1024
 LARGE = 9 * MIB  # what a tree copies one by one
@@ -436,40 +446,6 @@ def test_an_scp_server_that_sends_what_was_not_asked_for(
 # --- private files ---
 
 
-@contextmanager
-def watching(*folders: Path) -> Iterator[list[str]]:
-    """Inside the block: whatever lies open to others in these folders and is not empty, as often as one can look."""
-    seen: list[str] = []
-    is_over = threading.Event()
-
-    def look() -> None:
-        while not is_over.is_set():
-            for folder in folders:
-                seen.extend(find_open(folder))
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        is_over.set()
-        thread.join(10)
-
-
-def find_open(folder: Path) -> list[str]:
-    """The files in a folder that others may read and that are not empty."""
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077 and status.st_size:
-                found.append(f"{entry.name}: {stat.S_IMODE(status.st_mode):04o}, {status.st_size} bytes")
-    return found
-
-
 @pytest.fixture
 def _open_umask() -> Iterator[None]:
     """What is not asked to be private is open to everybody."""
@@ -513,7 +489,7 @@ class Inspecting(Script):
     """Looks at both disks at every request."""
 
     folders: tuple[Path, ...] = ()
-    seen: list[str]
+    seen: ClassVar[list[str]] = []
 
     def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
         before = [one for folder in self.folders for one in find_open(folder)]
@@ -552,3 +528,90 @@ def test_a_private_file_is_private_after_every_request(
             assert outcome.exit_code == 0, outcome.output
             assert target.read_bytes() == source.read_bytes()
     assert not inspecting.seen, inspecting.seen[:5]
+
+
+class OpensOpenly(Inspecting):
+    """Gives new files the mode 0644, whatever OPEN says (Go's pkg/sftp); what is in `undone` is `answer`ed, and not done."""
+
+    undone: tuple[int, ...] = ()
+    is_refused = False
+
+    def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+        def carry_out() -> bytes:
+            if request.kind in self.undone:
+                return status(request.id, PERMISSION_DENIED if self.is_refused else OK)
+            paths = (
+                {path for folder in self.folders for path in folder.iterdir()} if request.kind == Kind.OPEN else set()
+            )
+            reply = execute()
+            for folder in self.folders if request.kind == Kind.OPEN else ():
+                for path in set(folder.iterdir()) - paths:
+                    path.chmod(0o644)
+            return reply
+
+        return super().reply(request, carry_out)
+
+
+@in_place_or_not
+@pytest.mark.parametrize("is_refused", [True, False], ids=["refused", "ignored"])
+@pytest.mark.parametrize("undone", [(), (Kind.FSETSTAT,), (Kind.SETSTAT,)], ids=["", "fsetstat", "setstat"])
+@pytest.mark.parametrize("is_tree", [True, False], ids=["tree", "file"])
+def test_a_private_file_is_private_also_where_the_mode_of_open_is_not_kept(
+    runner: Runner, tmp_path: Path, is_tree: bool, undone: tuple[int, ...], is_refused: bool, atomic: bool
+) -> None:
+    """Nothing is written before it is closed off, and what was seen of one file does for the others."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    script: Any = type(
+        "Watching", (OpensOpenly,), {"folders": (there,), "seen": [], "undone": undone, "is_refused": is_refused}
+    )
+    for number in range(8):
+        (here / f"{number}").write_bytes(os.urandom(60_000))
+        (here / f"{number}").chmod(0o600)
+    with RawSftpServer(tmp_path / "server", root=tmp_path, make_script=script) as server:
+        for _ in range(2):
+            if is_tree:
+                steps = [tree(server, here, there, is_upload=True, atomic=atomic, compare="always")]
+            else:
+                steps = [step(server, upload(here / "0", there / name, atomic=atomic)) for name in ("a", "b")]
+            outcome = runner.play(steps, "-v")
+            assert outcome.exit_code == 0, outcome.output
+            for path in there.iterdir():
+                assert path.read_bytes() == (here / path.name if is_tree else here / "0").read_bytes()
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+                path.chmod(0o666)
+                path.write_bytes(b"")
+    assert not script.seen, script.seen[:5]
+    by = "by path" if Kind.FSETSTAT in undone else "by handle"
+    assert not atomic or f"closed off {by} before the first byte" in outcome.stdout
+
+
+def test_a_server_without_modes_is_sent_no_more_than_once_what_would_close_files_off(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """It keeps none at all: that is seen with the first file, and the others take no request more for it."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    asked: list[int] = []
+
+    class Counting(OpensOpenly):
+        """Also notes what it is asked."""
+
+        folders = (there,)
+        undone = (Kind.FSETSTAT, Kind.SETSTAT)
+
+        def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+            asked.append(request.kind)
+            return super().reply(request, execute)
+
+    (here / "file").write_bytes(b"x")
+    with RawSftpServer(tmp_path / "server", root=tmp_path, make_script=Counting) as server:
+        modes = [upload(here / "file", there / f"{number}", compare="size") for number in range(4)]
+        outcome = runner.play([step(server, mode) for mode in modes], "-v")
+
+    assert outcome.exit_code == 0, outcome.output
+    assert "private files    are not to be had" in outcome.stdout
+    # One before the first byte of the first file, and one behind the last of each.
+    assert asked.count(Kind.FSETSTAT) == 1 + 4

@@ -19,6 +19,7 @@ from tests.servers.endpoint import Endpoint
 from tests.servers.node_ssh2 import NodeServer, has_node_ssh2
 from tests.servers.openssh import OpenSSHServer, find_sshd
 from tests.servers.paramiko_server import ParamikoServer
+from tests.servers.pkg_sftp import PkgSftpServer, has_pkg_sftp
 from tests.servers.proftpd import ProftpdServer, has_proftpd
 from tests.servers.rclone import Cache, RcloneServer
 
@@ -150,6 +151,11 @@ BACKENDS = (
     ),
     Backend("rclone-off", "rclone", functools.partial(_start_rclone, "off"), _WITH_RCLONE),
     Backend("rclone-full", "rclone-cached", functools.partial(_start_rclone, "full"), _WITH_RCLONE),
+    Backend(
+        "pkg-sftp", "pkg-sftp",
+        functools.partial(_start_here, lambda folder, login: PkgSftpServer(folder, login_folder=login)),
+        _unless(has_pkg_sftp, "Go's pkg/sftp is not installed"),
+    ),
     Backend("gesftpserver", "gesftpserver", functools.partial(_start_here, _gesftpserver), _find_no_gesftpserver),
     Backend(
         "conch", "conch", functools.partial(_start_here, lambda folder, login: ConchServer(folder, login_folder=login)),

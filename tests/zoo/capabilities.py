@@ -27,8 +27,10 @@ class Capability(Enum):
     LINKS = "making links", "a symbolic link is made with the very target that it has in the source"
     SEES_LINKS = "seeing links", "a symbolic link can be told from what it leads to"
     FOLLOWS_LINKS = "following links", "a file is read where a link leads to it"
+    RENAMES_LINKS = "renaming links", "the rename of a link renames the link itself"
     READS_LINKS = "reading links", "the target of a link is told as it is written"
     PERMISSIONS = "permissions", "a file keeps those that it is given"
+    OPENING_PERMISSIONS = "permissions from the start", "a new file has those that it is opened with"
     TELLS_PERMISSIONS = "telling permissions", "a file's permissions are told as they are on the server's disk"
     DIRECTORY_PERMISSIONS = "permissions of directories", "a directory keeps those that it is given"
     TIMES = "times", "a file keeps the modification time that it is given"
@@ -103,6 +105,13 @@ def _follows_links(client: RawClient, place: Place) -> bool:
     )
 
 
+def _renames_links(client: RawClient, place: Place) -> bool:
+    (place.disk / "file").write_bytes(_DATA)
+    (place.disk / "link").symlink_to("file")
+    client.request(Kind.RENAME, string(place.path("link")), string(place.path("renamed")))
+    return _read_names(place) == {"file", "renamed"} and (place.disk / "renamed").is_symlink()
+
+
 def _reads_links(client: RawClient, place: Place) -> bool:
     (place.disk / "link").symlink_to("file")
     reply = client.request(Kind.READLINK, string(place.path("link")))
@@ -116,6 +125,11 @@ def _keeps_permissions(client: RawClient, place: Place) -> bool:
     client.request(Kind.SETSTAT, string(path), attributes)
     if stat.S_IMODE((place.disk / "file").stat().st_mode) != _MODE:
         _set_by_handle(client, path, attributes)
+    return stat.S_IMODE((place.disk / "file").stat().st_mode) == _MODE
+
+
+def _opens_with_permissions(client: RawClient, place: Place) -> bool:
+    client.write_file(place.path("file"), _DATA, _MODE)
     return stat.S_IMODE((place.disk / "file").stat().st_mode) == _MODE
 
 
@@ -226,8 +240,10 @@ PROBES: dict[Capability, Probe] = {
     Capability.LINKS: _makes_links,
     Capability.SEES_LINKS: _sees_links,
     Capability.FOLLOWS_LINKS: _follows_links,
+    Capability.RENAMES_LINKS: _renames_links,
     Capability.READS_LINKS: _reads_links,
     Capability.PERMISSIONS: _keeps_permissions,
+    Capability.OPENING_PERMISSIONS: _opens_with_permissions,
     Capability.TELLS_PERMISSIONS: _tells_permissions,
     Capability.DIRECTORY_PERMISSIONS: _keeps_directory_permissions,
     Capability.TIMES: _keeps_times,

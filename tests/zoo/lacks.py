@@ -78,12 +78,17 @@ _RCLONE_LACKS = (
         "links of its disk are left out of listings, unless it runs as `rclone serve sftp --copy-links`",
     ),
     Lack(Capability.FOLLOWS_LINKS, "what a link leads to is missing", "the name of the file itself"),
+    Lack(Capability.RENAMES_LINKS, "there are none to rename"),
     Lack(Capability.READS_LINKS, "there are none to read"),
     Lack(
         Capability.PERMISSIONS,
         "they are acknowledged and not kept: every file has those that the server gives it",
         "`preserve: [times]`, and no `permissions`",
         {"preserve": ["times"]},
+    ),
+    Lack(
+        Capability.OPENING_PERMISSIONS,
+        "every file has those that the server gives it, from its first byte on: none is private, none is resumed",
     ),
     Lack(Capability.TELLS_PERMISSIONS, "every file is said to have the same", "`permissions` for downloads"),
     Lack(Capability.DIRECTORY_PERMISSIONS, "they are acknowledged and not kept", "`preserve: [times]`"),
@@ -111,7 +116,16 @@ PRODUCTS = (
         "`mod_sftp`, with `SFTPEngine on`.",
         (
             _NO_SHELL,
-            Lack(Capability.SEES_LINKS, "LSTAT speaks of what a link leads to; listings do tell links"),
+            Lack(
+                Capability.SEES_LINKS,
+                "LSTAT speaks of what a link leads to; listings do tell links. READLINK is asked as well before anything "
+                "is removed or renamed",
+            ),
+            Lack(
+                Capability.RENAMES_LINKS,
+                "what a link leads to would be moved: `rename` refuses links, `create_link` replaces one in two steps",
+                "`create_link` and `remove`",
+            ),
             Lack(
                 Capability.READS_LINKS,
                 "an absolute path is told instead: such a link is not downloaded, and made anew by each upload",
@@ -134,6 +148,22 @@ PRODUCTS = (
         "rclone serve sftp with a cache",
         "The same as `rclone serve sftp --vfs-cache-mode full`.",
         _RCLONE_LACKS,
+    ),
+    Product(
+        "pkg-sftp",
+        "pkg/sftp",
+        "A server of one's own on Go's `sftp.NewServer`, for real files. SFTPGo, MinIO and rclone put its other one, "
+        "`sftp.NewRequestServer`, on files of their own.",
+        (
+            _NO_SHELL,
+            _NO_SYNC,
+            Lack(
+                Capability.OPENING_PERMISSIONS,
+                "each new file has 0644: it is closed off before its first byte, and one that replaces another for a step "
+                "that asks for no permissions, as `write_file` does, has 0644 as well",
+                '`permissions`, such as `permissions: "0640"`',
+            ),
+        ),
     ),
     Product("gesftpserver", "gesftpserver", "Green End's SFTP server, as `Subsystem sftp` of sshd."),
     Product(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.privacy import watching
 from tests.servers.latency import LatencyProxy
 from tests.servers.proxy import Cut, FaultProxy
 from tests.zoo.capabilities import Capability
@@ -233,6 +234,22 @@ def test_an_interrupted_file_is_resumed(scene: Scene, is_upload: bool) -> None:
     scene.assert_copied(outcome.step, destination / "file", wanted, is_upload=is_upload)
     if is_upload and scene.has(Capability.APPEND):
         assert outcome.step["result"]["resumed_at_bytes"] > 0
+    scene.assert_only({"file"}, {"file"})
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "in-place"])
+@pytest.mark.parametrize("is_old", [False, True], ids=["new", "over-an-open-one"])
+def test_a_private_file_is_private_all_the_time(scene: Scene, atomic: bool, is_old: bool) -> None:
+    """Also where OPEN's mode is not kept: nothing is written before the file is closed off."""
+    wanted = write(scene.here / "file", make_bytes(2 * MIB), mode=0o600)
+    if is_old:
+        write(scene.there / "file", b"", mode=0o666)
+
+    with watching(scene.there) as seen:
+        step = scene.play_well(scene.upload(atomic=atomic), bandwidth_limit="4M")
+
+    scene.assert_copied(step, scene.there / "file", wanted, is_upload=True)
+    assert not scene.has(Capability.PERMISSIONS) or not seen, seen[:3]
     scene.assert_only({"file"}, {"file"})
 
 

@@ -72,11 +72,12 @@ def test_a_directory_with_something_in_it_is_not_removed(scene: Scene) -> None:
     assert (scene.there / "directory" / "file").read_bytes() == b"content"
 
 
-def test_a_link_is_removed_and_not_what_it_leads_to(scene: Scene) -> None:
-    if not scene.has(Capability.SEES_LINKS):
-        return
+@pytest.mark.parametrize("target", ["directory", "nowhere", "directory/file"])
+def test_a_link_is_removed_and_not_what_it_leads_to(scene: Scene, target: str) -> None:
+    if not scene.has(Capability.FOLLOWS_LINKS):
+        return  # for such a server there are none
     write(scene.there / "directory" / "file", b"content")
-    (scene.there / "link").symlink_to("directory")
+    (scene.there / "link").symlink_to(target)
 
     step = scene.play_well({"mode_name": "remove", "path": f"{scene.name}/link", "recursive": True})
 
