@@ -28,8 +28,8 @@ smaller. lftp does not wait for its ssh, whose share is missing in its row. A sm
 playbook with a step for every file, *one loop* a single step that loops over them; the other tools copy the folder that
 holds them. *As one folder* and *the list alone* are ourselves with another playbook, against which the language is
 measured. A round trip's time is added by a proxy that delays every byte by half of it in each direction and limits no rate.
-*Bare TCP pipe* is the floor: a file read, sent over loopback and written, with no SSH and no check. *Synced to disk*: these copies
-alone are on a disk, and their row *durable* against the one above it is what `durable: true` costs there.
+*Bare TCP pipe* is the floor: a file read, sent over loopback and written, with no SSH and no check. *Synced to disk*: these
+copies alone are on a disk, and their row *durable* against the one above it is what `durable: true` costs there.
 
 ![The same numbers as a chart](performance.svg)
 """
