@@ -11,7 +11,7 @@ import functools
 import os
 import posixpath
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from runner.errors import StepError, VerificationFailed
@@ -31,6 +31,7 @@ from runner.transfer.temporary import TemporaryNames
 # So many copies are begun together. A download that waits for those ahead of it has a file open here.
 MAX_TOGETHER = 1000
 MAX_DOWNLOADS_TOGETHER = 500
+MAX_BYTES_TOGETHER = 256 * 1024 * 1024
 
 
 class Member(NamedTuple):
@@ -82,9 +83,32 @@ def copy_together(members: Sequence[Member], on_done: OnDone, *, each_needs_the_
     before it have been; otherwise these may have failed as well. Raises a `StepError` that is the session's failure, with
     what may be left behind noted by each member, and `Interrupted`.
     """
-    copies = _find_simple(members)
-    if copies:
-        _carry_out(copies, _Order(copies, on_done, members[0].around, each_needs_the_last=each_needs_the_last))
+    done_count = 0
+    for copies in _in_portions(_find_simple(members)):
+        tell = functools.partial(_tell_behind, on_done, done_count)
+        order = _Order(copies, tell, members[0].around, each_needs_the_last=each_needs_the_last)
+        _carry_out(copies, order)
+        if not order.is_done:
+            return
+        done_count += len(copies)
+
+
+def _tell_behind(on_done: OnDone, done_count: int, position: int, ending: CopyResult | StepError) -> None:
+    on_done(done_count + position, ending)
+
+
+def _in_portions(copies: Sequence[_Copy]) -> Iterator[list[_Copy]]:
+    """The copies in portions of a bounded size: what replaces a file takes its space twice until it is published."""
+    portion: list[_Copy] = []
+    size_bytes = 0
+    for copy in copies:
+        if portion and size_bytes + copy.size_bytes > MAX_BYTES_TOGETHER:
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(copy)
+        size_bytes += copy.size_bytes
+    if portion:
+        yield portion
 
 
 class _Copy:
@@ -112,6 +136,11 @@ class _Copy:
     @property
     def moves_bytes(self) -> bool:
         return self.decision.action in ("create", "replace")
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is to be moved."""
+        return (self.source.size_bytes or 0) if self.moves_bytes else 0
 
     @property
     def has_failed(self) -> bool:
@@ -243,6 +272,11 @@ class _Order:
         self._end = len(copies)
         self._is_given_up = False
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all of them are told of."""
+        return self._told_count == len(self._copies)
+
     def go_on(self, batch: Batch) -> None:
         """Tell of what is over, and publish what may be. Raises `_Stopped` when all before a failure is done."""
         self._tell()
@@ -333,7 +367,7 @@ def _carry_out(copies: Sequence[_Copy], order: _Order) -> None:
     around = copies[0].member.around
     names = TemporaryNames(around.owner)
     folders = LocalFolders(lambda path: open_folder(path, path, create_parents=False))
-    total_bytes = sum(copy.source.size_bytes or 0 for copy in copies if copy.moves_bytes)
+    total_bytes = sum(copy.size_bytes for copy in copies)
     try:
         with running_batch(around, lambda done_bytes: around.on_progress(done_bytes, total_bytes)) as batch:
             try:

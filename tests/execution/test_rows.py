@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from runner.execution.row import Rows
+from runner.transfer import together
 from tests.conftest import Outcome, Runner, connection, download, snapshot, upload
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.cutting import Cuts
@@ -159,6 +160,18 @@ def test_they_are_under_way_together_and_published_in_order(site: Site, form: st
 
     again = site.play(*steps)
     assert again.statuses == ["ok"] * 40 and set(messages(again)) == {"already right"}
+
+
+def test_large_rows_are_taken_in_portions(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What replaces a file takes its space twice until it is published."""
+    monkeypatch.setattr(together, "MAX_BYTES_TOGETHER", 64)
+    site.fill(*names(20))
+
+    outcome = site.play({**up("{{ item }}"), "loop": [*names(9), "noopen", *names(20)], "ignore_errors": True})
+
+    assert outcome.statuses == ["changed"] * 9 + ["failed"] + ["ok"] * 9 + ["changed"] * 11
+    assert snapshot(site.remote) == snapshot(site.local)
+    assert 1 < max(site.script.most_open) <= 5
 
 
 def test_without_rows_they_are_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
