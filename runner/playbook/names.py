@@ -59,9 +59,12 @@ def find_unknown(
     """
     from jinja2 import nodes
 
-    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx in ("store", "param")}
-    if tree.find(nodes.For) is not None:
-        own.add("loop")
+    own: set[str] = set()
+    for one in tree.find_all((nodes.Name, nodes.For)):
+        if isinstance(one, nodes.For):
+            own.add("loop")
+        elif isinstance(one, nodes.Name) and one.ctx in ("store", "param"):
+            own.add(one.name)
     for name, path in _uses(tree):
         if name in own or name in known:
             continue

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runner.playbook.document import Awaited, Decrypted, PositionedList, PositionedMap, Unfilled
+from runner.playbook.document import Awaited, Decrypted, PositionedList, PositionedMap, Unfilled, is_unfilled
 from runner.playbook.paths import PATH_KEYS, PATTERN_KEYS, find_path_fault, find_pattern_fault
 from runner.playbook.provenance import plain
 from runner.playbook.secrets import redact_problems
@@ -56,6 +56,8 @@ class Rendering:
         self._tell = tell
         # Some variables are not there, for a reason that has been told: what is undefined is no problem of its own.
         self.lacks_variables = False
+        # Parts of the playbook with nothing to fill in, by the inputs that they are, as they came out.
+        self._plain: dict[tuple[str, int], tuple[PositionedMap, PositionedMap]] = {}
         # How many values were asked for that only the play will know.
         self.awaited_count = 0
 
@@ -70,11 +72,7 @@ class Rendering:
     def input(self, key: str, value: Any, location: Location, scope: Scope) -> Any:
         """One input, filled in."""
         if isinstance(value, PositionedMap):
-            rendered = PositionedMap(value.location)
-            for inner, item in value.items():
-                place, name = value.value_locations[inner], _name_inside(key, inner)
-                rendered.put(inner, self.input(name, item, place, scope), value.key_locations[inner], place)
-            return rendered
+            return self._map_of_inputs(key, value, scope)
         if isinstance(value, PositionedList):
             items = PositionedList(value.location)
             for item, place in zip(value, value.item_locations, strict=True):
@@ -89,6 +87,19 @@ class Rendering:
                 result = self._as_text(value, result, location, scope)
         result = self._accept(key, value, result, location, lookups.environment_names)
         return _coerce(key, result) if is_template(value) else result
+
+    def _map_of_inputs(self, key: str, value: PositionedMap, scope: Scope) -> PositionedMap:
+        # Thousands of steps may share a connection. What it says is the same for each, unless there is something to fill in.
+        known = self._plain.get((key, id(value)))
+        if known is not None and known[0] is value:
+            return known[1]
+        rendered = PositionedMap(value.location)
+        for inner, item in value.items():
+            place, name = value.value_locations[inner], _name_inside(key, inner)
+            rendered.put(inner, self.input(name, item, place, scope), value.key_locations[inner], place)
+        if not _has_template(value) and not is_unfilled(rendered):
+            self._plain[key, id(value)] = value, rendered
+        return rendered
 
     def _as_text(self, value: str, result: Any, location: Location, scope: Scope) -> Any:
         """What was filled in as text, with the white space around an expression that stands alone: it would go else.
@@ -219,6 +230,11 @@ class Rendering:
 
     def _redact(self, problem: Problem) -> Problem:
         return redact_problems([problem], self._redactor)[0]
+
+
+def _has_template(value: Any) -> bool:
+    parts = value.values() if isinstance(value, PositionedMap) else value if isinstance(value, PositionedList) else None
+    return is_template(value) if parts is None else any(map(_has_template, parts))
 
 
 def _name_inside(key: str, inner: str) -> str:

@@ -105,8 +105,6 @@ class _Compiled(NamedTuple):
     fill_in: Callable[[dict[str, Any]], Any]
     names: frozenset[str]
     tree: nodes.Node
-    # Of an expression without braces: what it asks of its names, as it is written.
-    paths: tuple[str, ...] = ()
     # Whether it does no more than to put a few values into text, which costs nothing worth a bound.
     is_light: bool = False
 
@@ -329,8 +327,10 @@ class Templates:
         """The names that an expression uses, with what it asks of them; none if it is not valid."""
         from jinja2 import TemplateError
 
+        from runner.playbook.names import paths_of
+
         try:
-            return self._compile_bare(expression).paths
+            return tuple(paths_of(self._parse_bare(expression), self._environment.globals))
         except TemplateError:
             return ()
 
@@ -457,7 +457,9 @@ class Templates:
             body = tree.body[0] if len(tree.body) == 1 else None
             outputs: list[nodes.Expr] = body.nodes if isinstance(body, nodes.Output) else []
             data = [node.data if isinstance(node, nodes.TemplateData) else None for node in outputs]
-            expressions = [trace(node) for node in outputs if not isinstance(node, nodes.TemplateData)]
+            may_look_up = "lookup" in text
+            parts = [node for node in outputs if not isinstance(node, nodes.TemplateData)]
+            expressions = [trace(node, may_look_up=may_look_up) for node in parts]
             fill_in: Callable[[dict[str, Any]], Any]
             if len(expressions) == 1 and not is_file and not any(one and one.strip() for one in data):
                 fill_in = self._compile_later(expressions[0])
@@ -479,13 +481,11 @@ class Templates:
         if key not in self._compiled:
             from jinja2 import nodes
 
-            from runner.playbook.names import paths_of
-
             expression = self._parse_bare(text)
             names = frozenset(name.name for name in _find_names(expression))
             tree = nodes.Output([expression], lineno=1)
-            paths = tuple(paths_of(tree, self._environment.globals))
-            self._compiled[key] = _Compiled(self._compile_later(trace(expression)), names, tree, paths)
+            traced = trace(expression, may_look_up="lookup" in text)
+            self._compiled[key] = _Compiled(self._compile_later(traced), names, tree)
         return self._compiled[key]
 
     def _parse_bare(self, text: str) -> nodes.Expr:

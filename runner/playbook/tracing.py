@@ -71,13 +71,13 @@ def tracing_filters(find_looked_up: Callable[[], Iterable[str]]) -> dict[str, Ca
     return {TRUSTED: mark_trusted, _CONCATENATE: concatenated, _MARK: mark, _QUOTED: mark_quoted}
 
 
-def trace(expression: nodes.Expr) -> nodes.Expr:
-    """The expression, rewritten."""
+def trace(expression: nodes.Expr, *, may_look_up: bool = True) -> nodes.Expr:
+    """The expression, rewritten. In the text of one that may look something up stands `lookup`."""
     from jinja2 import nodes
 
     if isinstance(expression, nodes.Name | nodes.Const):
         return expression
-    traced: nodes.Expr = _tracer_class()(_looks_up(expression)).visit(expression)
+    traced: nodes.Expr = _tracer_class()(may_look_up and _looks_up(expression)).visit(expression)
     return traced
 
 
