@@ -68,7 +68,7 @@ def test_what_is_registered(site: Site) -> None:
     )
 
     said = messages(outcome)
-    assert said[1] == "changed True False False 1 4 None True True False"
+    assert said[1] == "changed True False False 1 4  True True False"
     assert said[3].startswith("failed SourceMissing the source '")
     assert said[3].endswith("True")
     assert "failed: it has no result" in said[4]
