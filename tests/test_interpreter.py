@@ -222,7 +222,7 @@ def test_what_a_loop_tells_about_itself(runner: Runner) -> None:
 
     outcome = runner.play([{"debug": {"msg": text}, "loop": ["a", "b"], "loop_control": control}])
 
-    assert [step["message"] for step in outcome.report["steps"]] == ["0 1 True False 2 None", "1 2 False True 2 a"]
+    assert [step["message"] for step in outcome.report["steps"]] == ["0 1 True False 2 ", "1 2 False True 2 a"]
     assert [step["item"] for step in outcome.report["steps"]] == ["<a>", "<b>"]
 
 

@@ -131,12 +131,17 @@ class _Pieces(NamedTuple):
             with attempts.collecting():
                 value = next(values) if text is None else text
                 try:
-                    shown = value if isinstance(value, str) else str(value)
+                    shown = value if isinstance(value, str) else str(_or_nothing(value))
                 except UndefinedError as error:
                     raise explain(error) from error
                 texts.append(mark_filled(shown, "what is filled in") if text is None else shown)
         attempts.finish()
         return concatenate(texts)
+
+
+def _or_nothing(value: Any) -> Any:
+    """What stands in text for a value: nothing for null, as in Ansible. `srv/None` is no path that anybody means."""
+    return "" if value is None else value
 
 
 class _Attempts:
@@ -595,7 +600,7 @@ class Templates:
             ) -> None:
                 super().__init__(why_absent(obj, name) or hint, obj, name, exc)
 
-        environment = BoundedEnvironment(undefined=Lacking, keep_trailing_newline=True)
+        environment = BoundedEnvironment(undefined=Lacking, keep_trailing_newline=True, finalize=_or_nothing)
         environment.globals.update(now=self._get_now, lookup=refuse_other_name)
         environment.globals.update(timedelta=make_timedelta, runner_version=VERSION)
         environment.filters.update(make_lists(environment.filters))

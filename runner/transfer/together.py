@@ -167,7 +167,11 @@ def _find_simple(members: Sequence[Member]) -> list[_Copy]:
     there = _look_at_all(members, around, is_upload=is_upload)
     found: list[_Copy] = []
     for member in members:
-        copy = _decide(member, there, is_upload=is_upload)
+        try:
+            copy = _decide(member, there, is_upload=is_upload)
+        except Exception:
+            # A bug is its own step's failure: it meets it again by itself, and those ahead of it are done.
+            break
         if copy is None:
             break
         found.append(copy)

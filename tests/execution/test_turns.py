@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Outcome, Runner, connection, download, snapshot, upload
+from tests.patience import BUSY_SECONDS
 from tests.servers.asyncssh_server import AsyncsshServer
 
 NOBODY_LISTENS = 1
@@ -68,7 +69,7 @@ def test_what_is_registered(site: Site) -> None:
     )
 
     said = messages(outcome)
-    assert said[1] == "changed True False False 1 4 None True True False"
+    assert said[1] == "changed True False False 1 4  True True False"
     assert said[3].startswith("failed SourceMissing the source '")
     assert said[3].endswith("True")
     assert "failed: it has no result" in said[4]
@@ -234,7 +235,11 @@ def test_a_value_that_is_wrong_at_run_time_points_to_itself(site: Site) -> None:
 
 def test_until_waits_for_what_somebody_else_does(site: Site) -> None:
     def appear() -> None:
-        time.sleep(0.5)
+        deadline = time.monotonic() + BUSY_SECONDS
+        # The play is about to ask for the first time.
+        while not (site.remote / "begun").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(2)
         (site.remote / "flag").write_text("")
 
     thread = threading.Thread(target=appear)
@@ -242,11 +247,12 @@ def test_until_waits_for_what_somebody_else_does(site: Site) -> None:
     step = site.call(
         {"mode_name": "stats", "path": "flag"}, until="r.result.exists", register="r", retries=100, delay=0.1
     )
-    outcome = site.play(step, say("{{ r.attempts > 1 }} {{ r.result.exists }}"))
+    begun = site.call({"mode_name": "create_directory", "path": "begun"})
+    outcome = site.play(begun, step, say("{{ r.attempts > 1 }} {{ r.result.exists }}"))
     thread.join()
 
     assert outcome.exit_code == 0, outcome.output
-    assert messages(outcome)[1] == "True True"
+    assert messages(outcome)[2] == "True True"
 
 
 def test_until_fails_with_the_expression_and_what_it_saw(site: Site) -> None:

@@ -227,6 +227,16 @@ class TestEmpty:
         assert "the variable 'app' is empty" in problem.message
         assert "default(" in problem.hint
 
+    @pytest.mark.parametrize("path", ["srv/{{ app }}", "srv/{{ app }}/x", "{{ app }}/x", "{{ at }}/x"])
+    @pytest.mark.parametrize("is_outside", [True, False])
+    def test_null_is_as_empty(self, load: Loader, path: str, is_outside: bool) -> None:
+        """`app:` with nothing behind it. `srv/None` is what nobody means."""
+        head = f"vars: {{at: 'srv/{{{{ app }}}}'{'' if is_outside else ', app: null'}}}\n"
+
+        problem = load.find_problem(playbook(path, head), extra_vars={"app": None} if is_outside else {})
+
+        assert "is empty" in problem.message
+
     @pytest.mark.parametrize(
         "path", ["{{ app }}report.csv", "in/report{{ app }}.csv", "in/{{ app }}report.csv", "in/x{{ app }}"]
     )

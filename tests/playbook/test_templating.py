@@ -54,6 +54,9 @@ def upload_of(loaded: Play) -> CopyFileFromEngine:
         ("{% if day == 'monday' %}first{% else %}other{% endif %}", "first"),
         ("{% for i in range(3) %}{{ i }}{% endfor %}", "012"),
         ("{{ nested.list[1] }}", "y"),
+        # As in Ansible, and not None.
+        ("a{{ none }}b", "ab"),
+        ("{% if true %}a{{ none }}b{% endif %}", "ab"),
         ("{{ greeting }}", "hello monday"),
         ("{{ host }}", "sftp.bank.example"),
     ],

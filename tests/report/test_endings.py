@@ -43,17 +43,19 @@ def playbook(runner: Runner, asyncssh_server: AsyncsshServer) -> dict[str, Any]:
 @pytest.fixture
 def crash(monkeypatch: pytest.MonkeyPatch) -> ZeroDivisionError:
     """An error that nobody has foreseen, in the middle of the step that copies `b`."""
-    from runner.execution import modes
+    from runner.transfer import together, upload
 
     error = ZeroDivisionError("\x1b[2J::error::gone wrong")
-    carry_out: Any = vars(modes)["copy_file"]
+    decide: Any = vars(upload)["decide"]
 
-    def fail(copy: Any, around: Any) -> Any:
+    def fail(copy: Any, *others: Any, **options: Any) -> Any:
         if copy.source.endswith("/b"):
             raise error
-        return carry_out(copy, around)
+        return decide(copy, *others, **options)
 
-    monkeypatch.setattr(modes, "copy_file", fail)
+    # Where a step is carried out together with those behind it, and where by itself.
+    for module in (together, upload):
+        monkeypatch.setattr(module, "decide", fail)
     return error
 
 
