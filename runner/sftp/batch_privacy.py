@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from runner.remote_files import WantedAttributes
+from runner.remote_files import SPECIAL_BITS, WantedAttributes
 from runner.server_traits import PrivateBy
 from runner.sftp.attributes import encode_wanted
 from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore
@@ -56,14 +56,20 @@ def close_off_folder(file: BatchFile, path: str, found: Answer, permissions: int
 
     `found` is what is seen at its path. Go's pkg/sftp (1.13.5, server.go) gives every new directory the mode 0755.
     """
-    if found.mode is not None and is_too_open(found.mode, permissions):
-        file.ask(Type.SETSTAT, encode_path(path) + encode_wanted(WantedAttributes(permissions, None)), ignore)
+    closed = closed_mode(found.mode, permissions)
+    if closed is not None:
+        file.ask(Type.SETSTAT, encode_path(path) + encode_wanted(WantedAttributes(closed, None)), ignore)
         yield
 
 
-def is_too_open(mode: int, permissions: int | None) -> bool:
-    """Whether this is the mode of a directory, and more open than it shall be."""
-    return permissions is not None and stat.S_ISDIR(mode) and bool(mode & 0o777 & ~permissions)
+def closed_mode(mode: int | None, permissions: int | None) -> int | None:
+    """What a directory of this mode must be given to be no more open than asked for; None if it is not, or is none.
+
+    It keeps the set-gid bit that a system passes on, or whatever else it has by itself.
+    """
+    if mode is None or permissions is None or not stat.S_ISDIR(mode) or not mode & 0o777 & ~permissions:
+        return None
+    return permissions | mode & SPECIAL_BITS
 
 
 def _set_mode(file: BatchFile, by: PrivateBy, handle: bytes, path: bytes, permissions: int) -> Stages[bool]:

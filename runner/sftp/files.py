@@ -33,7 +33,7 @@ from runner.remote_files import (
 )
 from runner.server_traits import CAUTIOUS_OPEN_FILES, Deed
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_privacy import is_too_open
+from runner.sftp.batch_privacy import closed_mode
 from runner.sftp.packets import (
     FSYNC,
     POSIX_RENAME,
@@ -314,8 +314,9 @@ class SftpFiles:
             return
         with suppress(Refusal):
             found = self._take(self._session.submit(Type.LSTAT, encode_path(path)), Type.ATTRS, Reader.take_attributes)
-            if found.mode is not None and is_too_open(found.mode, permissions):
-                wanted = encode_wanted(WantedAttributes(permissions, None))
+            closed = closed_mode(found.mode, permissions)
+            if closed is not None:
+                wanted = encode_wanted(WantedAttributes(closed, None))
                 self._session.expect_status(self._session.submit(Type.SETSTAT, encode_path(path), wanted))
 
     def _look_behind(self, deed: Deed, path: str) -> Reply | None:

@@ -599,7 +599,7 @@ class MakesOpenly(Script):
         if request.kind == Kind.MKDIR:
             for path in self.folder.rglob("*"):
                 if path.is_dir() and path not in before:
-                    path.chmod(0o755)
+                    path.chmod(0o2755)
         self.seen.extend(f"{Kind(request.kind).name}: {one}" for one in find_open_folders(self.folder))
         return [reply]
 
@@ -622,7 +622,8 @@ def test_a_private_directory_is_private_also_where_the_mode_of_mkdir_is_not_kept
     assert outcome.exit_code == 0, outcome.output
     assert not script.seen, script.seen[:5]
     for path in (there / "copy", *(there / "copy").iterdir()):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        # What the server gives a directory by itself, it keeps.
+        assert stat.S_IMODE(path.stat().st_mode) == 0o2700
         assert path.name == "copy" or (path / "file").read_text() == "content"
 
 
