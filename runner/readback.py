@@ -22,7 +22,7 @@ class Readback:
     """One such file; a `runner.remote_files.Fetching`.
 
     `taker` gets its bytes, the first `size_bytes` if that is not None; `done` is called when it has them all, or with what
-    is wrong. With `is_exact` it is an error if there are fewer.
+    is wrong. With `is_exact` it is an error if there are fewer, or if the server then says that there are more.
     """
 
     __slots__ = ("_done", "_is_exact", "_taker", "size_bytes", "source")
@@ -54,6 +54,14 @@ class Readback:
             raise VerificationFailed(
                 f"{self.source!r} could not be read back: {read.received_bytes:,} of {self.size_bytes:,} bytes came",
                 hint="Another program is writing to it, or the server's storage is damaged.",
+            )
+        told_bytes = read.after.size_bytes if read.after is not None else None
+        if not self._is_exact or told_bytes is None or self.size_bytes is None:
+            return
+        if told_bytes > self.size_bytes:
+            raise VerificationFailed(
+                f"{self.source!r} was said to have {self.size_bytes:,} bytes, and has {told_bytes:,}",
+                hint="Another program is writing to it, or the server does not tell sizes as they are.",
             )
 
     def hold(self) -> None:

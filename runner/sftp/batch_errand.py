@@ -9,6 +9,7 @@ from runner.sftp.batch_attributes import set_attributes
 from runner.sftp.batch_deeds import add_remark, ask_to_look, is_done, look_again
 from runner.sftp.batch_file import BatchFile, Engine, Stages, look
 from runner.sftp.batch_kinds import find_kind
+from runner.sftp.batch_privacy import close_off_folder
 from runner.sftp.batch_publish import Publication, give_name, publish, remove_temporary
 from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, replace_by_link
 from runner.sftp.packets import (
@@ -114,6 +115,8 @@ class SingleRequest(BatchFile):
             traits.catch(deed)
             shows = "nothing is there" if found.is_missing else "it is still there"
             self.fail(not_done(deed, path, shows, self.session.peer))
+        elif self.job.what == "make folder":
+            yield from close_off_folder(self, path, found, self.job.wanted.permissions)
 
     def _make_link(self) -> Stages[None]:
         job, traits = self.job, self.session.traits

@@ -1,12 +1,14 @@
-"""Sees that what is written is private before its first byte is there: not every server keeps the mode that OPEN carries."""
+"""Sees that what is written is private from its first byte on: not every server keeps the modes of OPEN and MKDIR."""
 
 from __future__ import annotations
 
-from runner.remote_files import WantedAttributes
+import stat
+
+from runner.remote_files import SPECIAL_BITS, WantedAttributes
 from runner.server_traits import PrivateBy
 from runner.sftp.attributes import encode_wanted
-from runner.sftp.batch_file import Answer, BatchFile, Stages
-from runner.sftp.packets import Type
+from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore
+from runner.sftp.packets import Type, encode_path
 
 PRIVATE_MODE = 0o600
 _REQUESTS: dict[PrivateBy, int] = {"handle": Type.FSETSTAT, "path": Type.SETSTAT}
@@ -47,6 +49,27 @@ def close_off(file: BatchFile, handle: bytes, path: bytes, permissions: int) -> 
         if is_set and (yield from _is_closed(file, handle, permissions)) is not False:
             return by
     return "nothing"
+
+
+def close_off_folder(file: BatchFile, path: str, found: Answer, permissions: int | None) -> Stages[None]:
+    """Have a directory that was just made no more open than it was asked to be, before anything is in it.
+
+    `found` is what is seen at its path. Go's pkg/sftp (1.13.5, server.go) gives every new directory the mode 0755.
+    """
+    closed = closed_mode(found.mode, permissions)
+    if closed is not None:
+        file.ask(Type.SETSTAT, encode_path(path) + encode_wanted(WantedAttributes(closed, None)), ignore)
+        yield
+
+
+def closed_mode(mode: int | None, permissions: int | None) -> int | None:
+    """What a directory of this mode must be given to be no more open than asked for; None if it is not, or is none.
+
+    It keeps the set-gid bit that a system passes on, or whatever else it has by itself.
+    """
+    if mode is None or permissions is None or not stat.S_ISDIR(mode) or not mode & 0o777 & ~permissions:
+        return None
+    return permissions | mode & SPECIAL_BITS
 
 
 def _set_mode(file: BatchFile, by: PrivateBy, handle: bytes, path: bytes, permissions: int) -> Stages[bool]:

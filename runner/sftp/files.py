@@ -33,6 +33,7 @@ from runner.remote_files import (
 )
 from runner.server_traits import CAUTIOUS_OPEN_FILES, Deed
 from runner.sftp.attributes import encode_wanted, to_status
+from runner.sftp.batch_privacy import closed_mode
 from runner.sftp.packets import (
     FSYNC,
     POSIX_RENAME,
@@ -288,6 +289,7 @@ class SftpFiles:
                 behind = self._look_behind("made a directory", folder)
                 self._session.expect_status(making)
                 self._require_done("made a directory", folder, behind)
+                self._close_off_folder(folder, mode)
             except VerificationFailed:
                 del made[folder]
                 self.remove_folders(list(made))
@@ -305,6 +307,17 @@ class SftpFiles:
                     raise explain_refusal(refusal, "cannot create the folder", folder, self._session) from refusal
             there.add(missing.pop())
         return list(made)
+
+    def _close_off_folder(self, path: str, permissions: int | None) -> None:
+        """Have a directory that was just made no more open than it was asked to be, if the server lets that be had."""
+        if permissions is None or self._session.traits.is_sequential:
+            return
+        with suppress(Refusal):
+            found = self._take(self._session.submit(Type.LSTAT, encode_path(path)), Type.ATTRS, Reader.take_attributes)
+            closed = closed_mode(found.mode, permissions)
+            if closed is not None:
+                wanted = encode_wanted(WantedAttributes(closed, None))
+                self._session.expect_status(self._session.submit(Type.SETSTAT, encode_path(path), wanted))
 
     def _look_behind(self, deed: Deed, path: str) -> Reply | None:
         """A look, links not followed, in the same flight as a request that is to be seen to be done.

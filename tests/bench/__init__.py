@@ -2,7 +2,8 @@
 
     __main__     the command line                  cases        what is copied
     rounds       READ FIRST: A B C, A B C, …       targets      what must be reached
-    setting      one sshd, one folder in memory    tools        who copies: product, peers, ansible, baseline
+    setting      one folder in memory              tools        who copies: product, peers, ansible, baseline
+    servers      an sshd, and others for some cases
     payload      what is copied, and the check     measurement  time, CPU and memory of one command (by meter)
     results      runs, medians, ratios             page         docs/performance.md (by table) and .svg (by chart)
 

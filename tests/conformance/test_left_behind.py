@@ -75,6 +75,7 @@ TRIALS: dict[str, tuple[str, ...]] = {
         "up-tree-bare-backup|openssh|READDIR|every|absolute",
     ),
     "a hash that comes when all is given up is no bug": ("up-tree-checksum|openssh|OPEN|middle|status-ok",),
+    "what is longer than its listing says is not the same": ("up-tree-checksum|openssh|READDIR|every|size-0",),
     "where the old file is, in two steps, is told": ("up-tree-bare|openssh|RENAME|middle|done-refused",),
     "backups of what failed are named": (
         "up-file-backup|openssh|hardlink|every|done-refused",

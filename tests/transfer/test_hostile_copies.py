@@ -17,7 +17,7 @@ from runner.sftp import batch_listing
 from runner.transfer import tree_names, tree_walk
 from tests.conftest import Runner, connection, download, require_sshd, snapshot, step, upload
 from tests.playbook.bounded_process import run_bounded
-from tests.privacy import find_open, watching
+from tests.privacy import find_open, find_open_folders, watching
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
@@ -585,6 +585,46 @@ def test_a_private_file_is_private_also_where_the_mode_of_open_is_not_kept(
     assert not script.seen, script.seen[:5]
     by = "by path" if Kind.FSETSTAT in undone else "by handle"
     assert not atomic or f"closed off {by} before the first byte" in outcome.stdout
+
+
+class MakesOpenly(Script):
+    """Gives new directories the mode 0755, whatever MKDIR says (Go's pkg/sftp), and looks at them at every request."""
+
+    folder: Path
+    seen: ClassVar[list[str]] = []
+
+    def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
+        before = {path for path in self.folder.rglob("*") if path.is_dir()}
+        reply = execute()
+        if request.kind == Kind.MKDIR:
+            for path in self.folder.rglob("*"):
+                if path.is_dir() and path not in before:
+                    path.chmod(0o2755)
+        self.seen.extend(f"{Kind(request.kind).name}: {one}" for one in find_open_folders(self.folder))
+        return [reply]
+
+
+def test_a_private_directory_is_private_also_where_the_mode_of_mkdir_is_not_kept(
+    runner: Runner, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    for number in range(4):
+        folder = here / f"{number}"
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / "file").write_text("content")
+        (folder / "file").chmod(0o644)
+    here.chmod(0o700)
+    script: Any = type("Looking", (MakesOpenly,), {"folder": there, "seen": []})
+    with RawSftpServer(tmp_path / "server", root=tmp_path, make_script=script) as server:
+        outcome = runner.play([tree(server, here, there / "copy", is_upload=True)])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert not script.seen, script.seen[:5]
+    for path in (there / "copy", *(there / "copy").iterdir()):
+        # What the server gives a directory by itself, it keeps.
+        assert stat.S_IMODE(path.stat().st_mode) == 0o2700
+        assert path.name == "copy" or (path / "file").read_text() == "content"
 
 
 def test_a_server_without_modes_is_sent_no_more_than_once_what_would_close_files_off(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.privacy import find_open_folders, watching
 from tests.servers.proxy import Cut, FaultProxy
 from tests.zoo.capabilities import Capability
 from tests.zoo.scene import PERMISSION_WORDS, TIME, TIME_WORDS, Scene, make_bytes, mentions, write
@@ -144,6 +145,21 @@ def test_what_the_server_does_not_keep_of_a_tree_is_spoken_of(scene: Scene) -> N
     warnings = step["result"].get("warnings", [])
     assert mentions(warnings, PERMISSION_WORDS) is not scene.has(Capability.PERMISSIONS), warnings
     assert mentions(warnings, TIME_WORDS) is not scene.has(Capability.TIMES), warnings
+    scene.assert_only({"tree"}, {"tree"})
+
+
+def test_private_directories_are_private_all_the_time(scene: Scene) -> None:
+    """Also where MKDIR's mode is not kept: nothing is in them before they are closed off."""
+    for number in range(12):
+        write(scene.here / "tree" / "secret" / f"{number}", make_bytes(100_000), mode=0o644)
+    for folder in (scene.here / "tree", scene.here / "tree" / "secret"):
+        folder.chmod(0o700)
+
+    with watching(scene.there, find=find_open_folders) as seen:
+        scene.play_well(scene.upload_tree(), bandwidth_limit="3M")
+
+    assert sorted(os.listdir(scene.there / "tree" / "secret")) == sorted(map(str, range(12)))
+    assert not scene.has(Capability.DIRECTORY_PERMISSIONS) or not seen, seen[:3]
     scene.assert_only({"tree"}, {"tree"})
 
 
