@@ -96,13 +96,18 @@ Course = Generator[Request, Reply, Ending]
 class Values:
     """What the play has come to know: registered results and facts, each host's own."""
 
-    def __init__(self, later: Any = None) -> None:
-        """`later` stands for what other hosts know, if only the play will know it."""
-        self._later = later
+    def __init__(self) -> None:
         self._by_host: dict[str, dict[str, tuple[Any, Location]]] = {}
         self._latest: dict[str, tuple[Any, Location]] = {}
+        # What everybody sees.
+        self._shared: Names = {}
         # What each host sees, until something more is kept.
         self._seen: dict[str, Names] = {}
+
+    def share(self, names: Names) -> None:
+        """Everybody sees these, and no others that were shared before."""
+        self._shared = names
+        self._seen.clear()
 
     def keep(self, host: str, name: str, value: Any, location: Location) -> None:
         """A name has got a value on a host; empty for the playbook as a whole."""
@@ -111,14 +116,15 @@ class Values:
 
     def seen_from(self, host: str) -> Names:
         """What a step on the host sees: the host's own values, and of names that it has none of the latest one."""
-        if not self._latest:
-            return {}
         if host not in self._seen:
-            place = next(iter(self._latest.values()))[1]
-            others = Data(HostValues(self._by_host)) if self._later is None else self._later
-            shared = {"hostvars": (others, place)}
-            self._seen[host] = {**shared, **self._latest, **self._by_host.get(host, {})}
+            self._seen[host] = {**self._shared, **self._latest, **self._by_host.get(host, {})}
         return self._seen[host]
+
+    def of_hosts(self, hosts: Sequence[str]) -> HostValues:
+        """`hostvars`: what each of the hosts, and everybody else who knows something, has come to know when it is asked."""
+        for host in hosts:
+            self._by_host.setdefault(host, {})
+        return HostValues(self._by_host)
 
 
 class HostValues(Mapping[str, Mapping[str, Any]]):
@@ -145,13 +151,19 @@ class Interpreter:
         self._nodes = program.nodes
         self._language: Language = program.language
         self._explores = explores
-        self._values = Values(self._language.later("what other hosts come to know") if explores else None)
+        self._values = Values()
         # Why nothing is done on a host any more; under `NO_HOST`, anywhere.
         self._given_up: dict[str, str] = {}
+        steps = steps_of(program.nodes)
+        # The connections that its steps name, in the order in which they do.
+        self._hosts = tuple(dict.fromkeys(step.connection for step in steps if step.connection))
+        self._start = steps[0].location if steps else Location("", 1, 1)
+        self._tell_of_hosts()
 
     def give_up(self, host: str, reason: str) -> None:
         """Nothing more is to be done on a host, or with `NO_HOST` on any."""
         self._given_up.setdefault(host, reason)
+        self._tell_of_hosts()
 
     def run(self) -> Course:
         """All turns, in order."""
@@ -366,6 +378,17 @@ class Interpreter:
         """The names that the play gives, for a step: the innermost loop's before what was registered."""
         seen = self._values.seen_from(self._language.host_of(node))
         return {**names, **seen} if names else seen
+
+    def _tell_of_hosts(self) -> None:
+        """`hostvars`, and `play_hosts`: the hosts of the play that have not failed."""
+        left = [host for host in self._hosts if not self.why_not_on(host)]
+        later = self._language.later
+        told = (
+            (later("what other hosts come to know"), later("which hosts have failed until then"))
+            if self._explores
+            else (Data(self._values.of_hosts(self._hosts)), Data(left))
+        )
+        self._values.share({"hostvars": (told[0], self._start), "play_hosts": (told[1], self._start)})
 
     def _items_of(
         self, node: Node, names: Names, blamed: StepTemplate | None = None

@@ -56,7 +56,7 @@ def assert_works(*command: str | Path, cwd: Path, **environment: str) -> None:
     """The command knows its version and its schemas, and plays the demo."""
     assert run(*command, "--version", cwd=cwd, **environment).strip().endswith(VERSION)
     for name in ("playbook", "connector", "report"):
-        assert json.loads(run(*command, "schema", name, cwd=cwd, **environment))["$id"] == f"{name}.schema.json"
+        assert json.loads(run(*command, "schema", name, cwd=cwd, **environment))["$id"].endswith(f"/{name}.schema.json")
     assert "Everything as it should be" in run(*command, "demo", cwd=cwd, **environment)
 
 

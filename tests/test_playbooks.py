@@ -14,6 +14,7 @@ import pytest
 from runner.resources import playbook_path
 from tests.conftest import Outcome, Runner, connection, snapshot
 from tests.servers.asyncssh_server import AsyncsshServer
+from tests.servers.forwarding import ForwardingServer
 
 PASSWORD = "correct horse"
 
@@ -260,7 +261,9 @@ LANGUAGE_PLAYBOOKS = (
         "daily-payments.yaml",
         "check-payments.yaml",
         "wait-for-receipt.yaml",
+        "fetch-matching.yaml",
     ),
+    *("fetch-logs.yaml", "host-logs.yaml", "mirror-site.yaml"),
 )
 
 
@@ -410,6 +413,77 @@ class TestTheLanguage:
         assert (accepted.exit_code, accepted.statuses) == (0, ["changed", "ok", "ok", "ok"]), accepted.output
         assert refused.exit_code == 2
         assert "the partner has refused the order" in refused.stdout
+
+    def test_fetch_matching(self, runner: Runner, remote: Path) -> None:
+        (remote / "outbox").mkdir()
+        none = play_example(runner, "fetch-matching.yaml")
+        write_files(remote / "outbox", **{"statement-1.csv": "1", "statement-2.csv": "2", "x.txt": "x"})
+        found = play_example(runner, "fetch-matching.yaml")
+        again = play_example(runner, "fetch-matching.yaml")
+
+        assert (none.exit_code, none.step["error"]["type"]) == (2, "ConditionFailed"), none.output
+        assert (found.exit_code, found.statuses) == (0, ["changed", "ok"]), found.output
+        assert snapshot(runner.folder / "data/statements") == {"statement-1.csv": b"1", "statement-2.csv": b"2"}
+        assert again.report["steps"][1]["message"] == "0 of 2 statements are new"
+
+
+def test_fetch_logs(runner: Runner, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that does not answer keeps nothing from the other."""
+    write_files(remote / "log", **{"access.log": "access", "other.txt": "x"})
+    with AsyncsshServer(tmp_path / "server", root=remote) as server:
+        set_environment(
+            monkeypatch,
+            DATA_DIR=runner.folder / "data",
+            WEB_USER=server.username,
+            WEB_KEY=server.user_key_text,
+            WEB1_HOST=server.host,
+            WEB1_PORT=1,
+            WEB1_HOSTKEY=server.known_host_line(),
+            WEB2_HOST=server.host,
+            WEB2_PORT=server.port,
+            WEB2_HOSTKEY=server.known_host_line(),
+        )
+        outcome = play_example(runner, "fetch-logs.yaml")
+
+    assert outcome.exit_code == 4, outcome.output
+    assert outcome.statuses == ["unreachable", "changed", "ok"]
+    assert [step["name"] for step in outcome.report["steps"][:2]] == [
+        f"Fetch the logs of {name}" for name in ("web1", "web2")
+    ]
+    assert outcome.report["steps"][2]["message"] == "1 of 2 hosts"
+    assert snapshot(runner.folder / "data/logs") == {"web2": None, "web2/access.log": b"access"}
+
+
+def test_mirror_site(runner: Runner, tmp_path: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, htdocs = runner.folder / "data/site", remote / "htdocs"
+    write_files(site, **{"index.html": "new", "css/a.css": "a", "notes.tmp": "x"})
+    write_files(htdocs, **{"index.html": "old site", "gone.html": "gone"})
+    with (
+        ForwardingServer(tmp_path / "bastion") as bastion,
+        AsyncsshServer(tmp_path / "server", root=remote) as server,
+    ):
+        set_environment(monkeypatch, DATA_DIR=runner.folder / "data")
+        for name, one in (("BASTION", bastion), ("WEB", server)):
+            monkeypatch.setenv(f"{name}_HOST", one.host)
+            monkeypatch.setenv(f"{name}_PORT", str(one.port))
+            monkeypatch.setenv(f"{name}_USER", one.username)
+            monkeypatch.setenv(f"{name}_KEY", one.user_key_text)
+            monkeypatch.setenv(f"{name}_HOSTKEY", one.known_host_line())
+        first, second = play_example(runner, "mirror-site.yaml"), play_example(runner, "mirror-site.yaml")
+        mirrored = snapshot(htdocs)
+        write_files(htdocs, **{f"many/{number}": "x" for number in range(30)})
+        guarded = play_example(runner, "mirror-site.yaml")
+        whole = snapshot(htdocs)
+        for path in ("index.html", "css/a.css", "notes.tmp"):
+            (site / path).unlink()
+        (site / "css").rmdir()
+        empty = play_example(runner, "mirror-site.yaml")
+
+    assert (first.exit_code, first.statuses) == (0, ["changed"]), first.output
+    assert (second.exit_code, second.statuses) == (0, ["ok"]), second.output
+    assert mirrored == {"index.html": b"new", "css": None, "css/a.css": b"a"}
+    assert (guarded.exit_code, empty.exit_code) == (6, 6), guarded.output + empty.output
+    assert snapshot(htdocs) == whole
 
 
 def test_ci_publish(

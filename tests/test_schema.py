@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +25,13 @@ from runner.playbook.validation import validate_playbook
 from runner.problems import Location, Problem
 from runner.redaction import Redactor
 from runner.report.json_report import describe_failure, describe_play, describe_problems, to_json
-from runner.resources import SCHEMA_NAMES, schema_text
+from runner.resources import SCHEMA_NAMES, bundled_schema, schema_text
 from runner.results import CopyResult, Entry, Output, PlayResult, StepFailure, StepResult
 from tests.conftest import Runner
 from tests.servers.keys import shared_key_pair
 
 SCHEMAS: dict[str, Any] = {name: json.loads(schema_text(name)) for name in SCHEMA_NAMES}
+BASE = "https://ssh-transfer-runner.invalid/schema"
 PLAIN_TYPES = {"string", "integer", "number", "boolean", "array", "null"}
 
 
@@ -36,7 +40,7 @@ def refuse_to_fetch(uri: str) -> Resource[Any]:
 
 
 REGISTRY: Registry[Any] = Registry(retrieve=refuse_to_fetch).with_resources(  # type: ignore[call-arg]
-    (f"{name}.schema.json", DRAFT202012.create_resource(schema)) for name, schema in SCHEMAS.items()
+    (schema["$id"], DRAFT202012.create_resource(schema)) for schema in SCHEMAS.values()
 )
 FORMATS = FormatChecker(formats=())
 
@@ -62,6 +66,8 @@ def walk(schema: Any, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from walk(schema.get(keyword), f"{path}/{keyword}")
         for index, inner in enumerate(schema.get("anyOf", ())):
             yield from walk(inner, f"{path}/anyOf/{index}")
+        for keyword in ("if", "then", "else"):
+            yield from walk(schema.get(keyword), f"{path}/{keyword}")
 
 
 SUBSCHEMAS = [(name, path, inner) for name, schema in SCHEMAS.items() for path, inner in walk(schema)]
@@ -70,9 +76,9 @@ SUBSCHEMAS = [(name, path, inner) for name, schema in SCHEMAS.items() for path, 
 def resolve(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """What a schema stands for, references followed; its own keywords win."""
     while "$ref" in schema:
-        resolver = REGISTRY.resolver(base_uri=f"{name}.schema.json")
+        resolver = REGISTRY.resolver(base_uri=SCHEMAS[name]["$id"])
         resolved = resolver.lookup(schema["$ref"])
-        name = resolved.resolver._base_uri.removesuffix(".schema.json")
+        name = resolved.resolver._base_uri.rpartition("/")[2].removesuffix(".schema.json")
         schema = {**resolved.contents, **{key: value for key, value in schema.items() if key != "$ref"}}
     return schema
 
@@ -81,6 +87,20 @@ def resolve(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 def test_a_schema_is_valid_json_schema_2020_12(name: str) -> None:
     assert SCHEMAS[name]["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     Draft202012Validator.check_schema(SCHEMAS[name], format_checker=FORMATS)
+
+
+def test_its_name_is_absolute_and_has_the_version_of_what_it_describes() -> None:
+    """The name that the project is distributed under, in a domain that nobody can ever own (RFC 6761)."""
+    setup = ConfigParser()
+    setup.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
+    assert f"https://{setup['metadata']['name']}.invalid/schema" == BASE
+    for name, schema in SCHEMAS.items():
+        versions = {
+            "playbook": SCHEMAS["playbook"]["$defs"]["play"]["properties"]["schema_version"]["enum"],
+            "report": [SCHEMAS["report"]["properties"]["schema_version"]["const"]],
+        }
+        (version,) = versions.get(name, versions["playbook"])
+        assert schema["$id"] == f"{BASE}/{version}/{name}.schema.json"
 
 
 def test_no_keyword_is_misspelt() -> None:
@@ -97,7 +117,9 @@ def test_no_keyword_is_misspelt() -> None:
             "maxItems",
             "uniqueItems",
             "anyOf",
-            *("allOf", "if", "then", "$comment"),
+            *("allOf", "if", "then", "else", "$comment"),
+            # Of editors: a sentence for each value.
+            "enumDescriptions",
         ),
     }
     assert {key for _, _, schema in SUBSCHEMAS for key in schema} <= known
@@ -116,14 +138,125 @@ def test_a_reference_that_is_not_ours_would_be_noticed() -> None:
         resolve("playbook", {"$ref": "https://example.com/other.schema.json"})
 
 
-def test_every_property_is_described() -> None:
-    nameless = [
-        f"{name}{path}/{key}"
-        for name, path, schema in SUBSCHEMAS
-        for key, inner in schema.get("properties", {}).items()
-        if not resolve(name, inner).get("description")
-    ]
-    assert nameless == []
+# What is there to narrow a schema down has nothing of its own to say.
+NARROWING = ("without_ssh_config", "login_with_username", "with_username")
+
+
+def properties() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Every key of every mapping: the schema's name, the key's place, what it is, and the mapping that has it."""
+    for name, path, schema in SUBSCHEMAS:
+        if not any(f"/$defs/{one}" in path for one in NARROWING) and "/if" not in path:
+            for key, inner in schema.get("properties", {}).items():
+                yield name, f"{name}{path}/{key}", resolve(name, inner), schema
+
+
+def constants_of(schema: dict[str, Any]) -> list[Any]:
+    """The one value that it may have besides a template, if there is one."""
+    return [one["const"] for one in (schema, *schema.get("anyOf", ())) if "const" in one]
+
+
+def test_every_key_is_described() -> None:
+    assert [place for _, place, inner, _ in properties() if not inner.get("description")] == []
+
+
+def test_every_key_has_examples() -> None:
+    lacking = [place for _, place, inner, _ in properties() if not inner.get("examples") and not constants_of(inner)]
+
+    assert lacking == []
+
+
+# What these are when they are left out, nothing that stands there would say: they are absent, or their description tells.
+WITHOUT_DEFAULT = {
+    # Where it goes, and what it does.
+    *(
+        "authentication",
+        "host",
+        "host_key_alias",
+        "mode",
+        "username",
+        "connection",
+        "schema_version",
+        "bandwidth_limit",
+    ),
+    *("passphrase", "password", "totp_secret", "answers", "certificate_file", "public_key", "known_hosts_file"),
+    # Options without which a copy is as it is.
+    *("modify_window", "permissions", "temporary_name", "temporary_directory", "channels", "include", "exclude"),
+    # Names, and what a step is.
+    *("name", "owner", "register", "index_var", "label", "loop", "loop_control", "timeout", "vars_files", "inputs"),
+    *("defaults", "connections", "block", "rescue", "always", "include_steps", "assert", "set_fact", "debug", "fail"),
+    *("pause", "until", "failed_when", "changed_when", "check_mode", "fail_msg", "success_msg", "msg", "var"),
+    # Of inputs.
+    *("description", "default", "enum", "pattern", "env"),
+}
+
+
+def test_every_key_that_may_be_left_out_has_a_default_or_none_is_there_to_have() -> None:
+    without = {
+        place.rpartition("/")[2]
+        for name, place, inner, owner in properties()
+        if name != "report" and "default" not in inner and not constants_of(inner)
+        if place.rpartition("/")[2] not in owner.get("required", ())
+    }
+
+    # The discriminators of variants are named in what each of them requires.
+    chosen = {"authentication_method", "hostkey_mode", "port_mode", "mode_name", "type"}
+    assert without - chosen == WITHOUT_DEFAULT
+
+
+def test_every_value_that_can_be_chosen_has_a_sentence() -> None:
+    checked = 0
+    for name, path, schema in SUBSCHEMAS:
+        if name == "report" or len(schema.get("enum", ())) < 2:
+            continue
+        sentences = schema["enumDescriptions"]
+        assert len(sentences) == len(schema["enum"]), path
+        assert all(one.endswith(".") and " " in one for one in sentences), (path, sentences)
+        assert len(set(sentences)) == len(sentences), path
+        checked += 1
+    assert checked > 15
+
+
+@pytest.mark.parametrize("key", ["authentication", "hostkey", "port", "mode", "proxy"])
+def test_the_values_of_a_discriminator_stand_beside_its_variants_as_well(key: str) -> None:
+    """There an editor finds them all, whichever of the variants it holds for the right one."""
+    schema = SCHEMAS["connector"]["properties"][key]
+    ((discriminator, beside),) = schema["properties"].items()
+    variants = [resolve("connector", one) for one in schema["anyOf"]]
+    constants = [one["properties"][discriminator] for one in variants if one.get("type") == "object"]
+
+    choice = beside["anyOf"][0]
+    assert choice["enum"] == [constants_of(one)[0] for one in constants]
+    assert choice["enumDescriptions"] == [one["description"] for one in constants]
+
+
+def takes_templates(schema: dict[str, Any]) -> bool:
+    """Whether any text that holds a template fits."""
+    return Draft202012Validator({**schema}, registry=REGISTRY).is_valid("{{ x }}")
+
+
+# Names, and what must be known before anything is filled in.
+WRITTEN_OUT = {
+    *("playbook/play/schema_version", "playbook/play/vars", "playbook/play/defaults", "playbook/play/connections"),
+    *("playbook/play/steps", "playbook/play/inputs", "playbook/connection/vars", "playbook/step/vars"),
+    *("playbook/step/loop_control", "playbook/step/register", "playbook/step/block", "playbook/step/rescue"),
+    *("playbook/step/always", "playbook/step/assert", "playbook/step/set_fact", "playbook/step/debug"),
+    *("playbook/step/fail", "playbook/step/pause", "playbook/loop_control/loop_var", "playbook/loop_control/index_var"),
+    *("playbook/loop_control/extended", "playbook/included/vars", "playbook/included/steps"),
+    *(f"playbook/input/{key}" for key in ("type", "required", "enum", "secret")),
+}
+
+
+def test_a_template_may_stand_for_every_value_that_it_can_give() -> None:
+    refusing = set()
+    for name, path, schema in SUBSCHEMAS:
+        if name != "report" and not any(f"/$defs/{one}" in path for one in NARROWING) and "/if" not in path:
+            for key in schema.get("properties", {}):
+                pointer = f"{path.removeprefix('#')}/properties/{key}"
+                if not takes_templates({"$ref": f"{SCHEMAS[name]['$id']}#{pointer}"}):
+                    owner = path.rpartition("/")[2].removeprefix("#")
+                    refusing.add("/".join(part for part in (name, owner, key) if part))
+
+    assert refusing == WRITTEN_OUT
 
 
 def test_extensions_are_told_apart_from_the_documented_inputs() -> None:
@@ -168,13 +301,14 @@ def test_the_branches_of_every_any_of_are_told_apart_by_a_constant_or_by_their_t
         objects = [branch for branch in resolved if branch.get("type") == "object"]
         others = [branch for branch in resolved if branch.get("type") != "object"]
         assert all(branch.get("type") in PLAIN_TYPES for branch in others), place
-        assert all(branch.get("additionalProperties") is False for branch in objects), place
+        assert all("additionalProperties" in branch for branch in objects), place
         if len(objects) > 1:
+            assert all(branch["additionalProperties"] is False for branch in objects), place
             discriminators = [
                 {
-                    (key, inner["const"])
+                    (key, constants_of(inner)[0])
                     for key, inner in branch["properties"].items()
-                    if "const" in inner and key in branch["required"]
+                    if constants_of(inner) and key in branch["required"]
                 }
                 for branch in objects
             ]
@@ -188,7 +322,7 @@ def test_defaults_and_examples_fit_their_own_schemas() -> None:
     for name, path, schema in SUBSCHEMAS:
         for value in [*schema.get("examples", ()), *([schema["default"]] if "default" in schema else ())]:
             pointer = path.removeprefix("#")
-            fitting = Draft202012Validator({"$ref": f"{name}.schema.json#{pointer}"}, registry=REGISTRY)
+            fitting = Draft202012Validator({"$ref": f"{SCHEMAS[name]['$id']}#{pointer}"}, registry=REGISTRY)
             fitting.validate(value)
             checked += 1
     assert checked > 20
@@ -211,6 +345,44 @@ def test_every_input_of_the_connector_may_stand_in_defaults_a_connection_and_a_s
         *("ignore_errors", "ignore_unreachable", "no_log", "check_mode", "diff"),
         *("block", "rescue", "always", "include_steps", "assert", "set_fact", "debug", "fail", "pause"),
     }
+
+
+class TestBundle:
+    """`runner schema --bundle`."""
+
+    @pytest.mark.parametrize("name", SCHEMA_NAMES)
+    def test_it_refers_to_nothing_outside_of_itself(self, name: str) -> None:
+        text = json.dumps(bundled_schema(name))
+        alone = Draft202012Validator(json.loads(text), registry=Registry(retrieve=refuse_to_fetch))  # type: ignore[call-arg]
+
+        assert re.findall(r'"\$ref": "([^#][^"]*)', text) == []
+        assert text.count('"$id"') == text.count('"$schema"') == 1
+        Draft202012Validator.check_schema(alone.schema)
+        for reference in set(re.findall(r'"\$ref": "(#[^"]*)"', text)):
+            found: Any = alone.schema
+            for part in reference.split("/")[1:]:
+                found = found[part]
+            assert isinstance(found, dict), reference
+
+    def test_it_judges_as_the_three_do(self) -> None:
+        bundle = bundled_schema("playbook")
+        alone = Draft202012Validator(bundle, registry=Registry(retrieve=refuse_to_fetch))  # type: ignore[call-arg]
+
+        for inputs in VALID:
+            assert alone.is_valid([inputs]), inputs
+        for inputs in INVALID:
+            assert alone.is_valid([inputs]) == validator("playbook").is_valid([inputs]), inputs
+        inner = Draft202012Validator({**bundle, "if": True, "then": {"$ref": "#/$defs/report"}}, format_checker=FORMATS)
+        report = json.loads(to_json(describe_play(PLAY), Redactor()))
+        assert inner.is_valid(report)
+        assert not inner.is_valid({**report, "status": "fine"})
+
+    def test_the_command_prints_it(self, runner: Runner) -> None:
+        outcome = runner("schema", "--bundle")
+
+        assert outcome.exit_code == 0
+        assert json.loads(outcome.stdout) == bundled_schema("playbook")
+        assert json.loads(runner("schema", "--bundle", "report").stdout)["$id"] == f"{BASE}/1/report.bundle.schema.json"
 
 
 # The documented examples, key for key; what stands as '...' there is filled in.

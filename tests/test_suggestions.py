@@ -8,7 +8,7 @@ import string
 import pytest
 
 from runner.playbook.validation import connector_keys
-from runner.resources import schema_text
+from runner.resources import SCHEMA_NAMES, schema_text
 from runner.suggestions import find_meant, nearest
 
 MODES = (
@@ -112,7 +112,7 @@ def test_everything_that_is_meant_exists() -> None:
     from runner.cli.main import COMMANDS
     from runner.suggestions import _MEANINGS
 
-    schema = schema_text("connector") + schema_text("playbook")
+    schema = "".join(map(schema_text, SCHEMA_NAMES))
     for group in itertools.chain.from_iterable(_MEANINGS.values()):
         for one in group:
             word = one.partition(" ")[0]

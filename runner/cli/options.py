@@ -126,13 +126,16 @@ def load_all(
     is_quiet: bool = False,
     look_at: LookAtLogins = trust_logins,
     selection: Selection | None = None,
+    is_check: bool | None = None,
 ) -> list[Play]:
     """Every playbook, loaded; warnings go to standard error. Raises `PlaybookInvalid` with the problems of all of them.
 
-    `look_at` looks at what the steps of `selection` log in with.
+    `look_at` looks at what the steps of `selection` log in with; `is_check` says whether they are loaded for a `--check`.
     """
     from runner.playbook.build import ignore_warning, load_play
+    from runner.received_files import ReceivedFiles
 
+    received = ReceivedFiles()
     warn = ignore_warning if is_quiet else print_warning
     chosen = selection or Selection()
     return _for_each(
@@ -145,6 +148,8 @@ def load_all(
             warn=warn,
             look_at=look_at,
             selection=chosen,
+            is_check=is_check,
+            received=received,
         ),
     )
 

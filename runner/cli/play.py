@@ -127,7 +127,14 @@ def command(
                     check_all(playbooks, extra_vars, workdir, vault)
                     return 0
                 plans = load_all(
-                    playbooks, extra_vars, workdir, vault, is_quiet=quiet, look_at=look_at, selection=selection
+                    playbooks,
+                    extra_vars,
+                    workdir,
+                    vault,
+                    is_quiet=quiet,
+                    look_at=look_at,
+                    selection=selection,
+                    is_check=is_check,
                 )
             plans = [select_steps(plan, selection) for plan in plans]
         except RunnerError as error:

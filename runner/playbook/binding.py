@@ -23,12 +23,14 @@ from runner.playbook.inputs import attempt, read_seconds
 from runner.playbook.modes import check_mode, read_mode
 from runner.playbook.rebinding import Rebinding, find_dependent, unknown
 from runner.playbook.rendering import Rendering
-from runner.playbook.scopes import NO_NAMES, Scopes, merge_layers
+from runner.playbook.scopes import NO_NAMES, OF_HOSTS, Scopes, merge_layers
 from runner.playbook.sections import Sections, as_map
 from runner.playbook.templating import Scope
 from runner.playbook.validation import (
     connector_keys,
     find_misspelt,
+    is_of_mode,
+    is_template,
     play_keys,
     show,
     step_keys,
@@ -36,7 +38,7 @@ from runner.playbook.validation import (
 )
 from runner.problems import Location, Problem
 from runner.program import Bound, Node, StepOptions, StepTemplate
-from runner.suggestions import nearest
+from runner.suggestions import find_meant, nearest
 
 DEFAULT_STALL_TIMEOUT_SECONDS = 60
 DEFAULT_DELAY_SECONDS = 5.0
@@ -140,19 +142,25 @@ class Binder:
         lacks_inputs = self._lacks_inputs(origins, connection_name, connection)
         self._rendering.lacks_variables = self._lacks_variables(origins, connection_name, connection)
         merged = self.merge(item.location, self._sections.defaults, connection, *origins)
+        lacks_inputs = lacks_inputs or ("mode" not in merged and _is_told(item))
         scope = self._scopes.of(origins, connection_name, merged, names)
         has_way = "proxy_jump" in merged
+        if has_way:
+            self._hold_fence_on_way(merged, scope)
         with self._endpoints.gathering_logins(index):
             hops = self._endpoints.build_hops(origins, connection_name, merged)
             inputs = self._rendering.inputs(merged, scope)
             self._hold_fence(inputs)
             filled = self._endpoints.fill_in(inputs, has_way=has_way, has_proxy="proxy" in merged)
             misspelt = find_all_misspelt(*origins, connection, self._sections.defaults)
+            hints, forgiven = filled.hints, connector_keys() if lacks_inputs else misspelt
+            if not merged:
+                # It says nothing at all: that it does nothing comes first.
+                from runner.playbook.step_hints import KINDS_HINT
+
+                hints, forgiven = {"mode": KINDS_HINT}, forgiven | connector_keys() - {"mode"}
             self._notes.problems += validate_connector(
-                filled.inputs,
-                item.location,
-                hints=filled.hints,
-                forgiven=connector_keys() if lacks_inputs else misspelt,
+                filled.inputs, item.location, hints=hints, forgiven=forgiven, written=merged
             )
             endpoint, _ = self._endpoints.read(filled, hops)
         check_mode(filled.inputs.get("mode"), self._notes.problems.append)
@@ -196,6 +204,9 @@ class Binder:
             return
         layers = list(self._scopes.layers(template.origins, connection_name, merged))
         below, above = merge_layers(layers[:-2]), layers[-1]
+        if not below.keys().isdisjoint(OF_HOSTS):
+            # Variables of the playbook's own, which win over some of `names`.
+            return
         before, known = self._rendering.awaited_count, len(self._notes.problems)
         scope = {**below, **unknown(names), **above}
         keys = find_dependent(self._rendering.inputs(merged, scope))
@@ -270,12 +281,27 @@ class Binder:
         elif isinstance(mode, PositionedMap):
             self._refuse_awaited(mode, FENCED_SWITCHES)
 
+    def _hold_fence_on_way(self, merged: PositionedMap, scope: Scope) -> None:
+        """Note what of the jump hosts depends on a result, and leave them out then: they see no such names."""
+        key, problems, awaited = "proxy_jump", self._notes.problems, self._rendering.awaited_count
+        before, place = len(problems), merged.value_locations["proxy_jump"]
+        found = _find_awaited(self._rendering.input(key, merged[key], place, scope))
+        # They are filled in where they are built, each with the names of its own connection.
+        del problems[before:]
+        self._rendering.awaited_count = awaited
+        if found is not None:
+            self._note_fence(key, found, place)
+            del merged[key]
+
+    def _note_fence(self, key: str, found: Awaited, location: Location) -> None:
+        message = f"'{key}' must not depend on {found.reason}"
+        self._notes.problems.append(Problem(location, message, FENCE_HINT))
+
     def _refuse_awaited(self, section: PositionedMap, keys: Collection[str]) -> None:
         for key in keys:
             found = _find_awaited(section.get(key))
             if found is not None:
-                message = f"'{key}' must not depend on {found.reason}"
-                self._notes.problems.append(Problem(section.value_locations[key], message, FENCE_HINT))
+                self._note_fence(key, found, section.value_locations[key])
 
     # Steps that decide or say something.
 
@@ -297,6 +323,9 @@ class Binder:
     def _read_arguments(self, template: StepTemplate, scope: Scope) -> Any:
         """What an `assert`, a `set_fact`, … is given, filled in. Conditions are left to be judged."""
         written, place = template.item[template.kind], template.item.value_locations[template.kind]
+        if not isinstance(written, PositionedMap):
+            # The schema has told.
+            return {}
         match template.kind:
             case "set_fact":
                 # What a variable may hold, a fact may.
@@ -322,11 +351,17 @@ class Binder:
             if isinstance(given, PositionedList)
             else [(given, place)]
         )
-        # `r.result` is as good as `r`.
-        return {
-            text: self._rendering.expression(text if isinstance(text, str) else str(text), where, scope)
-            for text, where in items
-        }
+        # `r.result` is as good as `r`. What is no text at all, the schema has told.
+        items = [(text, where) for text, where in items if isinstance(text, str) and self._is_bare(text, where)]
+        return {text: self._rendering.expression(text, where, scope) for text, where in items}
+
+    def _is_bare(self, text: str, location: Location) -> bool:
+        """Whether a text names a variable, and is no template; one that is, is told."""
+        if not is_template(text):
+            return True
+        bare = text.strip().removeprefix("{{").removesuffix("}}").strip()
+        self._notes.problems.append(Problem(location, "'var' names variables, without braces", f"Write {bare}"))
+        return False
 
     # Keywords.
 
@@ -426,6 +461,20 @@ class Binder:
             ):
                 return True
         return False
+
+
+def _is_told(item: PositionedMap) -> bool:
+    """Whether what a step does is there under a key that means nothing in it, which is told."""
+    if not {"rescue", "always"}.isdisjoint(item):
+        return True
+    unknown = [key for key in item if key not in step_keys()]
+    if not unknown:
+        return False
+    # Few steps have such a key.
+    from runner.playbook.step_hints import KINDS
+
+    meant = [() if is_of_mode(key) else find_meant(key, step_keys()) for key in unknown]
+    return any(not one or not set(KINDS).isdisjoint(one) for one in meant)
 
 
 def _find_awaited(value: Any) -> Awaited | None:

@@ -37,6 +37,7 @@ from runner.playbook.validation import (
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem, collect_problems
 from runner.program import Play, Program, steps_of
+from runner.received_files import ReceivedFiles
 from runner.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -62,17 +63,30 @@ def load_play(
     warn: Warn = ignore_warning,
     look_at: LookAtLogins = trust_logins,
     selection: Selection = EVERYTHING,
+    is_check: bool | None = None,
+    received: ReceivedFiles | None = None,
 ) -> Play:
     """Read, validate and build the playbook at `path`; no network.
 
     `extra_vars` win over every variable of the playbook; `workdir` replaces the playbook's own and is relative to the
     current folder; `vault` decrypts, and its redactor is told of every secret as soon as it is known; `warn` is told what
-    is no problem and may still surprise; `look_at` looks at what the steps of `selection` log in with.
+    is no problem and may still surprise; `look_at` looks at what the steps of `selection` log in with; `is_check` says
+    whether the play is a `--check`, as far as that is known; `received` is shared by the playbooks of one command line, and
+    is told of the files that come from servers while they are played.
 
     Raises `PlaybookInvalid` with all problems, `UsageError` when the file cannot be read at all.
     """
     return _start(
-        path, extra_vars, workdir, vault, warn, runs_commands=True, look_at=look_at, selection=selection
+        path,
+        extra_vars,
+        workdir,
+        vault,
+        warn,
+        runs_commands=True,
+        look_at=look_at,
+        selection=selection,
+        is_check=is_check,
+        received=received,
     ).build()
 
 
@@ -130,6 +144,8 @@ def _start(
     look_at: LookAtLogins = trust_logins,
     selection: Selection = EVERYTHING,
     needs_inputs: bool = True,
+    is_check: bool | None = None,
+    received: ReceivedFiles | None = None,
 ) -> _Builder:
     """The playbook, read and parsed."""
     vault = vault or Vault(None, Redactor())
@@ -157,6 +173,8 @@ def _start(
         look_at=look_at,
         selection=selection,
         needs_inputs=needs_inputs,
+        is_check=is_check,
+        received=received or ReceivedFiles(),
     )
 
 
@@ -178,6 +196,8 @@ class _Builder:
         look_at: LookAtLogins,
         selection: Selection,
         needs_inputs: bool,
+        is_check: bool | None,
+        received: ReceivedFiles,
     ) -> None:
         self._path = path
         self._warn = warn
@@ -197,9 +217,12 @@ class _Builder:
         self._variable_files: list[str] = []
         self._notes = notes = Notes([*problems, *answers, *validate_playbook(data)])
         self._sections = sections = Sections(data)
-        self._templates = Templates(self._folder, vault, runs_commands=runs_commands, find_hidden=self._find_hidden)
+        self._received = received
+        self._templates = Templates(
+            self._folder, vault, runs_commands=runs_commands, find_hidden=self._find_hidden, received=received
+        )
         self._rendering = rendering = Rendering(self._templates, vault.redactor, notes.problems.append)
-        self._scopes = Scopes(sections, str(self._folder), extra_vars)
+        self._scopes = Scopes(sections, str(self._folder), extra_vars, is_check=is_check)
         self._endpoints = Endpoints(sections, rendering, self._scopes, notes)
         self._documents.append(data)
         self._read_variable_files()
@@ -297,7 +320,7 @@ class _Builder:
 
     def build(self) -> Play:
         """The play, or `PlaybookInvalid` with everything that is wrong."""
-        language = PlaybookLanguage(self._binder, self._rendering, self._notes, self._redactor)
+        language = PlaybookLanguage(self._binder, self._rendering, self._notes, self._redactor, self._received)
         steps = language.explore(self._nodes)
         self._look_at_logins()
         name = self._fill_in(self._sections.top, "name")

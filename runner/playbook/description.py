@@ -10,7 +10,7 @@ from runner.playbook.binding import Binder
 from runner.playbook.document import Awaited, PositionedMap, Unfilled
 from runner.playbook.provenance import plain
 from runner.playbook.rendering import Rendering
-from runner.playbook.scopes import Scopes
+from runner.playbook.scopes import Scopes, Undecided
 from runner.playbook.sections import Sections, as_map
 from runner.playbook.validation import connector_keys, secret_keys
 from runner.problems import Location
@@ -122,6 +122,8 @@ def explain(
     for name in scope:
         places = [layer[name][1] for layer in layers if name in layer]
         value = rendering.quietly(name, places[-1], scope)
+        if isinstance(scope[name][0], Undecided):
+            value = Awaited("", "whether it is a --check")
         found.append(_make("variable", name, value, places))
     return found
 

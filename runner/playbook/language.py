@@ -13,7 +13,7 @@ from typing import Any
 
 from runner.errors import InvalidInput
 from runner.interpreter import Interpreter, Reply, Together, Turn
-from runner.plan import NO_HOST, ControlStep, Step
+from runner.plan import NO_HOST, ControlStep, CopyDirectoryToEngine, CopyFileToEngine, Step
 from runner.playbook.binding import Binder
 from runner.playbook.document import Awaited, Expected, PositionedList, PositionedMap, Unfilled, describe_type
 from runner.playbook.endpoints import Notes
@@ -32,6 +32,7 @@ from runner.playbook.secrets import redact_problems
 from runner.playbook.validation import hint_for_old_boolean, is_template, show
 from runner.problems import MAX_PROBLEMS, Location, Problem, collect_problems
 from runner.program import Block, Bound, Data, Done, LeftOut, Names, Node, Program, StepTemplate, Verdict, Written
+from runner.received_files import ReceivedFiles
 from runner.redaction import Redactor
 from runner.results import StepResult
 
@@ -45,7 +46,16 @@ MAX_LOOP_PAUSE_SECONDS = 86_400
 class PlaybookLanguage:
     """The `Language` of one playbook; see `runner.program`."""
 
-    def __init__(self, binder: Binder, rendering: Rendering, notes: Notes, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        binder: Binder,
+        rendering: Rendering,
+        notes: Notes,
+        redactor: Redactor,
+        received: ReceivedFiles | None = None,
+    ) -> None:
+        """`received` is told of the files that come from servers."""
+        self._received = received or ReceivedFiles()
         self._binder = binder
         self._rendering = rendering
         self._notes = notes
@@ -158,6 +168,9 @@ class PlaybookLanguage:
             if is_text and not is_template(loop.value):
                 self._refuse_text(loop)
                 return None
+            if isinstance(loop.value, PositionedMap):
+                # The schema has told.
+                return None
             found = self._rendering.raw(loop.value, loop.location, self._scope(node, names))
             if isinstance(found, Unfilled):
                 return None
@@ -265,6 +278,16 @@ class PlaybookLanguage:
 
     def bind(self, template: StepTemplate, names: Names) -> Bound | None:
         """The step with everything filled in. Raises `InvalidInput` while the play runs."""
+        bound = self._find_bound(template, names)
+        if bound is None:
+            with self._collecting():
+                bound = self._binder.bind(template, names)
+        if bound is not None and self._is_playing:
+            self._note_received(bound)
+        return bound
+
+    def _find_bound(self, template: StepTemplate, names: Names) -> Bound | None:
+        """What was bound before the play already."""
         if template.index in self._fixed:
             return self._fixed[template.index]
         kept = self._kept.get(template.index)
@@ -273,8 +296,13 @@ class PlaybookLanguage:
             known, bound = kept.popleft()
             if all(names.get(name) == value for name, value in known.items()):
                 return bound
-        with self._collecting():
-            return self._binder.bind(template, names)
+        return None
+
+    def _note_received(self, bound: Bound) -> None:
+        """From here on what the step may write on this machine is what its server says, also if it fails on the way."""
+        step = bound.step
+        if isinstance(step, Step) and isinstance(step.mode, CopyFileToEngine | CopyDirectoryToEngine):
+            self._received.note(step.mode.destination, step.index, step.name, step.location)
 
     def is_settled(self, template: StepTemplate) -> bool:
         """Whether a step surely has its turn, and nothing that it says depends on what comes of others."""

@@ -15,6 +15,7 @@ from runner.playbook.files import read_bytes
 from runner.playbook.provenance import Origin, Source, choose_source, find_outside, find_parts, mark_outside, origin_of
 from runner.playbook.vault import VaultProblem, is_encrypted
 from runner.playbook.vault_password import ENVIRONMENT_NAMES, Vault
+from runner.received_files import ReceivedFiles
 from runner.redaction import Redactor
 from runner.values import dataclass
 
@@ -71,6 +72,12 @@ class Sources:
     folder: Path
     vault: Vault
     files_read: set[str] = field(default_factory=set)
+    received: ReceivedFiles = field(default_factory=ReceivedFiles)
+
+    def find_server(self, name: str) -> Source | None:
+        """Who has said what is in a file that a step of this play has received; None for any other file."""
+        step = self.received.find_step(os.path.join(self.folder, os.path.expanduser(name)))
+        return Source(f"the file {name!r}, which {step} has received from its server", Origin.SERVER) if step else None
 
 
 def refuse_other_name(*terms: Any, **options: Any) -> Any:
@@ -112,6 +119,9 @@ def read_environment(name: str, default: object = None) -> str:
 def read_file(name: str, sources: Sources, *, is_stripped: bool, kind: str = "file") -> str:
     """The text of a file, decrypted if it is a vault's. `kind` is the lookup, for messages. Raises `LookupFailed`."""
     path = sources.folder / os.path.expanduser(name)
+    if kind == "template" and (server := sources.find_server(name)):
+        hint = "A template is code, and what a server has sent is data: use lookup('file', …) for its text."
+        raise LookupFailed(f"lookup('template') does not fill in {server}", hint)
     sources.files_read.add(str(path))
     try:
         raw = read_bytes(path, MAX_RESULT_LENGTH + 1)
@@ -135,14 +145,16 @@ def read_file(name: str, sources: Sources, *, is_stripped: bool, kind: str = "fi
     return text.rstrip() if is_stripped else text
 
 
-def find_matches(patterns: tuple[Any, ...], folder: Path, *, is_list: bool) -> Any:
+def find_matches(patterns: tuple[Any, ...], sources: Sources, *, is_list: bool) -> Any:
     """The full paths of the files (not folders) that the patterns match, in order; or one text with commas between them.
 
     Raises `LookupFailed`.
     """
-    names = [name for pattern in patterns for name in _find_files(str(pattern), folder)]
-    # Who chose the pattern has a part in the names.
+    names = [name for pattern in patterns for name in _find_files(str(pattern), sources.folder)]
+    # Who chose the pattern has a part in the names, and so has a server that chose them.
     origin = origin_of(find_outside(patterns))
+    if any(sources.received.find_step(name) for name in names):
+        origin = Origin.SERVER
     source = Source(f"a file that {', '.join(repr(str(pattern)) for pattern in patterns)} matches", origin)
     return mark_outside(names if is_list else ",".join(names), source)
 

@@ -105,8 +105,12 @@ class Outline:
 
     def _check_debug(self, item: PositionedMap) -> None:
         given = item.get("debug")
-        if isinstance(given, PositionedMap) and not ("msg" in given) ^ ("var" in given):
+        if not isinstance(given, PositionedMap) or ("msg" in given) ^ ("var" in given):
+            return
+        if "msg" in given:
             self._note(item.value_locations["debug"], "'debug' takes either 'msg' or 'var'", "Make a step of each.")
+        elif not given:
+            self._note(item.value_locations["debug"], "'debug' takes 'msg' or 'var'", "Write `debug: {msg: …}`.")
 
     def _read_step(self, item: PositionedMap, kind: str, around: _Around) -> StepTemplate:
         self._count += 1

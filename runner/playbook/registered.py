@@ -5,11 +5,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any
 
+from runner.interpreter import HostValues
+from runner.plan import NO_HOST
+from runner.playbook.document import describe_type, shorten
 from runner.playbook.lazy_lists import LazyList
-from runner.playbook.provenance import Found, Origin, Part, Source, Traced, mark_outside
+from runner.playbook.provenance import Found, Origin, Part, Source, Traced, find_outside, mark_outside, origin_of
+from runner.playbook.validation import show
 from runner.results import Entry, SkippedItems, StepResult, format_moment, format_permissions
+from runner.suggestions import nearest
+
+MAX_KEYS_SHOWN = 40
 
 # What a value has: the names in it, and what these have. None: anything.
 Shape = Mapping[str, Any]
@@ -48,6 +56,7 @@ FIELDS = (
 _LOOP_FIELDS = ("results", "status", "changed", "failed", "skipped", "unreachable", "message")
 _ERROR_FIELDS = ("type", "message", "hint")
 _STEP_FIELDS = ("name", "location", "host", "error", "result")
+_NO_TARGET = {"target": "only a link has a 'target', and this is none"}
 # What --check does not come to know of a copy that it only foretells.
 _NOT_FORETOLD = ("verified", "sha256", "resumed_at_bytes", "backup", "backups")
 
@@ -60,11 +69,44 @@ class Result(dict[str, Any]):
         self._absent = absent or {}
 
 
-def why_absent(value: Any, name: Any) -> str | None:
-    """Why a result does not have what it is asked for; None for any other value."""
-    if not isinstance(value, Result) or not isinstance(name, str):
-        return None
-    return value._absent.get(name) or f"a result has no '{name}'; it has {', '.join(value)}"
+def why_absent(value: Any, name: Any) -> tuple[str, str] | None:
+    """What to say of a part that data does not have, with what came instead, and a hint; None for what is no data."""
+    asked = shorten(str(name))
+    match value:
+        case list() | tuple() | LazyList() if isinstance(name, int):
+            return f"a list of {len(value)} has no item {asked}", "Items are counted from 0."
+        case list() | tuple() | LazyList():
+            hint = f"Take one of its items, as in [0], use a loop, or `| map(attribute='{asked}')`."
+            return f"a list has no '{asked}'", hint
+        case str() | int() | float():
+            return f"{describe_type(value)} has no '{asked}'", ""
+        case Result() if name in value._absent:
+            return value._absent[name], ""
+        case Result() if "status" in value:
+            return f"a result has no '{asked}'", nearest(asked, value)
+        case HostValues():
+            return f"'hostvars' has no host '{asked}'", nearest(asked, (host for host in value if host != NO_HOST))
+        case Mapping():
+            return f"a mapping has no '{asked}': {_show_mapping(value)}", _hint_at_key(asked, value)
+    return None
+
+
+def _show_mapping(value: Mapping[Any, Any]) -> str:
+    """A mapping in one line."""
+    return show({str(key): _shown(item) for key, item in islice(value.items(), MAX_KEYS_SHOWN)})
+
+
+def _shown(value: Any) -> Any:
+    """What may be quoted of a value: what a server has said. Other text may be secret, and lists may be long."""
+    if value is None or isinstance(value, int | float):
+        return value
+    return value if isinstance(value, str) and origin_of(find_outside(value)) is Origin.SERVER else "..."
+
+
+def _hint_at_key(name: str, value: Mapping[Any, Any]) -> str:
+    known = [key for key in islice(value, MAX_KEYS_SHOWN + 1) if isinstance(key, str)]
+    # The keys of a large one are data, of which none was meant.
+    return nearest(name, known) if len(known) <= MAX_KEYS_SHOWN else ""
 
 
 def shape_of(what: str, *, is_loop: bool) -> Shape:
@@ -150,7 +192,7 @@ def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[s
             "permissions": permissions(bits),
             "modified_at": moments(seconds),
         }
-        return facts if kind != "link" else {**facts, "target": _mark(target, source, written)}
+        return Result(facts, _NO_TARGET) if kind != "link" else {**facts, "target": _mark(target, source, written)}
 
     return LazyList(len(entries), describe, source)
 

@@ -5,20 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from runner.playbook.document import PositionedMap
+from runner.playbook.document import PositionedMap, Unfilled
 from runner.playbook.sections import Sections, as_map
 from runner.playbook.templating import COMMAND_LINE, Scope
 from runner.problems import Location
+from runner.program import Data
 
 NO_NAMES: Scope = {}
+# What the play itself tells of its hosts: as low as what is there by itself.
+OF_HOSTS = ("hostvars", "play_hosts")
+
+
+class Undecided(Unfilled):
+    """What the command line will say. It is worth mentioning, as what could not be filled in is not."""
+
+    __slots__ = ()
 
 
 class Scopes:
     """The names of a playbook. `outside` holds those that were given to it: its inputs, and what the command line sets."""
 
-    def __init__(self, sections: Sections, folder: str, extra_vars: Mapping[str, Any]) -> None:
+    def __init__(
+        self, sections: Sections, folder: str, extra_vars: Mapping[str, Any], *, is_check: bool | None = None
+    ) -> None:
+        """`is_check`: whether the playbook is loaded for a `--check`; None where that is not known."""
         self._sections = sections
-        self._folder = (folder, sections.start)
+        connections = as_map(sections.top.get("connections")) or ()
+        # Every connection is a host, and there are no groups but that of all.
+        self._built_in: dict[str, tuple[Any, Location]] = {
+            "playbook_dir": (folder, sections.start),
+            "groups": (Data({"all": list(connections)}), sections.start),
+            "group_names": (Data([]), sections.start),
+            "runner_check_mode": (Undecided("") if is_check is None else is_check, sections.start),
+        }
         self._files: list[Scope] = []
         self._variables = variables(as_map(sections.top.get("vars")))
         # Some variables are where they cannot be found, for a reason that is told.
@@ -33,7 +52,7 @@ class Scopes:
 
     def of_playbook(self) -> Scope:
         """What stands beside the steps sees."""
-        scope: dict[str, tuple[Any, Location]] = {"playbook_dir": self._folder}
+        scope = dict(self._built_in)
         for layer in (*self._files, self._variables, self.outside):
             scope |= layer
         return scope
@@ -58,7 +77,10 @@ class Scopes:
         """What a step sees, lowest first: the names that are there by themselves, files, the variables of the playbook, of
         its connection, its blocks' and its own (`origins`), the `names` of loops, results and facts, what is from outside.
         """
-        built_in: dict[str, tuple[Any, Location]] = {"playbook_dir": self._folder}
+        built_in, of_play = self._built_in.copy(), dict(names)
+        for name in OF_HOSTS:
+            if name in of_play:
+                built_in[name] = of_play.pop(name)
         if connection_name:
             built_in["connection_name"] = (connection_name, origins[-1].location)
         if "host" in merged:
@@ -68,7 +90,7 @@ class Scopes:
         yield self._variables
         for section in (self._sections.connection(connection_name), *origins):
             yield variables(as_map(section.get("vars") if section else None))
-        yield names
+        yield of_play
         yield self.outside
 
 

@@ -55,6 +55,7 @@ from runner.playbook.validation import is_template
 from runner.playbook.vault_password import Vault
 from runner.problems import Location, Problem
 from runner.program import Data
+from runner.received_files import ReceivedFiles
 from runner.suggestions import nearest
 from runner.values import dataclass
 
@@ -67,6 +68,9 @@ if TYPE_CHECKING:
 MAX_NUMBER_BITS = 4096
 # Of so few pieces a text is put together without a bound on time and memory; each of the values has its own.
 MAX_LIGHT_PIECES = 8
+
+# Between what is not there and what to do about it; no text of a playbook can hold it.
+_HINT = "\0"
 
 # What a template knows besides variables.
 GLOBAL_NAMES = ("lookup", "now", "runner_version", "timedelta")
@@ -202,10 +206,14 @@ class Templates:
         *,
         runs_commands: bool,
         find_hidden: Callable[[], HiddenNames] = HiddenNames,
+        received: ReceivedFiles | None = None,
     ) -> None:
-        """`find_hidden` says, before the first command is run, what must not be in its environment."""
+        """`find_hidden` says, before the first command is run, what must not be in its environment.
+
+        `received` knows the files that are a server's.
+        """
         self._find_hidden = find_hidden
-        self._sources = Sources(playbook_folder, vault)
+        self._sources = Sources(playbook_folder, vault, received=received or ReceivedFiles())
         self._runs_commands = runs_commands
         self._outputs: dict[str, str] = {}
         self._memory_limit_bytes = memory_limit_bytes()
@@ -592,13 +600,27 @@ class Templates:
                 refuse_large_product(operator, left, right)
                 return super().call_binop(context, operator, left, right)
 
+        class Absent(UndefinedError):
+            """Something is not there. What the value that it was asked of says about that ends in a hint."""
+
+            def __init__(self, message: str | None = None) -> None:
+                text, is_explained, self.hint = (message or "").partition(_HINT)
+                self.is_explained = bool(is_explained)
+                super().__init__(text)
+
         class Lacking(make_missing(StrictUndefined)):  # type: ignore[misc]
-            """What is not there, with the reason where the value that it was asked of knows one."""
+            """What is not there. Why, is only found out if it is used: many a default stands behind what may be missing."""
 
             def __init__(
-                self, hint: str | None = None, obj: Any = missing, name: Any = None, exc: Any = UndefinedError
+                self, hint: str | None = None, obj: Any = missing, name: Any = None, exc: type[Exception] = Absent
             ) -> None:
-                super().__init__(why_absent(obj, name) or hint, obj, name, exc)
+                super().__init__(hint, obj, name, Absent if exc is UndefinedError else exc)
+
+            @property
+            def _undefined_message(self) -> str:
+                is_known = self._undefined_obj is not missing and not self._undefined_hint
+                why = why_absent(self._undefined_obj, self._undefined_name) if is_known else None
+                return _HINT.join(why) if why else str(super()._undefined_message)
 
         environment = BoundedEnvironment(undefined=Lacking, keep_trailing_newline=True, finalize=_or_nothing)
         environment.globals.update(now=self._get_now, lookup=refuse_other_name)
@@ -654,7 +676,7 @@ class Templates:
             raise ValueUnknown
         match kind:
             case "fileglob":
-                return find_matches(terms, self._sources.folder, is_list=options.get("wantlist", True))
+                return find_matches(terms, self._sources, is_list=options.get("wantlist", True))
             case "first_found":
                 return find_first(terms, options, self._sources.folder)
             case "vars":
@@ -690,7 +712,8 @@ class Templates:
     def _look_up(self, kind: str, term: str, options: dict[str, Any]) -> str:
         found = self._read(kind, term, options)
         is_written = kind == "env" and term not in os.environ
-        marked: str = found if is_written else mark_outside(found, describe_lookup(kind, term))
+        server = self._sources.find_server(term) if kind == "file" else None
+        marked: str = found if is_written else mark_outside(found, server or describe_lookup(kind, term))
         return marked
 
     def _read(self, kind: str, term: str, options: dict[str, Any]) -> str:
@@ -823,12 +846,14 @@ def _explain(
     hint = find_hint(unknown[1], unknown[2], known) if unknown else ""
     if isinstance(error, TemplateSyntaxError):
         message = f"the template is not valid: {error.message}"
+        if "'='" in str(error.message):
+            hint = "Two values are compared by '=='."
         hint = hint or "Templates are Jinja2: {{ expression }}; a quoted '{{' is written {{ '{{' }}."
         return Problem(location, message, hint)
     if isinstance(error, UndefinedError):
-        if "is undefined" not in str(error.message) and "has no attribute" not in str(error.message):
-            # A result says itself why it lacks something.
-            return Problem(location, str(error.message))
+        if getattr(error, "is_explained", False):
+            # A value says itself why it lacks something.
+            return Problem(location, str(error.message), error.hint)  # type: ignore[attr-defined]
         name = re.match(r"'(\w+)' is undefined", str(error.message))
         if name:
             # Loaded when a name is undefined.

@@ -9,7 +9,7 @@ that branch's errors.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, KeysView, Mapping
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import islice
@@ -44,6 +44,11 @@ _JUMP_HINT = "The list is the way: write the jump host that comes first in front
 _LOCATIONS = frozenset(("source_location", "destination_location"))
 BANDWIDTH_HINT = "K, M and G are powers of 1024: 10M is 10 MiB per second. A number alone is bytes per second."
 
+_TOO_EARLY = "It is read before any template is filled in: write it out."
+
+_NAME_PATTERN = "^[A-Za-z_][A-Za-z0-9_]*$"
+_NAME_HINT = "Use letters, digits and '_', not beginning with a digit."
+
 # YAML 1.1 has these booleans, and Ansible with it.
 _OLD_BOOLEANS = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 
@@ -55,6 +60,7 @@ Data = PositionedMap | PositionedList
 
 @lru_cache(maxsize=1)
 def _schemas() -> dict[str, Any]:
+    """What a playbook is held to, by file name."""
     return {name: json.loads(schema_text(name.removesuffix(".schema.json"))) for name in (_CONNECTOR, _PLAYBOOK)}
 
 
@@ -98,6 +104,15 @@ def _follow(reference: str, *, templates_allowed: bool) -> dict[str, Any]:
     return _followed[key]
 
 
+# What a validation does without. Beside the variants of an `anyOf`, `properties` says again what each of them does.
+_FOR_EDITORS = frozenset(("$ref", "$defs", "$id", "$schema", "examples", "enumDescriptions"))
+
+
+def _constant_of(schema: Mapping[str, Any]) -> Any:
+    """The one value that a property may have, if it is there to tell variants apart."""
+    return next((one["const"] for one in schema.get("anyOf", ()) if "const" in one), None)
+
+
 def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
     """A schema of `file_name` with every reference replaced by what it refers to.
 
@@ -111,8 +126,12 @@ def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
     own = {
         key: _inline(value, file_name, templates_allowed=templates_allowed)
         for key, value in schema.items()
-        if key not in ("$ref", "$defs", "$id", "$schema", "examples")
+        if key not in _FOR_EDITORS and not (key == "properties" and "anyOf" in schema)
     }
+    if (constant := _constant_of(schema)) is not None:
+        # A template in its place is told by its instance.
+        own["const"] = constant
+        del own["anyOf"]
     if "$ref" not in schema:
         return own
     reference = schema["$ref"]
@@ -124,14 +143,6 @@ def _inline(schema: Any, file_name: str, *, templates_allowed: bool) -> Any:
 def connector_keys() -> frozenset[str]:
     """The names of all connector inputs."""
     return frozenset(_schemas()[_CONNECTOR]["properties"])
-
-
-@lru_cache(maxsize=1)
-def _mode_names() -> frozenset[str]:
-    """The names of all modes."""
-    variants = _schemas()[_CONNECTOR]["$defs"].values()
-    constants = (variant.get("properties", {}).get("mode_name", {}).get("const") for variant in variants)
-    return frozenset(name for name in constants if name)
 
 
 @lru_cache(maxsize=1)
@@ -147,11 +158,21 @@ def step_keys() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def mode_names() -> frozenset[str]:
+def _mode_keys() -> dict[str, frozenset[str]]:
+    """The names of all modes, with the keys of each."""
+    sections = (one.get("properties", {}) for one in _schemas()[_CONNECTOR]["$defs"].values())
+    named = ((_constant_of(section.get("mode_name", {})), section) for section in sections)
+    return {name: frozenset(section) for name, section in named if name}
+
+
+def mode_names() -> KeysView[str]:
     """The names of all modes."""
-    definitions = _schemas()[_CONNECTOR]["$defs"]
-    named = (one.get("properties", {}).get("mode_name", {}).get("const") for one in definitions.values())
-    return frozenset(name for name in named if name)
+    return _mode_keys().keys()
+
+
+def is_of_mode(key: str) -> bool:
+    """Whether a key of this name stands in a mode, or is a mode's name."""
+    return key in _mode_keys() or any(key in keys for keys in _mode_keys().values())
 
 
 def find_misspelt(section: Mapping[str, Any], known: frozenset[str]) -> frozenset[str]:
@@ -209,14 +230,16 @@ def validate_connector(
     templates_allowed: bool = False,
     hints: Mapping[str, str] | None = None,
     forgiven: Collection[str] = (),
+    written: PositionedMap | None = None,
 ) -> list[Problem]:
     """What is wrong with a step's merged connector inputs, all templates filled in (unless they are allowed).
 
     `hints` say what to do about a missing key, by its name, where that is something else than usual. `forgiven` are keys
-    that may be missing, for a reason that has been told.
+    that may be missing, for a reason that has been told. `written` are the inputs with their templates: what came of one
+    is shown.
     """
     hints = hints or {}
-    problems = []
+    problems: list[Problem] = []
     for error in _find_errors(_CONNECTOR, inputs, templates_allowed=templates_allowed):
         if error.validator == "required" and not error.absolute_path:
             key = _missing_key(error)
@@ -226,7 +249,25 @@ def validate_connector(
             problems.append(Problem(step_location, f"the step has no '{key}'", hint))
         else:
             problems += _explain_with(hints, error, inputs, templates_allowed=templates_allowed)
-    return problems
+    return problems if written is None else [_show_what_came(one, inputs, written) for one in problems]
+
+
+def _show_what_came(problem: Problem, inputs: PositionedMap, written: PositionedMap) -> Problem:
+    """The problem with the value that a template gave, where that is of another kind, and not to be kept from anybody."""
+    for value, location in _pairs(inputs, written):
+        if location == problem.location and problem.message.endswith(f", not {describe_type(value)}"):
+            return replace(problem, message=f"{problem.message}: {show(value)}")
+    return problem
+
+
+def _pairs(inputs: PositionedMap, written: PositionedMap) -> Iterator[tuple[Any, Location]]:
+    """What came of each template in the inputs, and where that stands; nothing that is secret."""
+    for key, value in inputs.items():
+        place = written.get(key)
+        if isinstance(value, PositionedMap) and isinstance(place, PositionedMap) and key not in HOLDERS_OF_SECRETS:
+            yield from _pairs(value, place)
+        elif isinstance(value, str | int | float) and is_template(place) and key not in secret_keys():
+            yield value, written.value_locations[key]
 
 
 def _explain_with(
@@ -285,7 +326,7 @@ def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> 
     """Turn one jsonschema error into the problems a reader can act on."""
     if isinstance(error.instance, Unfilled):
         return
-    if templates_allowed and (is_template(error.instance) or isinstance(error.instance, Decrypted)):
+    if templates_allowed and (isinstance(error.instance, Decrypted) or _may_fit_later(error)):
         return
     location = locate(data, list(error.absolute_path))
     if "propertyNames" in error.absolute_schema_path:
@@ -304,6 +345,11 @@ def _explain(error: ValidationError, data: Data, *, templates_allowed: bool) -> 
                 yield Problem(location, f"missing key '{key}'", f"Add '{key}' to this mapping.")
         case _:
             yield _explain_value(error, location)
+
+
+def _may_fit_later(error: ValidationError) -> bool:
+    """Whether a template stands in place of one of several words: which of them, is seen when it is filled in."""
+    return error.validator in ("enum", "const") and is_template(error.instance)
 
 
 def _explain_value(error: ValidationError, location: Location) -> Problem:
@@ -335,21 +381,31 @@ def _explain_value(error: ValidationError, location: Location) -> Problem:
             return Problem(location, f"{name} must be more than {limit}, not {show(value)}", "")
         case "uniqueItems":
             return Problem(location, f"{name} lists an entry twice", "Remove the second one.")
-        case "pattern" if name == "'permissions'":
-            return _explain_permissions(location, value, may_be_servers=SERVERS_PERMISSIONS in str(limit))
-        case "pattern" if name == "'bandwidth_limit'":
-            message = f"'bandwidth_limit' must be a rate such as 10M or 1.5M, not {show(value)}"
-            return Problem(location, message, BANDWIDTH_HINT)
-        case "pattern" if limit == DURATION_PATTERN:
-            return Problem(
-                location, f"{name} must be a length of time such as 2s or 1h, not {show(value)}", DURATION_HINT
-            )
+        case "pattern":
+            return _explain_pattern(error, name, location)
+    return Problem(location, f"{name}: {shorten(error.message)}", "")
+
+
+def _explain_pattern(error: ValidationError, name: str, location: Location) -> Problem:
+    """Text that is not of the form that it must have."""
+    limit, value = error.validator_value, error.instance
+    if limit == _NAME_PATTERN and is_template(value):
+        return Problem(location, f"{name} must be a name, not a template: {show(value)}", _TOO_EARLY)
+    if limit == _NAME_PATTERN:
+        return Problem(location, f"{name} must be a variable's name, not {show(value)}", _NAME_HINT)
+    if name == "'permissions'":
+        return _explain_permissions(location, value, may_be_servers=SERVERS_PERMISSIONS in str(limit))
+    if name == "'bandwidth_limit'":
+        message = f"'bandwidth_limit' must be a rate such as 10M or 1.5M, not {show(value)}"
+        return Problem(location, message, BANDWIDTH_HINT)
+    if limit == DURATION_PATTERN:
+        return Problem(location, f"{name} must be a length of time such as 2s or 1h, not {show(value)}", DURATION_HINT)
     return Problem(location, f"{name}: {shorten(error.message)}", "")
 
 
 def _explain_choice(name: str, limit: list[Any], value: object, location: Location) -> Problem:
     choices = [str(choice) for choice in limit]
-    if name == "'mode_name'" and isinstance(value, str) and value in _mode_names():
+    if name == "'mode_name'" and isinstance(value, str) and value in mode_names():
         # What it may be depends on the protocol, and on nothing else.
         message = f"{show(value)} needs SFTP: over SCP 'mode_name' must be {_join_or(choices)}"
         return Problem(location, message, "Use connector_type: SFTP.")
@@ -385,7 +441,20 @@ def _explain_unknown_keys(error: ValidationError) -> Iterator[Problem]:
             hint = "It says how an upload is written on the host: remove it."
             yield Problem(location, f"{show(key)} means nothing in a download", hint)
         else:
-            yield Problem(location, f"unknown key {show(key)}", nearest(key, known))
+            yield Problem(location, f"unknown key {show(key)}", _hint_at_key(error, key, known))
+
+
+def _hint_at_key(error: ValidationError, key: str, known: Collection[str]) -> str:
+    # Loaded when a key is wrong.
+    from runner.playbook.step_hints import KEYWORDS_HINT, KINDS, KINDS_HINT, hint_at_key
+
+    owner = next((part for part in reversed(error.absolute_path) if isinstance(part, str)), "")
+    if hint := hint_at_key(key, owner, known, step_keys(), _mode_keys()):
+        return hint
+    hint = nearest(key, known)
+    if "block" not in known or not hint.startswith("Known:"):
+        return hint
+    return KINDS_HINT if set(KINDS).isdisjoint(_mapping(error)) else KEYWORDS_HINT
 
 
 def _other_direction_keys(mode: PositionedMap) -> Collection[str]:
@@ -402,9 +471,7 @@ def _explain_bad_name(error: ValidationError, data: Data) -> Problem:
     for part in error.absolute_path:
         owner = owner[part]
     message = f"{show(error.instance)} cannot be a variable's name"
-    return Problem(
-        owner.key_locations[error.instance], message, "Use letters, digits and '_', not beginning with a digit."
-    )
+    return Problem(owner.key_locations[error.instance], message, _NAME_HINT)
 
 
 def _explain_any_of(
@@ -443,7 +510,9 @@ def _choose_variant(
         misspelt = next((other for other in value if find_meant(other, [key], cutoff=0.8)), None)
         if misspelt is not None:
             return Problem(value.key_locations[misspelt], f"unknown key '{misspelt}'", nearest(misspelt, [key]))
-        return Problem(location, f"missing key '{key}'", f"It chooses the variant: {', '.join(choices)}.")
+        meant = next((other for other in value if other in choices), None)
+        hint = f"Write `{key}: {meant}`." if meant else f"It chooses the variant: {', '.join(choices)}."
+        return Problem(location, f"missing key '{key}'", hint)
     if isinstance(value[key], Unfilled) or (templates_allowed and is_template(value[key])):
         return None
     if isinstance(value[key], str) and value[key] in choices:
@@ -456,9 +525,8 @@ def _explain_no_type(error: ValidationError, branches: list[tuple[int, Any]], lo
     expected = []
     for _, branch in branches:
         key = _discriminator(branch)
-        wanted = f"a mapping with '{key}'" if key else _type_name(branch.get("type"))
-        if wanted not in expected:
-            expected.append(wanted)
+        wanted = [f"a mapping with '{key}'"] if key else branch.get("enum") or [_type_name(branch.get("type"))]
+        expected += [one for one in wanted if one not in expected]
     message = f"{_name_of(error)} must be {_join_or(expected)}, not {describe_type(error.instance)}"
     return Problem(location, message, _type_hint(error))
 
@@ -508,7 +576,13 @@ def _type_name(wanted: Any) -> str:
 
 
 def _type_hint(error: ValidationError) -> str:
+    # Loaded when a value is wrong.
+    from runner.playbook.step_hints import hint_at_value
+
     path, value = list(error.absolute_path), error.instance
+    own = "" if value is None or is_template(value) else hint_at_value(path[-1] if path else "", value, mode_names())
+    if own and not (isinstance(value, str) and "object" in _wanted_types(error) and "=" in value.split(" ")[0]):
+        return own
     if path and path[-1] == "permissions" and isinstance(value, int):
         # What was written can no longer be told: 420 may have been 420 or 0o644.
         return (
@@ -516,6 +590,8 @@ def _type_hint(error: ValidationError) -> str:
         )
     if value is None:
         return "Nothing is written after the ':'. Give a value, or remove the key."
+    if is_template(value):
+        return _TOO_EARLY
     if isinstance(value, str) and "boolean" in _wanted_types(error) and (hint := hint_for_old_boolean(value)):
         return hint
     if isinstance(value, str) and "object" in _wanted_types(error) and "=" in value:

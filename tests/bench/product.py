@@ -141,4 +141,6 @@ def _allows(schema: Mapping[str, Any], rule: Mapping[str, Any] | None, value: ob
     reference = rule.get("$ref", "")
     if reference.startswith("#/$defs/"):
         return _allows(schema, schema["$defs"].get(reference.removeprefix("#/$defs/")), value)
-    return "enum" not in rule or value in rule["enum"]
+    # A template may stand beside what is enumerated.
+    rules = [rule, *rule.get("anyOf", ())]
+    return all("enum" not in one or value in one["enum"] for one in rules)

@@ -117,7 +117,7 @@ def test_a_schema_is_printed_as_it_ships(runner: Runner, name: str) -> None:
 
     assert outcome.exit_code == 0
     assert outcome.stdout == schema_text(name)
-    assert json.loads(outcome.stdout)["$id"] == f"{name}.schema.json"
+    assert json.loads(outcome.stdout)["$id"].endswith(f"/{name}.schema.json")
 
 
 def test_without_a_name_the_playbook_s_schema_is_printed(runner: Runner) -> None:

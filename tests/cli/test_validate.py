@@ -63,7 +63,8 @@ copy_directory_from_engine, list, stats, remove, rename, create_directory, write
 not 'copy_files_to_engine'
   hint: Did you mean 'copy_file_to_engine'?
 play.yaml:23:64: undefined in the template: 'dya' is undefined
-  hint: Known: connection_name, day-of-week, host, lookup, now, playbook_dir, runner_version, timedelta.
+  hint: Known: connection_name, day-of-week, group_names, groups, host, hostvars, lookup, now, play_hosts, playbook_dir, \
+runner_check_mode, runner_version, timedelta.
 play.yaml:23:100: 'destination_file_name' names a directory: 'in/'
   hint: Write the file's full name, for example 'inbox/report.csv'.
 play.yaml:24:5: the step has no 'mode'

@@ -193,7 +193,7 @@ MISSPELT = [
         "Did you mean 'host'?",
     ),
     (play("step: 1\n"), "1:1 unknown key 'step'", "Did you mean 'steps'?"),
-    (step(zebra="{a: 1}"), "5:3 unknown key 'zebra'", "Known: "),
+    (step(zebra="{a: 1}"), "5:3 unknown key 'zebra'", "Besides what it does"),
 ]
 
 
@@ -401,9 +401,10 @@ NAMES = {
     "ansible_facts['date_time']['year']": "`now(fmt='%Y')`",
     "ansible_env.HOME": "`lookup('env', 'HOME')`",
     "ansible_env['HOME']": "`lookup('env', 'HOME')`",
-    "ansible_check_mode": "`check_mode: true`",
+    "ansible_check_mode": "`runner_check_mode`",
     "ansible_version.full": "`runner_version`",
-    "ansible_play_hosts": "`loop: […]`",
+    "ansible_play_hosts": "`play_hosts`",
+    "ansible_play_hosts_all": "`groups.all`",
     "ansible_loop.index": "`loop.index`",
     "ansible_failed_task.name": "`failed_step.name`",
     "ansible_failed_result.msg": "`failed_step.error.message`",

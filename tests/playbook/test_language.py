@@ -95,6 +95,8 @@ MISTAKES: list[tuple[list[str], int, str, str]] = [
     (["{debug: {msg: x}, retries: 3}"], FIRST, "'retries' means nothing with 'debug'", ""),
     (["{debug: {msg: x}, host: h}"], FIRST, "'host' means nothing with 'debug'", ""),
     (["{block: [{debug: {msg: x}}], register: r}"], FIRST, "'register' means nothing with 'block'", ""),
+    (["{block: [{debug: {msg: x}}], failed_when: true}"], FIRST, "'failed_when' means nothing with 'block'", ""),
+    (["{block: [{debug: {msg: x}}], changed_when: true}"], FIRST, "'changed_when' means nothing with 'block'", ""),
     (["{pause: {seconds: '{{ -1 }}'}}"], FIRST, "'seconds' must be a number of seconds from 0", ""),
     (["{debug: {msg: x}, ignore_errors: '{{ 3 }}'}"], FIRST, "'ignore_errors' must be true or false, not 3", ""),
     # The fence.

@@ -92,7 +92,7 @@ class TestPipe:
             head = f"vars: {{pw: {quoted(pipe('echo from-the-store'))}}}\n"
             problem = load.find_problem(play(head, step(authentication=password_login("{{ " + broken + " }}"))))
 
-            assert "has no attribute '********'" in problem.message
+            assert "a mapping has no '********'" in problem.message
 
     def test_a_secret_on_the_command_line_is_refused(self, load: Loader) -> None:
         text = step(authentication=password_login("hunter2-hunter2"), name=quoted(pipe("echo hunter2-hunter2 > ran")))

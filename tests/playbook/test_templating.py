@@ -121,9 +121,10 @@ def test_a_variable_may_have_any_name(load: Loader, name: str) -> None:
         (
             "{{ zebra }}",
             "undefined in the template: 'zebra' is undefined",
-            "Known: day, host, lookup, now, playbook_dir, runner_version, timedelta.",
+            "Known: day, group_names, groups, host, hostvars, lookup, now, play_hosts, playbook_dir, "
+            "runner_check_mode, runner_version, timedelta.",
         ),
-        ("{{ day.nope }}", "undefined in the template: 'str object' has no attribute 'nope'", ""),
+        ("{{ day.nope }}", "a string has no 'nope'", ""),
         ("{{ [zebra] }}", "undefined in the template: 'zebra' is undefined", "Known"),
         ("{{ day", "the template is not valid: ", "Jinja2"),
         ("{{ }}", "the template is not valid: ", "Jinja2"),

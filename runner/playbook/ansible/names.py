@@ -38,6 +38,9 @@ _SAME = {
         ("ansible_host", "ansible_ssh_host", "ansible_fqdn", "ansible_hostname", "ansible_nodename"), "host"
     ),
     "ansible_version": "runner_version",
+    "ansible_check_mode": "runner_check_mode",
+    **dict.fromkeys(("ansible_play_hosts", "ansible_play_batch"), "play_hosts"),
+    "ansible_play_hosts_all": "groups.all",
     **dict.fromkeys(("role_path", "inventory_dir", "ansible_config_file_dir"), "playbook_dir"),
 }
 
@@ -56,14 +59,6 @@ _NO_COUNTERPART = {
     **dict.fromkeys(
         ("ansible_password", "ansible_ssh_pass", "ansible_become_password", "ansible_become_pass"),
         "A secret stands in 'authentication' alone, as in `password: \"{{ lookup('env', 'PASSWORD') }}\"`.",
-    ),
-    "ansible_check_mode": (
-        "There is no such variable: a step that may change nothing has `check_mode: true`, and one that is carried out with "
-        "--check as well `check_mode: false`."
-    ),
-    **dict.fromkeys(
-        ("ansible_play_hosts", "ansible_play_hosts_all", "ansible_play_batch"),
-        "There is no list of hosts: give their names to `loop: […]`, as they stand in 'connections'.",
     ),
     "omit": "There is no 'omit': leave the key out, or write two steps with opposite conditions.",
     "inventory_file": "There is no inventory: hosts are the playbook's 'connections'.",
