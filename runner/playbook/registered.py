@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
+from runner.foretold import NOT_CARRIED_OUT
 from runner.playbook.lazy_lists import LazyList
 from runner.playbook.provenance import Found, Origin, Part, Source, Traced, mark_outside
-from runner.results import Entry, SkippedItems, StepResult, format_moment, format_permissions
+from runner.results import Entry, ForetoldEntry, SkippedItems, StepResult, format_moment, format_permissions
 
 # What a value has: the names in it, and what these have. None: anything.
 Shape = Mapping[str, Any]
@@ -59,6 +60,11 @@ class Result(dict[str, Any]):
         super().__init__(values)
         self._absent = absent or {}
 
+    @property
+    def unknown(self) -> str:
+        """With --check: why it is not even known how the step would end; empty if that is known."""
+        return "" if "status" in self else self._absent.get("status", "")
+
 
 def why_absent(value: Any, name: Any) -> str | None:
     """Why a result does not have what it is asked for; None for any other value."""
@@ -84,6 +90,8 @@ def describe_result(result: StepResult, item: Any = None, *, has_item: bool = Fa
     who = f"step {step.index} ({step.name})"
     absent: dict[str, str] = {}
     output = result.output
+    if output is not None and output.is_unknown:
+        return Result({"item": item} if has_item else {}, dict.fromkeys(FIELDS, _needs_result(result)))
     values: dict[str, Any] = {
         "status": result.status,
         "changed": result.status == "changed",
@@ -127,9 +135,18 @@ def _describe_output(result: StepResult, who: str) -> Any:
         found["entries"] = _describe_entries(output.entries, source, written)
     absent: dict[str, str] = {}
     if result.is_foretold:
-        reason = f"it needs the result of step {result.step.index}, which --check does not carry out"
+        reason = _needs_result(result)
         absent = {key: reason for key in _NOT_FORETOLD if found.pop(key, absent) is not absent}
+    if isinstance(getattr(output, "entry", None), ForetoldEntry):
+        return _leave_open(found)
     return Result(found, absent)
+
+
+def _leave_open(facts: dict[str, Any]) -> Result:
+    """What --check knows of something that an earlier step would have made."""
+    unknown = [key for key in ("permissions", "modified_at") if facts.get(key) is None]
+    why = {key: f"it needs '{key}' of what an earlier step would have made, {NOT_CARRIED_OUT}" for key in unknown}
+    return Result({key: value for key, value in facts.items() if key not in unknown}, why)
 
 
 def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[str]) -> LazyList:
@@ -141,7 +158,7 @@ def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[s
     beginnings = tuple(written)
 
     def describe(position: int) -> dict[str, Any]:
-        path, kind, size_bytes, bits, seconds, target = entries[position]
+        path, kind, size_bytes, bits, seconds, target = entry = entries[position]
         length = len(next(filter(path.startswith, beginnings), ""))
         facts = {
             "path": Found(path, length, source),
@@ -150,9 +167,15 @@ def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[s
             "permissions": permissions(bits),
             "modified_at": moments(seconds),
         }
-        return facts if kind != "link" else {**facts, "target": _mark(target, source, written)}
+        if kind == "link":
+            facts["target"] = _mark(target, source, written)
+        return _leave_open(facts) if isinstance(entry, ForetoldEntry) else facts
 
     return LazyList(len(entries), describe, source)
+
+
+def _needs_result(result: StepResult) -> str:
+    return f"it needs the result of step {result.step.index}, {NOT_CARRIED_OUT}"
 
 
 def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
@@ -171,6 +194,9 @@ def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
 def describe_loop(done: Sequence[tuple[StepResult | SkippedItems, int]], items: Sequence[Any]) -> Result:
     """The value of a step that went through a loop: with what came of its items, from the one at a position on."""
     single = [result for result, _ in done if isinstance(result, StepResult)]
+    unknown = next((one for one in single if one.output is not None and one.output.is_unknown), None)
+    if unknown is not None:
+        return Result({"results": _list_results(done, items)}, dict.fromkeys(_LOOP_FIELDS, _needs_result(unknown)))
     statuses = {one.status for one in single}
     worst = next((status for status in ("unreachable", "failed", "changed", "ok") if status in statuses), "skipped")
     results = _list_results(done, items)
