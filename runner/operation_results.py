@@ -21,6 +21,7 @@ class OperationResult:
     entries: tuple[Entry, ...] = ()
 
     skipped = False
+    is_unknown = False
     bytes_transferred = 0
     proof = ""
 
@@ -160,6 +161,18 @@ class Wait(OperationResult):
             "met": self.met,
             "waited_seconds": round(self.waited_seconds, 3),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(OperationResult):
+    """What --check cannot foretell: the message says why. It is no result."""
+
+    skipped = True
+    is_unknown = True
+
+    def facts(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ def play(
         options=options,
         observer=tell_all,
         cancellation=cancellation,
-        memory=memory or Memory(),
+        memory=memory or Memory.of_command(frozenset(), is_check=options.is_check),
         confirm=confirm,
     )
     return _blame_observers(result, failures) if failures else result

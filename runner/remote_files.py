@@ -383,26 +383,10 @@ class Batch(Protocol):
         ...
 
 
-class RemoteFiles(Protocol):
-    """One server's files. Every method raises a `StepError` that names the path, or `Interrupted`."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether more can be asked, as far as is known: the server has not closed the session."""
-        ...
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether since `begin_step` the server has answered nothing, and has been asked for nothing that changes it."""
-        ...
-
-    def begin_step(self) -> None:
-        """The first request of another step follows, on a session that has been idle."""
-        ...
-
-    def close(self) -> None:
-        """Close what these files hold open on the connection; never raises."""
-        ...
+class RemoteReader(Protocol):
+    """What is asked of one server's files without changing them. Every method raises a `StepError` that names the path, or
+    `Interrupted`. With `--check` there is nothing else.
+    """
 
     @property
     def can_rename(self) -> bool:
@@ -430,23 +414,8 @@ class RemoteFiles(Protocol):
         ...
 
     @property
-    def tells_made_folders(self) -> bool:
-        """Whether `create_parents` tells what it has made."""
-        ...
-
-    @property
-    def keeps_order(self) -> bool:
-        """Whether what is asked for is carried out in the order in which it is asked for."""
-        ...
-
-    @property
     def can_resume(self) -> bool:
         """Whether a file can be written and read from its middle on."""
-        ...
-
-    @property
-    def keeps_what_is_there(self) -> bool:
-        """Whether a file that is opened again is known to keep its bytes. Object stores may begin a new object."""
         ...
 
     @property
@@ -463,6 +432,81 @@ class RemoteFiles(Protocol):
 
     def names_in(self, folder: str) -> Generator[str, None, None]:
         """The names in a folder, without `.` and `..`, in the server's order."""
+        ...
+
+    def real_path(self, path: str) -> str:
+        """A path with all links resolved."""
+        ...
+
+    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
+        """Ask for several real paths without waiting; what is returned waits for them, and raises as `real_path` does."""
+        ...
+
+    def require_readable(self, path: str) -> None:
+        """Raise what a download would raise if the server does not let `path` be opened."""
+        ...
+
+    def sha256(self, path: str, size_bytes: int | None = None) -> Digest:
+        """The hash of `path`: by a utility there if the account has a shell, else by reading it.
+
+        With the size that the file is expected to have, a server that works on it for long gives signs of life.
+        """
+        ...
+
+    def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
+        """The SHA-256 of many files, as far as the server has a shell and a utility for it; the others are missing.
+
+        `files` are paths and sizes in bytes.
+        """
+        ...
+
+    def read_link(self, path: str) -> str:
+        """Where the link at `path` leads, as it is written there."""
+        ...
+
+    def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
+        """A batch of copies on this server; while it lives, nothing else may be asked of these files.
+
+        `on_progress` is told now and then how many bytes of content are done, in the thread that waits. `must_end` is asked
+        in any thread whether the play is to end: `Cancellation.make_alarm` gives it.
+        """
+        ...
+
+
+class RemoteFiles(RemoteReader, Protocol):
+    """One server's files, to be read and changed."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more can be asked, as far as is known: the server has not closed the session."""
+        ...
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether since `begin_step` the server has answered nothing, and has been asked for nothing that changes it."""
+        ...
+
+    def begin_step(self) -> None:
+        """The first request of another step follows, on a session that has been idle."""
+        ...
+
+    def close(self) -> None:
+        """Close what these files hold open on the connection; never raises."""
+        ...
+
+    @property
+    def tells_made_folders(self) -> bool:
+        """Whether `create_parents` tells what it has made."""
+        ...
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether what is asked for is carried out in the order in which it is asked for."""
+        ...
+
+    @property
+    def keeps_what_is_there(self) -> bool:
+        """Whether a file that is opened again is known to keep its bytes. Object stores may begin a new object."""
         ...
 
     def create_parents(self, path: str, made: Made | None = None) -> list[str]:
@@ -491,38 +535,12 @@ class RemoteFiles(Protocol):
         """Remove folders that `create_parents` made, as far as they are still empty."""
         ...
 
-    def real_path(self, path: str) -> str:
-        """A path with all links resolved."""
-        ...
-
-    def ask_real_paths(self, *paths: str) -> Callable[[], list[str]]:
-        """Ask for several real paths without waiting; what is returned waits for them, and raises as `real_path` does."""
-        ...
-
     def create_empty(self, path: str, permissions: int | None) -> None:
         """Create an empty file at `path`, which must not exist, with these permissions; None: the server's own choice."""
         ...
 
-    def require_readable(self, path: str) -> None:
-        """Raise what a download would raise if the server does not let `path` be opened."""
-        ...
-
-    def sha256(self, path: str, size_bytes: int | None = None) -> Digest:
-        """The hash of `path`: by a utility there if the account has a shell, else by reading it.
-
-        With the size that the file is expected to have, a server that works on it for long gives signs of life.
-        """
-        ...
-
     def sha256_pieces(self, path: str, sizes: Sequence[int]) -> Iterator[str]:
         """The hash of each piece of `path` from its beginning, in order; fewer if there are fewer. Close it when done."""
-        ...
-
-    def sha256_many(self, files: Sequence[tuple[str, int]]) -> dict[str, str]:
-        """The SHA-256 of many files, as far as the server has a shell and a utility for it; the others are missing.
-
-        `files` are paths and sizes in bytes.
-        """
         ...
 
     def set_attributes(self, path: str, wanted: WantedAttributes) -> None:
@@ -545,20 +563,8 @@ class RemoteFiles(Protocol):
         """Rename what is at `source`. Raises if something is at `destination`."""
         ...
 
-    def read_link(self, path: str) -> str:
-        """Where the link at `path` leads, as it is written there."""
-        ...
-
     def remove_folder(self, path: str) -> None:
         """Remove the empty folder at `path`; it is no error if there is none."""
-        ...
-
-    def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
-        """A batch of copies on this server; while it lives, nothing else may be asked of these files.
-
-        `on_progress` is told now and then how many bytes of content are done, in the thread that waits. `must_end` is asked
-        in any thread whether the play is to end: `Cancellation.make_alarm` gives it.
-        """
         ...
 
     def remove(self, path: str) -> bool:

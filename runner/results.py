@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from runner.plan import ControlStep, Step
 from runner.problems import Problem
@@ -47,6 +47,12 @@ class Entry(NamedTuple):
             "modified_at": format_moment(self.modified_at_seconds),
         }
         return facts if self.type != "link" else {**facts, "target": self.target}
+
+
+class ForetoldEntry(Entry):
+    """With --check: an entry of what an earlier step would have made. What it lacks, only the play will show."""
+
+    __slots__ = ()
 
 
 ChangeAction = Literal["create", "replace", "chmod", "link", "mkdir", "rename", "delete"]
@@ -95,7 +101,8 @@ class Output(Protocol):
     """What the outputs of all modes have in common.
 
     `size_bytes` is the size of what the step is about, if it is one thing. `entries` is what there is to list. `proof`
-    says how a copy was verified. `skipped` is true for what was left alone because the step says so.
+    says how a copy was verified. `skipped` is true for what was left alone because the step says so, or, with `is_unknown`,
+    for what --check cannot foretell: then there is no result.
     """
 
     @property
@@ -104,6 +111,8 @@ class Output(Protocol):
     def warnings(self) -> tuple[str, ...]: ...
     @property
     def skipped(self) -> bool: ...
+    @property
+    def is_unknown(self) -> bool: ...
     @property
     def size_bytes(self) -> int | None: ...
     @property
@@ -146,6 +155,7 @@ class CopyResult:
     asks_durable: bool = False
     durable: bool | None = None
     skipped: bool = False
+    is_unknown: ClassVar[bool] = False
     # Of a folder: what else was made, changed or removed.
     folders_changed: int = 0
     links_changed: int = 0

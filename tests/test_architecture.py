@@ -38,7 +38,7 @@ DOORS = {
 # Values: they know nobody but each other.
 VALUES = {
     *("errors", "problems", "plan", "results", "events", "cancellation", "remote_files", "public_keys", "redaction"),
-    *("received_files", "readback", "server_traits", "program", "interpreter", "tags"),
+    *("received_files", "readback", "server_traits", "program", "interpreter", "tags", "foretold"),
     *("findings", "operation_results", "suggestions", "hexadecimal", "logins", "one_time_codes", "_version", "values"),
 }
 

@@ -161,7 +161,7 @@ def _play_all(
     cancellation: Cancellation,
     confirm: Confirm | None,
 ) -> int:
-    memory = Memory(own_files=find_own_files(plans))
+    memory = Memory.of_command(find_own_files(plans), is_check=options.is_check)
     results: list[PlayResult] = []
     log = logging_ssh(redactor) if console_options.verbosity >= 3 else nullcontext()
     with log:

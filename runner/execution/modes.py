@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from runner.cancellation import Cancellation
-from runner.errors import StepError
-from runner.plan import Copy, CopyDirectory, CopyFile, LaterMode, PlayOptions, Step
+from runner.errors import StepError, TreeIncomplete
+from runner.plan import Copy, CopyDirectory, CopyFile, LaterMode, Mode, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, CopyResult, Output
 from runner.transfer.context import Surroundings
@@ -17,7 +17,6 @@ from runner.transfer.journal import Journal
 from runner.transfer.left_behind import LeftBehind
 from runner.transfer.memory import Memory
 from runner.transfer.owner import find_owner
-from runner.transfer.read_only import read_only
 from runner.transfer.verification import warn_of_options
 
 
@@ -43,17 +42,31 @@ class Attempt(NamedTuple):
 def carry_out(step: Step, remote: RemoteFiles, attempt: Attempt) -> Output:
     """Do what a step says with the server's files. Raises a `StepError`, or `Interrupted`."""
     mode = step.mode
+    assert not isinstance(mode, LaterMode), "a step is bound before it is carried out"
     around = _surround(step, remote, attempt)
+    if around.is_check:
+        from runner.execution.foretelling import foretell
+
+        return foretell(step, mode, around, _act)
     if attempt.journal is not None and attempt.journal.is_retry:
         from runner.transfer.recovery import recover
 
         recover(attempt.journal, around)
-    if isinstance(mode, CopyFile):
-        return _copy(mode, around)
-    from runner.transfer.operations import operate
+    try:
+        output = _act(mode, around)
+    except TreeIncomplete:
+        _note_real(step, remote, attempt)
+        raise
+    _note_real(step, remote, attempt)
+    return output
 
-    assert not isinstance(mode, LaterMode), "a step is bound before it is carried out"
-    return operate(mode, around)
+
+def _note_real(step: Step, remote: RemoteFiles, attempt: Attempt) -> None:
+    """A step has really run. In a --check it is one that says `check_mode: false`: what is there now counts."""
+    if attempt.memory.foretold is not None and not isinstance(step.mode, LaterMode):
+        from runner.transfer.foretold.effects import forget_real
+
+        forget_real(attempt.memory.foretold, step.mode, remote, step.endpoint, attempt.cancellation.check)
 
 
 def carry_out_together(
@@ -75,15 +88,22 @@ def carry_out_together(
 
     def tell(position: int, ending: CopyResult | StepError) -> None:
         copy = members[position].copy
+        if not isinstance(ending, StepError):
+            noted.append(steps[position])
         on_done(position, ending if isinstance(ending, StepError) else _add_warnings(copy, ending))
 
-    copy_together(members, tell, each_needs_the_last=each_needs_the_last)
+    noted: list[tuple[Step, Attempt]] = []
+    try:
+        copy_together(members, tell, each_needs_the_last=each_needs_the_last)
+    finally:
+        for step, attempt in noted:
+            _note_real(step, remote, attempt)
 
 
 def _surround(step: Step, remote: RemoteFiles, attempt: Attempt, owner: str = "") -> Surroundings:
     options = attempt.options
     return Surroundings(
-        read_only(remote) if options.is_check else remote,
+        remote,
         str(step.endpoint),
         options.is_check,
         attempt.on_progress,
@@ -97,6 +117,15 @@ def _surround(step: Step, remote: RemoteFiles, attempt: Attempt, owner: str = ""
         left=attempt.left or LeftBehind(),
         reconnect=None if options.is_check else attempt.reconnect,
     )
+
+
+def _act(mode: Mode, around: Surroundings) -> Output:
+    """Do what a mode says. Raises a `StepError`, or `Interrupted`."""
+    if isinstance(mode, CopyFile):
+        return _copy(mode, around)
+    from runner.transfer.operations import operate
+
+    return operate(mode, around)
 
 
 def _copy(copy: Copy, around: Surroundings) -> CopyResult:

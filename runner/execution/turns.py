@@ -19,6 +19,7 @@ from runner.events import (
 )
 from runner.execution.row import Decided, Prepared, Rows
 from runner.execution.step_run import Clock, PlayContext, StepRun, describe_failure, sleep
+from runner.foretold import NOT_CARRIED_OUT, READING_MODES
 from runner.interpreter import Interpreter, Misread, NodeOver, Omission, Pause, Reply, Request, Rescued, Together, Turn
 from runner.plan import NO_HOST, ControlStep, Endpoint, PlayOptions, Step
 from runner.problems import Location
@@ -31,7 +32,6 @@ HIDDEN = "hidden, since the step says no_log"
 BEYOND_EXCUSE = frozenset(
     ("HostKeyRefused", "VerificationFailed", "SourceChanged", "InternalError", "Interrupted", "InvalidInput")
 )
-_NEEDS_RESULT = "which --check does not carry out"
 
 
 class Turns:
@@ -77,7 +77,8 @@ class Turns:
             case Together(turns, each_needs_the_last):
                 return self._take_together(turns, each_needs_the_last=each_needs_the_last)
             case Misread(template, error):
-                return self._report(self._fail(template, None, error), StepOptions())
+                end = self._skip_unknown if self._is_beyond_check(error) else self._fail
+                return self._report(end(template, None, error), StepOptions())
             case Pause(seconds):
                 self._wait(seconds)
             case Rescued(results):
@@ -107,8 +108,8 @@ class Turns:
             bound = self._language.bind(template, names)
             assert bound is not None, "what cannot be bound is raised while the play runs"
         except InvalidInput as error:
-            if self._shared.options.is_check and _NEEDS_RESULT in error.message:
-                return Decided(self._skip(template, turn.label, error.message))
+            if self._is_beyond_check(error):
+                return Decided(self._skip_unknown(template, turn.label, error))
             return Decided(self._fail(template, turn.label, error))
         reason = self._interpreter.why_not_on(bound.step.host_label)
         if not reason and self._confirm is not None and not self._confirm(bound.step, turn.label):
@@ -145,7 +146,12 @@ class Turns:
 
         def find_lacking(result: StepResult) -> str:
             known = self._know(result, template, turn.names)
-            verdict = self._language.judge(until, template, known)
+            try:
+                verdict = self._language.judge(until, template, known)
+            except InvalidInput as error:
+                if self._is_beyond_check(error):
+                    return ""
+                raise
             return self._language.describe(verdict.failed, template, known) if verdict.failed is not None else ""
 
         shared = self._shared._replace(options=options)
@@ -240,13 +246,17 @@ class Turns:
                 verdict = self._language.judge(keywords.changed_when, template, self._know(result, template, names))
                 result = result._replace(status="changed" if verdict.failed is None else "ok")
         except InvalidInput as error:
-            if result.failure is None:
+            if result.failure is None and not self._is_beyond_check(error):
                 result = _fail_with(result, error)
         ignores = options.ignores_unreachable if result.status == "unreachable" else options.ignores_errors
         is_ignored = (
             result.failure is not None and ignores and result.failure.type not in ("InternalError", "Interrupted")
         )
         return result._replace(is_ignored=is_ignored)
+
+    def _is_beyond_check(self, error: StepError) -> bool:
+        """Whether a value is only not there because --check does not carry out what would give it."""
+        return self._shared.options.is_check and NOT_CARRIED_OUT in error.message
 
     def _may_excuse(self, result: StepResult) -> bool:
         failure = result.failure
@@ -295,6 +305,15 @@ class Turns:
     def _skip(self, template: StepTemplate, label: str | None, reason: str) -> StepResult:
         now = datetime.now(UTC)
         return StepResult(self._head(template), "skipped", now, 0.0, reason, attempts=0, item=label)
+
+    def _skip_unknown(self, template: StepTemplate, label: str | None, error: StepError) -> StepResult:
+        """With --check: what is reported of a step that needs what only the play will show. What it does is unknown too."""
+        from runner.operation_results import Unknown
+
+        head, foretold = self._head(template), self._shared.memory.foretold
+        if foretold is not None and template.kind == "mode" and head.kind not in READING_MODES:
+            foretold.pathless_step = f"step {template.index}"
+        return self._skip(template, label, error.message)._replace(output=Unknown(message=error.message))
 
     def _skip_items(self, omission: Omission) -> SkippedItems:
         """What came of items that are left out. What is said of each is made when somebody asks for it."""

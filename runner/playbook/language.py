@@ -21,6 +21,7 @@ from runner.playbook.lazy_lists import LISTS
 from runner.playbook.provenance import plain
 from runner.playbook.registered import (
     FAILED_STEP_SHAPE,
+    Result,
     Shape,
     describe_failed_step,
     describe_loop,
@@ -344,7 +345,10 @@ class PlaybookLanguage:
             return {name: Expected("", f"what step {template.index} sets as '{name}'") for name in names}
         facts: dict[str, Any] = {}
         for result, _ in done:
-            if isinstance(result, StepResult) and result.output is not None:
+            if isinstance(result, StepResult) and result.output is not None and result.output.is_unknown:
+                unknown = Result({}, dict.fromkeys(template.item["set_fact"], result.message))
+                facts |= {name: Data(self._rendering.lacking(unknown, name)) for name in template.item["set_fact"]}
+            elif isinstance(result, StepResult) and result.output is not None:
                 facts |= {name: Data(value) for name, value in getattr(result.output, "values", {}).items()}
         return facts
 

@@ -8,13 +8,14 @@ from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
+from runner.foretold import NOT_CARRIED_OUT
 from runner.interpreter import HostValues
 from runner.plan import NO_HOST
 from runner.playbook.document import describe_type, shorten
 from runner.playbook.lazy_lists import LazyList
 from runner.playbook.provenance import Found, Origin, Part, Source, Traced, find_outside, mark_outside, origin_of
 from runner.playbook.validation import show
-from runner.results import Entry, SkippedItems, StepResult, format_moment, format_permissions
+from runner.results import Entry, ForetoldEntry, SkippedItems, StepResult, format_moment, format_permissions
 from runner.suggestions import nearest
 
 MAX_KEYS_SHOWN = 40
@@ -67,6 +68,11 @@ class Result(dict[str, Any]):
     def __init__(self, values: Mapping[str, Any], absent: Mapping[str, str] | None = None) -> None:
         super().__init__(values)
         self._absent = absent or {}
+
+    @property
+    def unknown(self) -> str:
+        """With --check: why it is not even known how the step would end; empty if that is known."""
+        return "" if "status" in self else self._absent.get("status", "")
 
 
 def why_absent(value: Any, name: Any) -> tuple[str, str] | None:
@@ -126,6 +132,8 @@ def describe_result(result: StepResult, item: Any = None, *, has_item: bool = Fa
     who = f"step {step.index} ({step.name})"
     absent: dict[str, str] = {}
     output = result.output
+    if output is not None and output.is_unknown:
+        return Result({"item": item} if has_item else {}, dict.fromkeys(FIELDS, _needs_result(result)))
     values: dict[str, Any] = {
         "status": result.status,
         "changed": result.status == "changed",
@@ -169,9 +177,18 @@ def _describe_output(result: StepResult, who: str) -> Any:
         found["entries"] = _describe_entries(output.entries, source, written)
     absent: dict[str, str] = {}
     if result.is_foretold:
-        reason = f"it needs the result of step {result.step.index}, which --check does not carry out"
+        reason = _needs_result(result)
         absent = {key: reason for key in _NOT_FORETOLD if found.pop(key, absent) is not absent}
+    if isinstance(getattr(output, "entry", None), ForetoldEntry):
+        return _leave_open(found)
     return Result(found, absent)
+
+
+def _leave_open(facts: dict[str, Any], absent: Mapping[str, str] | None = None) -> Result:
+    """What --check knows of something that an earlier step would have made."""
+    unknown = [key for key in ("permissions", "modified_at") if facts.get(key) is None]
+    why = {key: f"it needs '{key}' of what an earlier step would have made, {NOT_CARRIED_OUT}" for key in unknown}
+    return Result({key: value for key, value in facts.items() if key not in unknown}, {**(absent or {}), **why})
 
 
 def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[str]) -> LazyList:
@@ -183,7 +200,7 @@ def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[s
     beginnings = tuple(written)
 
     def describe(position: int) -> dict[str, Any]:
-        path, kind, size_bytes, bits, seconds, target = entries[position]
+        path, kind, size_bytes, bits, seconds, target = entry = entries[position]
         length = len(next(filter(path.startswith, beginnings), ""))
         facts = {
             "path": Found(path, length, source),
@@ -192,9 +209,18 @@ def _describe_entries(entries: Sequence[Entry], source: str, written: Sequence[s
             "permissions": permissions(bits),
             "modified_at": moments(seconds),
         }
-        return Result(facts, _NO_TARGET) if kind != "link" else {**facts, "target": _mark(target, source, written)}
+        if kind == "link":
+            facts["target"] = _mark(target, source, written)
+        absent = {} if kind == "link" else _NO_TARGET
+        if isinstance(entry, ForetoldEntry):
+            return _leave_open(facts, absent)
+        return Result(facts, absent) if absent else facts
 
     return LazyList(len(entries), describe, source)
+
+
+def _needs_result(result: StepResult) -> str:
+    return f"it needs the result of step {result.step.index}, {NOT_CARRIED_OUT}"
 
 
 def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
@@ -213,6 +239,9 @@ def _mark(value: Any, source: str, written: Sequence[str]) -> Any:
 def describe_loop(done: Sequence[tuple[StepResult | SkippedItems, int]], items: Sequence[Any]) -> Result:
     """The value of a step that went through a loop: with what came of its items, from the one at a position on."""
     single = [result for result, _ in done if isinstance(result, StepResult)]
+    unknown = next((one for one in single if one.output is not None and one.output.is_unknown), None)
+    if unknown is not None:
+        return Result({"results": _list_results(done, items)}, dict.fromkeys(_LOOP_FIELDS, _needs_result(unknown)))
     statuses = {one.status for one in single}
     worst = next((status for status in ("unreachable", "failed", "changed", "ok") if status in statuses), "skipped")
     results = _list_results(done, items)

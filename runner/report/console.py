@@ -163,7 +163,12 @@ class Console:
             self._print(f"{INDENT}and {self._change_count - MAX_CHANGES:,} more changes")
         self._print(self._step_line(result))
         output = result.output
-        if output and result.step.endpoint and (output.bytes_transferred or self._options.verbosity > 0):
+        if (
+            output
+            and not output.is_unknown
+            and result.step.endpoint
+            and (output.bytes_transferred or self._options.verbosity > 0)
+        ):
             self._print(INDENT + self._describe_output(result, output))
             self._list(output.entries)
         for warning in output.warnings if output else ():

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from runner.errors import FileRefused
-from runner.remote_files import Published, RemoteFiles, StatusRefused
+from runner.remote_files import Published, RemoteReader, StatusRefused
 
 # File systems allow 255 bytes; the date and a number take some 25 of them.
 MAX_KEPT_BYTES = 225
@@ -52,7 +52,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return next(candidate for candidate in backup_names(name) if candidate not in taken)
 
 
-def free_remote_path(path: str, remote: RemoteFiles) -> str:
+def free_remote_path(path: str, remote: RemoteReader) -> str:
     """Where the remote file at `path` can be kept. Raises a `StepError`."""
     folder, slash, name = path.rpartition("/")
     for candidate in backup_names(name):
@@ -66,7 +66,7 @@ def free_remote_path(path: str, remote: RemoteFiles) -> str:
     )
 
 
-def is_taken(path: str, remote: RemoteFiles) -> bool:
+def is_taken(path: str, remote: RemoteReader) -> bool:
     """Whether something is at a remote path, as far as the server tells."""
     try:
         return remote.status(path, follow=False) is not None

@@ -27,7 +27,7 @@ from runner.remote_files import (
     Progress,
     Published,
     ReadFile,
-    RemoteFiles,
+    RemoteReader,
     SendingStage,
     Source,
     TakeBytes,
@@ -161,7 +161,7 @@ class Common:
 class Uploads:
     """Begins uploads. With `verify: checksum` what is written is held, until one command has told many checksums."""
 
-    def __init__(self, common: Common, remote: RemoteFiles) -> None:
+    def __init__(self, common: Common, remote: RemoteReader) -> None:
         self._common = common
         self._remote = remote
         self._held: list[Upload] = []
@@ -194,7 +194,7 @@ class Uploads:
 class Downloads:
     """Begins downloads. With `verify: checksum` it is first asked what many of them must hash to, in one command."""
 
-    def __init__(self, common: Common, remote: RemoteFiles, folders: LocalFolders) -> None:
+    def __init__(self, common: Common, remote: RemoteReader, folders: LocalFolders) -> None:
         self._common = common
         self._remote = remote
         self._folders = folders
@@ -709,7 +709,7 @@ class Download:
 class HeldDownload:
     """The proof of one download that is held: the hashes of both sides, worked out at the same time."""
 
-    def __init__(self, remote: RemoteFiles) -> None:
+    def __init__(self, remote: RemoteReader) -> None:
         self._remote = remote
         self._held: list[Download] = []
 

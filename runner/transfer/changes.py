@@ -8,7 +8,7 @@ import os
 from runner.errors import StepError
 from runner.plan import CopyFile
 from runner.readback import Content, Readback, complete
-from runner.remote_files import FileStatus, RemoteFiles, WantedAttributes
+from runner.remote_files import FileStatus, RemoteReader, WantedAttributes
 from runner.results import moment
 from runner.transfer.directory_modes import mode_of
 
@@ -93,7 +93,7 @@ def read_local(path: str, *, follows_links: bool) -> bytes | None:
         return None
 
 
-def read_remote(remote: RemoteFiles, path: str, expected_bytes: int = MAX_DIFF_BYTES) -> bytes | None:
+def read_remote(remote: RemoteReader, path: str, expected_bytes: int = MAX_DIFF_BYTES) -> bytes | None:
     """A remote file's content, or its beginning if it has more than is expected; None if it cannot be read."""
     content, failures = Content(), list[StepError | None]()
     batch = remote.start_batch()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from runner.cancellation import Cancellation
 from runner.errors import StepError
 from runner.readback import Readback
-from runner.remote_files import Batch, Digest, Hasher, RemoteFiles
+from runner.remote_files import Batch, Digest, Hasher, RemoteReader
 from runner.transfer.local_files import Check, hash_file
 
 # So many files are asked about in one command: enough to make its start cheap, few enough to be answered soon.
@@ -22,7 +22,7 @@ HASHED_AT_ONCE = 500
 OnDigest = Callable[[str, Digest | None, StepError | None], None]
 
 
-def hash_remotely(files: Sequence[tuple[str, int]], remote: RemoteFiles, batch: Batch, done: OnDigest) -> None:
+def hash_remotely(files: Sequence[tuple[str, int]], remote: RemoteReader, batch: Batch, done: OnDigest) -> None:
     """Have `done` called with the digest of each file, given by path and size, or why there is none.
 
     What the server cannot work out itself is read back through the batch, and `done` is called while it is waited for.
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 
 def compare_many(
     pairs: Sequence[Pair],
-    remote: RemoteFiles,
+    remote: RemoteReader,
     batch: Batch,
     done: Callable[[Pair, bool], None],
     cancellation: Cancellation,

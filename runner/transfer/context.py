@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from runner.cancellation import Cancellation
-from runner.remote_files import RemoteFiles
+from runner.remote_files import RemoteFiles, RemoteReader
 from runner.results import Change
 from runner.transfer.journal import Journal
 from runner.transfer.left_behind import LeftBehind
 from runner.transfer.local_folders import LocalFolder
 from runner.transfer.memory import Memory
+
+if TYPE_CHECKING:
+    from runner.transfer.foretold.disk import ForetoldDisk
+    from runner.transfer.foretold.effects import StepEffects
 
 # How long a server gets to remove a temporary file after a failure or a signal, and to finish a rename after a signal.
 # Together well below the ten seconds that containers have between SIGTERM and SIGKILL.
@@ -23,10 +28,11 @@ class Surroundings:
     """What a copy needs beside its own description. `on_progress` gets done and total bytes.
 
     `open_local_folder` opens a folder that a download writes into; without it links on the way there are followed, but
-    for those that the `memory` knows as received. `step` is what later messages call the step.
+    for those that the `memory` knows as received. `step` is what later messages call the step. With `is_check` the server is
+    only read, and what the step would change is noted as `effects`.
     """
 
-    remote: RemoteFiles
+    remote: RemoteReader
     peer: str
     is_check: bool
     on_progress: Callable[[int, int], None]
@@ -45,6 +51,20 @@ class Surroundings:
     left: LeftBehind = field(default_factory=LeftBehind)
     # A fresh session in the place of one that was closed; None if no other can be had.
     reconnect: Callable[[], RemoteFiles] | None = None
+    # With --check: what the step would change, for the steps behind it; None where these are not foretold.
+    effects: StepEffects | None = None
+
+    @property
+    def writer(self) -> RemoteFiles:
+        """The same server, to be changed. With --check there is none, and to ask for it is a bug."""
+        if self.is_check:
+            raise AssertionError("--check must change nothing, but was to ask for what can")
+        return cast(RemoteFiles, self.remote)
+
+    @property
+    def disk(self) -> ForetoldDisk | None:
+        """The local files as earlier steps of a check would have left them; None if they are as they really are."""
+        return None if self.effects is None or self.effects.disk.is_empty else self.effects.disk
 
     def tell(self, change: Change) -> None:
         """Something is about to be changed."""

@@ -139,8 +139,10 @@ def summarise(
 def tell_change(
     copy: CopyFile, decision: Decision, source: FileStatus, destination: FileStatus | None, around: Surroundings
 ) -> None:
-    """Say what is about to be changed, and why, if somebody wants to know."""
+    """Say what is about to be changed, and why, if somebody wants to know; with --check later steps do."""
     action = decision.action
+    if around.effects is not None:
+        around.effects.copy_file(copy, decision, source, destination)
     if around.on_change is None or action in ("nothing", "leave"):
         return
     if action == "chmod":
@@ -154,13 +156,22 @@ def tell_change(
         there = copy.destination if is_upload else copy.source
         if isinstance(copy, WriteContent):
             local: bytes | None = copy.content
+        elif around.disk is not None:
+            local = b"" if destination is None and not is_upload else around.disk.read(here)
         else:
             local = b"" if destination is None and not is_upload else read_local(here, follows_links=True)
-        remote = b"" if destination is None and is_upload else read_remote(around.remote, there)
+        remote = b"" if destination is None and is_upload else _read_to_show(there, around)
         old, new = (remote, local) if is_upload else (local, remote)
         diff = diff_texts(old, new, copy.destination)
     kind: ChangeAction = "create" if action == "create" else "replace"
     around.tell(Change(kind, copy.destination, explain_difference(copy, source, destination), source.size_bytes, diff))
+
+
+def _read_to_show(path: str, around: Surroundings) -> bytes | None:
+    """A remote file's content; None if it cannot be read, with --check also if it will be there only in the play."""
+    if around.effects is not None and not around.effects.server.is_readable(path):
+        return None
+    return read_remote(around.remote, path)
 
 
 def same_hash(remote_path: str, size_bytes: int, local_sha256: str | None, around: Surroundings) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runner.errors import DestinationExists, DestinationIsDirectory, NotARegularFile
+from runner.foretold import require_known
 from runner.plan import CopyDirectory, CopyFile
 from runner.remote_files import FileStatus, WantedAttributes
 
@@ -67,7 +68,10 @@ def decide(
         return Decision("create", wanted, warnings)
     if has_same_hash or _is_same_content(copy, source, destination):
         asked_for = copy.if_exists == "replace" and (copy.permissions is not None or "permissions" in copy.preserve)
+        if asked_for and copy.permissions is None:
+            require_known(source.permissions, source, "the permissions")
         if asked_for and destination.permissions is None and wanted.permissions is not None:
+            require_known(None, destination, "the permissions")
             # Those that the step itself gives are set; to set others would change something on every play.
             if copy.permissions is not None:
                 return Decision("chmod", wanted, (SET_UNTOLD,))
@@ -106,6 +110,9 @@ def _is_same_content(copy: CopyFile, source: FileStatus, destination: FileStatus
     if copy.compare not in ("size_mtime", "size") or not destination.is_regular:
         return False
     same_size = source.size_bytes is not None and source.size_bytes == destination.size_bytes
+    if same_size and copy.compare == "size_mtime" and source.modified_at_seconds is None:
+        # With --check, one that is only written in the play may be as old as another one.
+        require_known(destination.modified_at_seconds, destination, "the time")
     return same_size and (
         copy.compare == "size" or is_same_time(copy, source.modified_at_seconds, destination.modified_at_seconds)
     )

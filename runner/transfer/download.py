@@ -48,9 +48,7 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         )
     source = source or FileStatus(False, True, None, None, None)
     require_regular(source, copy.source, f"on {around.peer}")
-    # A link in the file's own place is replaced, or refused: it is those above it that would be followed.
-    around.memory.links.require_none_on(os.path.dirname(copy.destination))
-    destination = look_at(copy.destination)
+    destination = _look_at_destination(copy.destination, around)
     done = find_done(copy, source, destination, around)
     if done is not None:
         if done.durable:
@@ -61,8 +59,7 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     if around.journal is not None and around.journal.owns(copy.destination):
         destination = around.journal.before(copy.destination, destination)
     elif only_hash_tells(copy, source, destination):
-        here = hash_local(copy.destination, around.cancellation.check, follows_links=True)
-        sha256 = same_hash(copy.source, source.size_bytes or 0, here, around)
+        sha256 = _compare_content(copy, source.size_bytes or 0, around)
     decision = decide(
         copy,
         source,
@@ -85,6 +82,24 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
     if around.journal is not None and not copy.atomic:
         around.journal.replaced.setdefault(copy.destination, destination)
     return _fetch(copy, decision, source, destination, around)
+
+
+def _look_at_destination(path: str, around: Surroundings) -> FileStatus | None:
+    # A link in the file's own place is replaced, or refused: it is those above it that would be followed.
+    above = os.path.dirname(path)
+    around.memory.links.require_none_on(above)
+    if around.disk is None:
+        return look_at(path)
+    around.disk.require_no_received_link(above)
+    return around.disk.look_at(path)
+
+
+def _compare_content(copy: CopyFile, size_bytes: int, around: Surroundings) -> str | None:
+    """The SHA-256 that source and destination have, None if they differ."""
+    if around.effects is not None and not around.effects.is_all_real:
+        return around.effects.find_same_hash(copy.destination, copy.source, size_bytes)
+    here = hash_local(copy.destination, around.cancellation.check, follows_links=True)
+    return same_hash(copy.source, size_bytes, here, around)
 
 
 def _fetch(
@@ -121,7 +136,7 @@ def _go_on(target: LocalTarget, copy: CopyFile, partial: Partial | None, around:
     """How much of the source an earlier attempt has left here, and how many leftovers were cleared away."""
     offset = 0
     if target.is_partial:
-        offset = find_local_prefix(target, copy, around.remote, around.peer, around.cancellation.check)
+        offset = find_local_prefix(target, copy, around.writer, around.peer, around.cancellation.check)
     if partial is not None and not offset:
         return 0, clear_local_leftovers(target.folder, partial, target.fd)
     return offset, 0

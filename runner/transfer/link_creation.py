@@ -55,6 +55,8 @@ def create_link(mode: CreateLink, around: Surroundings) -> LinkCreation:
         require_remote_folder(mode.path, around, is_made=False, hint=_FOLDER_HINT)
     around.tell(Change("link", mode.path, why))
     if around.is_check:
+        if around.effects is not None:
+            around.effects.link(mode.path, mode.target)
         return _describe(mode, old_target, is_new=not is_link, published=None, is_check=True)
     with explained_by(lambda: require_remote_folder(mode.path, around, is_made=False, hint=_FOLDER_HINT)):
         return _Making(mode, old_target, is_new=not is_link, around=around).make()

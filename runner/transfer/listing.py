@@ -8,10 +8,11 @@ from collections import Counter, deque
 from operator import attrgetter
 
 from runner.errors import FileRefused, SourceMissing, StepError
+from runner.foretold import ForetoldStatus
 from runner.operation_results import Listing, Stats
 from runner.plan import ListFolder, LookAtPath
 from runner.remote_files import Batch, Errand, FileStatus
-from runner.results import Entry, EntryType
+from runner.results import Entry, EntryType, ForetoldEntry
 from runner.transfer.batch import running_batch
 from runner.transfer.context import Surroundings
 from runner.transfer.failures import Failures
@@ -86,7 +87,8 @@ def to_entry(path: str, status: FileStatus) -> Entry:
     elif status.is_regular and status.is_kind_told:
         kind = "file"
     size_bytes = status.size_bytes if kind == "file" else None
-    return Entry(path, kind, size_bytes, status.permissions, status.modified_at_seconds)
+    make = ForetoldEntry if isinstance(status, ForetoldStatus) else Entry
+    return make(path, kind, size_bytes, status.permissions, status.modified_at_seconds)
 
 
 def describe(entries: tuple[Entry, ...] | list[Entry]) -> str:

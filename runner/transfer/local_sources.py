@@ -94,10 +94,7 @@ def open_local_source(path: str) -> LocalSource:
         # Not blocking, since opening a pipe that nobody writes to would wait for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise SourceMissing(
-            f"the source {path!r} does not exist on this machine",
-            hint="Relative paths start at workdir, by default the playbook's folder.",
-        ) from error
+        raise source_missing(path) from error
     except OSError as error:
         if error.errno == errno.ENXIO:
             # A socket cannot be opened at all.
@@ -111,6 +108,14 @@ def open_local_source(path: str) -> LocalSource:
         os.close(fd)
         raise
     return LocalSource(path, fd, opened_as)
+
+
+def source_missing(path: str) -> SourceMissing:
+    """The error for a local source at which nothing is."""
+    return SourceMissing(
+        f"the source {path!r} does not exist on this machine",
+        hint="Relative paths start at workdir, by default the playbook's folder.",
+    )
 
 
 def require_regular(status: FileStatus, path: str, where: str) -> None:

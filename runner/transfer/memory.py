@@ -7,9 +7,13 @@ import posixpath
 import stat
 from collections.abc import Iterable
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from runner.errors import FileRefused
 from runner.values import dataclass
+
+if TYPE_CHECKING:
+    from runner.transfer.foretold.files import Foretold
 
 # What Linux follows on the way of one path.
 MAX_LINKS_ON_THE_WAY = 40
@@ -41,11 +45,7 @@ class ReceivedLinks:
             # What cannot be looked at cannot be followed either: the step finds out itself.
             return
         if found is not None:
-            link, step = found
-            raise FileRefused(
-                f"{path!r} leads through the symbolic link {link!r}, which {step} has received from its server",
-                hint="Links that a server has sent are not followed: name the path that is meant without the link.",
-            )
+            raise refuse_received_link(path, *found)
 
     def _find_on(self, path: str) -> tuple[str, str] | None:
         """The first of the links on the way of a path, and the step that has brought it. Raises `OSError`.
@@ -84,6 +84,14 @@ class ReceivedLinks:
             os.close(fd)
 
 
+def refuse_received_link(path: str, link: str, step: str) -> FileRefused:
+    """The error for a local path that leads over a link from a server."""
+    return FileRefused(
+        f"{path!r} leads through the symbolic link {link!r}, which {step} has received from its server",
+        hint="Links that a server has sent are not followed: name the path that is meant without the link.",
+    )
+
+
 def _step_into(name: str, fd: int) -> int:
     """The directory of that name below an open one, which is closed. Raises `OSError`, and leaves it open then."""
     below = os.open(name, _WALK, dir_fd=fd)
@@ -91,32 +99,25 @@ def _step_into(name: str, fd: int) -> int:
     return below
 
 
-class ForetoldFolders:
-    """With --check: the directories that earlier steps would have made, so that they are not missed by later ones.
-
-    `peer` is the server's name, None for this machine.
-    """
-
-    def __init__(self) -> None:
-        self._paths: set[tuple[str | None, str]] = set()
-
-    def note(self, path: str, peer: str | None) -> None:
-        """A step would make the directory at `path`, unless it is there."""
-        self._paths.add((peer, posixpath.normpath(path)))
-
-    def __contains__(self, place: tuple[str, str | None]) -> bool:
-        """Whether a step would have made the directory; `place` is path and peer."""
-        path, peer = place
-        return (peer, posixpath.normpath(path)) in self._paths
-
-
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered. `own_files` are local files that the playbooks themselves rest on, as absolute paths."""
+    """What is remembered. `own_files` are local files that the playbooks themselves rest on, as absolute paths.
+
+    `foretold` is what the steps of a check would have changed; None in a play that changes it.
+    """
 
     links: ReceivedLinks = field(default_factory=ReceivedLinks)
-    folders: ForetoldFolders = field(default_factory=ForetoldFolders)
     own_files: frozenset[str] = frozenset()
+    foretold: Foretold | None = None
+
+    @classmethod
+    def of_command(cls, own_files: frozenset[str], *, is_check: bool) -> Memory:
+        """What a command line begins with."""
+        if not is_check:
+            return cls(own_files=own_files)
+        from runner.transfer.foretold.files import Foretold
+
+        return cls(own_files=own_files, foretold=Foretold())
 
     def own_files_below(self, folder: str) -> frozenset[str]:
         """Those of the own files that lie in a local directory or below it, relative to it."""

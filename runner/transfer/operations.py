@@ -100,8 +100,8 @@ def rename_path(mode: RenamePath, around: Surroundings) -> Renaming:
         require_outside(mode.source, mode.destination, around)
     around.tell(Change("rename", mode.source, f"→ {mode.destination}"))
     if around.is_check:
-        if source.is_directory:
-            foretell_folder(mode.destination, around, is_local=False)
+        if around.effects is not None:
+            around.effects.rename(mode.source, mode.destination)
         return _renamed(mode, "would be renamed", destination, None)
 
     def note(published: Published) -> None:
@@ -135,7 +135,7 @@ def _require_movable(path: str, around: Surroundings, never: str) -> None:
 def _rename(
     mode: RenamePath, destination: FileStatus | None, before: FileStatus | None, around: Surroundings, note: Note
 ) -> Published:
-    remote = around.remote
+    remote = around.writer
     if destination is None:
         published = Published(before is None)
         note(published)
@@ -170,7 +170,7 @@ def _replace(mode: RenamePath, around: Surroundings, note: Note) -> Published:
         note(published)
 
     try:
-        published = around.remote.replace(mode.source, mode.destination, follow)
+        published = around.writer.replace(mode.source, mode.destination, follow)
     except UnreachableError:
         raise
     except StepError as error:
@@ -243,6 +243,8 @@ def create_folder(mode: CreateFolder, around: Surroundings) -> FolderCreation:
         return FolderCreation(message="already there", path=mode.path)
     around.tell(Change("chmod", f"{path}/", explain_permissions(mode_of(found), wanted)))
     becomes = "would become" if around.is_check else "set to"
+    if around.effects is not None:
+        around.effects.set_mode(path, wanted)
     if not around.is_check:
         if around.journal is not None:
             around.journal.attributes_set.add(path)
@@ -259,11 +261,13 @@ def _create(mode: CreateFolder, path: str, around: Surroundings) -> FolderCreati
         created = (*missing, path)
         _tell_created(created, around)
         foretell_folder(path, around, is_local=False)
+        if around.effects is not None and mode.permissions is not None:
+            around.effects.set_mode(path, asked_for_mode(mode.permissions, 0))
         return FolderCreation(message="would be created", path=mode.path, created=created, is_change=True)
     made: Made = around.journal.made if around.journal is not None else {}
     permissions = None if mode.permissions is None else asked_for_mode(mode.permissions, 0)
     with explained_by(lambda: require_remote_folder(path, around, is_made=mode.parents)):
-        around.remote.create_folder(path, permissions, made)
+        around.writer.create_folder(path, permissions, made)
     return _finish_creation(mode, path, made, around)
 
 
@@ -276,7 +280,7 @@ def _finish_creation(mode: CreateFolder, path: str, made: Made, around: Surround
         except StepError as error:
             is_tried_again = around.journal is not None and around.journal.has_next_attempt and error.may_pass
             if not is_tried_again:
-                around.remote.remove_folders(list(made))
+                around.writer.remove_folders(list(made))
             raise
     return FolderCreation(message="created", path=mode.path, created=tuple(made), is_change=True)
 
@@ -294,7 +298,7 @@ def _complete_mode(path: str, permissions: int, around: Surroundings) -> None:
 
 def _set_mode(path: str, wanted: int, around: Surroundings) -> None:
     """Set a folder's mode, and see that it is set: some servers say OK and set none. Raises `PermissionRefused`."""
-    around.remote.set_attributes(path, WantedAttributes(wanted, None))
+    around.writer.set_attributes(path, WantedAttributes(wanted, None))
     try:
         found = around.remote.status(path)
     except StatusRefused:

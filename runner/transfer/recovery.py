@@ -41,7 +41,7 @@ def recover(journal: Journal, around: Surroundings) -> None:
     inquiries += [_clear_away(path, journal) for path in journal.leftovers]
     if len(inquiries) <= FEW:
         for inquiry in inquiries:
-            _ask_in_turn(inquiry, around.remote)
+            _ask_in_turn(inquiry, around.writer)
     else:
         _ask_side_by_side(inquiries, around)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from runner.errors import FileRefused, PermissionRefused
-from runner.remote_files import FileStatus, RemoteFiles, StatusRefused
+from runner.remote_files import FileStatus, RemoteReader, StatusRefused
 
 
-def look(remote: RemoteFiles, path: str, peer: str, *, follow: bool = True, hint: str = "") -> FileStatus | None:
+def look(remote: RemoteReader, path: str, peer: str, *, follow: bool = True, hint: str = "") -> FileStatus | None:
     """What is at a path, None if nothing is. Raises `PermissionRefused` if the server does not tell."""
     try:
         return remote.status(path, follow=follow)

@@ -33,7 +33,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
     Raises `SafetyLimitHeld` for the root, the login directory and the folders above it, `SourceMissing` unless
     `missing_ok`, `FileRefused`, and `TreeIncomplete` if something of a folder had to stay.
     """
-    path, remote = mode.path, around.remote
+    path = mode.path
     found = look(path, around, follow=False)
     removed = around.journal.removed if around.journal is not None else set()
     if found is None and removed:
@@ -48,12 +48,12 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
         around.tell(Change("delete", path))
         if not around.is_check:
             removed.add(path)
-            remote.remove(path)
+            around.writer.remove(path)
         return _conclude(path, 1, around)
     real_path = require_removable(path, around, "removed")
     if mode.recursive:
         return _remove_tree(path, real_path, around)
-    if next(remote.names_in(path), None) is not None:
+    if next(around.remote.names_in(path), None) is not None:
         raise FileRefused(
             f"the folder {path!r} on {around.peer} is not empty, so it was not removed",
             hint="'recursive: true' removes it with all that is in it.",
@@ -61,7 +61,7 @@ def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
     around.tell(Change("delete", f"{path.rstrip('/')}/"))
     if not around.is_check:
         removed.add(path)
-        remote.remove_folder(path)
+        around.writer.remove_folder(path)
     return _conclude(path, max(1, len(removed)), around)
 
 
@@ -75,6 +75,8 @@ def _remove_tree(path: str, real_path: str, around: Surroundings) -> Removal:
 
 
 def _conclude(path: str, removed: int, around: Surroundings) -> Removal:
+    if around.effects is not None:
+        around.effects.remove(path)
     what = "" if removed == 1 else f"{removed:,} files and folders "
     verb = "would be removed" if around.is_check else "removed"
     return Removal(message=f"{what}{verb}", path=path, removed=removed, is_change=True)

@@ -1,8 +1,7 @@
 """What a step needs of the place that it writes to.
 
 Each `require_…` is asked by --check and by the step itself: beforehand where asking costs nothing, and otherwise after the
-server has refused, to say why. So both say the same. With --check, a directory that an earlier step would have made counts
-as there.
+server has refused, to say why. So both say the same. With --check, what earlier steps would have made counts as there.
 """
 
 from __future__ import annotations
@@ -13,13 +12,16 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import FileError, FileRefused, ServerLacksFeature
 from runner.plan import CopyFile
-from runner.remote_files import FileStatus, RemoteFiles, StatusRefused
+from runner.remote_files import FileStatus, RemoteReader, StatusRefused
 from runner.transfer.local_errors import explain_os_error, explain_writing_in_place, no_folder_above
-from runner.transfer.memory import Memory
+
+if TYPE_CHECKING:
+    from runner.transfer.foretold.disk import ForetoldDisk
+    from runner.transfer.foretold.effects import StepEffects
 
 CREATE_PARENTS_HINT = "'create_parents: true' makes it."
 IN_THE_WAY_HINT = "Remove what is in the way, or name another path."
@@ -29,13 +31,13 @@ class Context(Protocol):
     """What is asked of the surroundings of a step (`runner.transfer.copy.Surroundings`)."""
 
     @property
-    def remote(self) -> RemoteFiles: ...
+    def remote(self) -> RemoteReader: ...
     @property
     def peer(self) -> str: ...
     @property
-    def is_check(self) -> bool: ...
+    def effects(self) -> StepEffects | None: ...
     @property
-    def memory(self) -> Memory: ...
+    def disk(self) -> ForetoldDisk | None: ...
 
 
 def require_remote_folder(
@@ -60,8 +62,6 @@ def require_remote_folder(
         if found is not None or is_link:
             kind = "is a symbolic link that leads nowhere" if is_link else "is not a directory"
             raise FileRefused(f"{what} {kind} on {context.peer}", hint=IN_THE_WAY_HINT)
-        if context.is_check and (above, context.peer) in context.memory.folders:
-            break
         if not is_made:
             raise FileRefused(f"{what} does not exist on {context.peer}", hint=hint)
         if not context.remote.can_create_folders:
@@ -71,15 +71,16 @@ def require_remote_folder(
             )
         missing.append(above)
         above = posixpath.dirname(above)
+    missing.reverse()
     for folder in missing:
         foretell_folder(folder, context, is_local=False)
-    return tuple(reversed(missing))
+    return tuple(missing)
 
 
 def require_temporary_directory(copy: CopyFile, context: Context) -> None:
     """Raise `FileRefused` unless the `temporary_directory` is there, if the step names one. It takes a round trip then."""
     path = copy.temporary_directory
-    if path is None or (context.is_check and (path, context.peer) in context.memory.folders):
+    if path is None:
         return
     try:
         found = context.remote.status(path)
@@ -155,6 +156,9 @@ def require_settable_permissions(path: str, context: Context) -> None:
 def require_local_folder(path: str, doing: str, context: Context, *, is_made: bool) -> None:
     """Raise a `FileError` unless something can be made at a local path, after the directories above if `is_made`."""
     here, missing = os.path.dirname(path) or ".", list[str]()
+    if context.disk is not None:
+        _require_foretold_folder(path, doing, context, context.disk, is_made=is_made)
+        return
     while True:
         try:
             found = os.stat(here)
@@ -162,8 +166,6 @@ def require_local_folder(path: str, doing: str, context: Context, *, is_made: bo
         except FileNotFoundError as error:
             if os.path.lexists(here):
                 raise explain_os_error(_os_error(errno.EEXIST), doing, here) from error
-            if context.is_check and (here, None) in context.memory.folders:
-                return
             if not is_made:
                 raise no_folder_above(path, here) from error
             missing.append(here)
@@ -174,7 +176,26 @@ def require_local_folder(path: str, doing: str, context: Context, *, is_made: bo
         raise explain_os_error(_os_error(errno.ENOTDIR), doing, path)
     if (refusal := find_write_refusal(here)) is not None:
         raise explain_os_error(refusal, doing, path)
-    for folder in missing:
+    for folder in reversed(missing):
+        foretell_folder(folder, context, is_local=True)
+
+
+def _require_foretold_folder(path: str, doing: str, context: Context, disk: ForetoldDisk, *, is_made: bool) -> None:
+    """The same of a disk that earlier steps of a check would have changed."""
+    here, missing = os.path.dirname(path) or ".", list[str]()
+    while (found := disk.status(here, follow=True)) is None:
+        if disk.status(here, follow=False) is not None:
+            raise explain_os_error(_os_error(errno.EEXIST), doing, here)
+        if not is_made:
+            raise no_folder_above(path, here)
+        missing.append(here)
+        here = os.path.dirname(os.path.abspath(here))
+    if not found.is_directory:
+        raise explain_os_error(_os_error(errno.ENOTDIR), doing, path)
+    real = disk.find_real(here)
+    if real is not None and (refusal := find_write_refusal(real)) is not None:
+        raise explain_os_error(refusal, doing, path)
+    for folder in reversed(missing):
         foretell_folder(folder, context, is_local=True)
 
 
@@ -183,7 +204,9 @@ def require_local_place(copy: CopyFile, destination: FileStatus | None, context:
     if copy.atomic or destination is None:
         require_local_folder(copy.destination, "cannot create", context, is_made=copy.create_parents)
     else:
-        require_in_place(copy.destination, destination)
+        disk = context.disk
+        if disk is None or destination.is_link or disk.find_real(copy.destination) is not None:
+            require_in_place(copy.destination, destination)
 
 
 def require_in_place(path: str, found: FileStatus, folder_fd: int | None = None) -> None:
@@ -206,9 +229,9 @@ def find_write_refusal(folder: str | int) -> OSError | None:
 
 
 def foretell_folder(path: str, context: Context, *, is_local: bool) -> None:
-    """With --check: a directory would have been made by now."""
-    if context.is_check:
-        context.memory.folders.note(path, None if is_local else context.peer)
+    """With --check: the step would make a directory."""
+    if context.effects is not None:
+        context.effects.make_directory(path, is_local=is_local)
 
 
 def _os_error(number: int) -> OSError:

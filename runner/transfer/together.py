@@ -268,7 +268,7 @@ class _Order:
     ) -> None:
         self._copies = copies
         self._on_done = on_done
-        self._remote = around.remote
+        self._remote = around.writer
         self._check = around.cancellation.check
         self._each_needs_the_last = each_needs_the_last
         self._told_count = self._released_count = 0

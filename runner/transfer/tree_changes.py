@@ -67,7 +67,10 @@ class TreeChanges:
     def _diff(self, path: str, source: FileStatus, destination: FileStatus | None, then: Callable[[], None]) -> None:
         walk = self._walk
         here = walk.source_path(path) if walk.is_upload else walk.destination_path(path)
-        local = read_local(here, follows_links=walk.is_upload) if walk.is_upload or destination else b""
+        local: bytes | None = b""
+        if walk.is_upload or destination:
+            disk = self._around.disk
+            local = read_local(here, follows_links=walk.is_upload) if disk is None else disk.read(here)
         remote_status = destination if walk.is_upload else source
 
         def compare(remote: bytes | None) -> None:
@@ -78,10 +81,13 @@ class TreeChanges:
         if remote_status is None:
             compare(b"")
             return
+        there = walk.destination_path(path) if walk.is_upload else walk.source_path(path)
+        if self._around.effects is not None and not self._around.effects.server.is_readable(there):
+            compare(None)
+            return
         content = Content()
 
         def done(error: StepError | None) -> None:
             compare(bytes(content.data) if error is None else None)
 
-        there = walk.destination_path(path) if walk.is_upload else walk.source_path(path)
         walk.batch.fetch(Readback(there, remote_status.size_bytes or 0, content, done))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from runner.transfer.checksums import HASHED_AT_ONCE, Pair, compare_many
 from runner.transfer.tree_changes import Walk
+
+if TYPE_CHECKING:
+    from runner.transfer.foretold.effects import StepEffects
 
 # Told whether both sides have the same content.
 Weigh = Callable[[bool], None]
@@ -37,7 +41,18 @@ class Comparison:
         def compared(pair: Pair, is_same: bool) -> None:
             waiting[pair.remote_path][1](is_same)
 
-        if waiting:
-            pairs, around = [pair for pair, _ in waiting.values()], self._walk.around
+        pairs, around = [pair for pair, _ in waiting.values()], self._walk.around
+        if around.effects is not None and not around.effects.is_all_real:
+            pairs = [pair for pair in pairs if not _compare_foretold(pair, around.effects, compared)]
+        if pairs:
             compare_many(pairs, around.remote, self._walk.batch, compared, around.cancellation)
         return bool(waiting)
+
+
+def _compare_foretold(pair: Pair, effects: StepEffects, compared: Callable[[Pair, bool], None]) -> bool:
+    """Compare two files of which an earlier step of a check would have made one; False for other ones."""
+    here, there = pair.local_path, pair.remote_path
+    if effects.are_real(here, there):
+        return False
+    compared(pair, effects.are_same(here, there, pair.size_bytes))
+    return True

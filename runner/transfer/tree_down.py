@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError, UnreachableError
 from runner.plan import CopyDirectory
@@ -33,6 +34,9 @@ from runner.transfer.tree_links import check_target, find_way_out, leads_out, sh
 from runner.transfer.tree_names import Entries, fold
 from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out_of_source
 from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
+
+if TYPE_CHECKING:
+    from runner.transfer.foretold.disk import ForetoldDisk
 
 HINT_WITHOUT_STATUS = (
     "A directory is looked at (STAT) before it is copied. Check the permissions of the directories above it; a server that "
@@ -99,10 +103,14 @@ class TreeDown(TreeWalk):
             self._make_root(first_permissions(self.copy, source))
         else:
             real_paths = find_local_places(self.destination_root)
+            if self.around.disk is not None:
+                real_paths = real_paths._replace(path=self.around.disk.real_path(self.destination_root))
             if self.copy.delete:
                 require_emptiable(self.destination_root, real_paths, self.where, "home directory")
             self.protected = find_protected_paths(self.destination_root, real_paths)
         self.claim(destination)
+        if self.around.disk is not None:
+            return
         # The root itself may be a link: the user has named it.
         self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
 
@@ -125,17 +133,30 @@ class TreeDown(TreeWalk):
         self.around.memory.links.require_none_on(self.destination_root)
         own_files = self.around.memory.own_files_below(self.destination_root)
         self._own_files = frozenset(map(fold, own_files))
+        if self.around.disk is not None:
+            return self._look_at_foretold(self.around.disk)
         try:
             return to_status(os.stat(self.destination_root))
         except FileNotFoundError as error:
             if os.path.lexists(self.destination_root):
-                raise FileRefused(
-                    f"the destination {self.destination_root!r} on this machine is a symbolic link that leads nowhere",
-                    hint="Remove it, or name another directory.",
-                ) from error
+                raise self._leads_nowhere() from error
             return None
         except OSError as error:
             raise explain_os_error(error, "cannot look at", self.destination_root) from error
+
+    def _look_at_foretold(self, disk: ForetoldDisk) -> FileStatus | None:
+        """The same where earlier steps of a check would have changed something."""
+        disk.require_no_received_link(self.destination_root)
+        found = disk.status(self.destination_root, follow=True)
+        if found is None and disk.status(self.destination_root, follow=False) is not None:
+            raise self._leads_nowhere()
+        return found
+
+    def _leads_nowhere(self) -> FileRefused:
+        return FileRefused(
+            f"the destination {self.destination_root!r} on this machine is a symbolic link that leads nowhere",
+            hint="Remove it, or name another directory.",
+        )
 
     def _make_root(self, permissions: int | None) -> None:
         try:
@@ -159,6 +180,8 @@ class TreeDown(TreeWalk):
         """What is in a folder of the destination. Raises `FileError`."""
         if folder.destination is None:
             return {}
+        if self.around.disk is not None:
+            return self.around.disk.entries(self.destination_path(folder.path))
         opened = self._folders_open.enter(self.destination_path(folder.path))
         try:
             return _look_at_entries(opened.fd)
@@ -168,6 +191,8 @@ class TreeDown(TreeWalk):
             self._folders_open.leave(opened)
 
     def is_taken(self, path: str) -> bool:
+        if self.around.disk is not None:
+            return self.around.disk.status(self.destination_path(path), follow=False) is not None
         folder, name = self._split(path)
         try:
             opened = self._folders_open.enter(folder)
@@ -214,6 +239,8 @@ class TreeDown(TreeWalk):
         if folder.destination is None:
             return None
         place = self.destination_path(path)
+        if self.around.disk is not None:
+            return self._find_foretold_refusal(self.around.disk, folder, place, destination)
         try:
             opened = self._folders_open.enter(self.destination_path(folder.path))
             try:
@@ -223,6 +250,22 @@ class TreeDown(TreeWalk):
                     raise explain_os_error(refusal, "cannot create", place)
             finally:
                 self._folders_open.leave(opened)
+        except StepError as error:
+            return error
+        return None
+
+    def _find_foretold_refusal(
+        self, disk: ForetoldDisk, folder: Folder, place: str, destination: FileStatus | None
+    ) -> StepError | None:
+        """The same where earlier steps of a check would have changed something."""
+        try:
+            if destination is not None and not self.copy.atomic:
+                if destination.is_link or disk.find_real(place) is not None:
+                    require_in_place(place, destination)
+            else:
+                real = disk.find_real(self.destination_path(folder.path))
+                if real is not None and (refusal := find_write_refusal(real)) is not None:
+                    return explain_os_error(refusal, "cannot create", place)
         except StepError as error:
             return error
         return None
@@ -256,9 +299,10 @@ class TreeDown(TreeWalk):
         """Make the links whose targets have come, once everything is there that they may lead through."""
         links, self._links = sorted(self._links, key=lambda link: link[1]), []
         self._coming |= {path: target for _, path, target, found in links if found is not None and found.is_link}
+        has_root = self._root is not None or self.around.disk is not None
         for folder, path, target, destination in links:
             self.around.cancellation.check()
-            through = find_way_out(self._root.fd, path, target, self._coming) if self._root is not None else None
+            through = find_way_out(self._read_link_at, path, target, self._coming) if has_root else None
             if through is None:
                 try:
                     self._settle_link(folder, path, target, destination)
@@ -268,6 +312,13 @@ class TreeDown(TreeWalk):
                 what = f"its target {show_target(target)} leads through {through!r}"
                 self._leave_out_link(path, f"{what}, a link out of the tree that was there before")
         return bool(links)
+
+    def _read_link_at(self, path: str) -> str:
+        """Where a link of the destination leads. Raises `OSError` for anything else."""
+        if self.around.disk is not None:
+            return self.around.disk.read_link_at(self.destination_path(path))
+        assert self._root is not None
+        return os.readlink(path, dir_fd=self._root.fd)
 
     def _settle_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
         if destination is not None and destination.is_link and self._is_same_link(path, target):
@@ -285,6 +336,8 @@ class TreeDown(TreeWalk):
 
     def _is_same_link(self, path: str, target: str) -> bool:
         """Whether the destination has that link already. Then it counts as received: an earlier play may have made it."""
+        if self.around.disk is not None:
+            return self._is_same_foretold_link(self.around.disk, path, target)
         folder, name = self._split(path)
         opened = self._folders_open.enter(folder)
         try:
@@ -297,6 +350,14 @@ class TreeDown(TreeWalk):
         finally:
             self._folders_open.leave(opened)
 
+    def _is_same_foretold_link(self, disk: ForetoldDisk, path: str, target: str) -> bool:
+        place = self.destination_path(path)
+        is_same = disk.read_link(place) == target
+        real = disk.resolve(place, follow=False)
+        if is_same and real.is_real and real.origin is not None:
+            self.around.memory.links.note(os.lstat(real.origin), self.around.step)
+        return is_same
+
     def _note_received(self, name: str, folder_fd: int) -> None:
         """A link that the server has sent is at a name in an open folder. Raises `OSError`."""
         self.around.memory.links.note(os.stat(name, dir_fd=folder_fd, follow_symlinks=False), self.around.step)
@@ -305,6 +366,9 @@ class TreeDown(TreeWalk):
         self.tally.links_changed += 1
         if self.around.is_check:
             self.tally.keep(backup)
+            if self.effects is not None:
+                self.effects.keep_old(backup)
+                self.effects.link(path, target)
             return
         folder, name = self._split(path)
         temporary = self.names.of(name)

@@ -71,6 +71,8 @@ def remove_extras(walk: TreeWalk, extras: list[Extra], batch: Batch) -> None:
     walk.batch = batch
     walk.tally.removed += len(extras)
     if walk.around.is_check:
+        if walk.effects is not None:
+            walk.effects.remove([path for path, _ in extras])
         return
     for path, is_folder in extras:
         if not is_folder:

@@ -6,6 +6,7 @@ directory and those above it keep them in any case, since sshd refuses a key bel
 
 from __future__ import annotations
 
+from runner.foretold import NOT_CARRIED_OUT, ForetoldStatus, Unforetold
 from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
 from runner.transfer.decision import asks_for_permissions, carried_time, is_same_time, looks_at_times
 from runner.transfer.directory_modes import keep_special_bits, mode_of, permissions_for_folders
@@ -27,6 +28,8 @@ def is_all_done(walk: TreeWalk) -> bool:
 def finish_folders(walk: TreeWalk, batch: Batch) -> None:
     """Give the folders their modes and times, from the deepest up: writing into one changes its time."""
     walk.batch = batch
+    if walk.effects is not None and any(_is_unsure(walk, folder) for folder in walk.folders):
+        _require_change(walk)
     for folder in reversed(walk.folders):
         wanted = _wanted_of_folder(walk, folder)
         if None in folder.source:
@@ -41,11 +44,36 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
         if walk.around.is_check:
             is_new = folder.destination is None
             walk.tally.folders_changed += not is_new and not folder.is_touched
+            if walk.effects is not None:
+                walk.effects.set_directory(folder.path, wanted)
         else:
             if walk.journal is not None:
                 walk.journal.attributes_set.add(walk.destination_path(folder.path))
             walk.set_folder_attributes(folder, wanted)
     walk.work()
+
+
+def _is_unsure(walk: TreeWalk, folder: Folder) -> bool:
+    """With --check: whether a folder's attributes may be right, or may not, since an earlier step would have made it."""
+    source, found = folder.source, folder.destination
+    if found is None or (not isinstance(source, ForetoldStatus) and not isinstance(found, ForetoldStatus)):
+        return False
+    is_old_root = folder.parent is None
+    if is_old_root and walk.copy.permissions is None:
+        return False
+    has_time = "times" in walk.copy.preserve and looks_at_times(walk.copy) and not (is_old_root or folder.is_touched)
+    has_mode = asks_for_permissions(walk.copy) and None in (
+        found.permissions,
+        walk.copy.permissions or source.permissions,
+    )
+    return has_mode or (has_time and source.modified_at_seconds is None)
+
+
+def _require_change(walk: TreeWalk) -> None:
+    """With --check: raise `Unforetold` if nothing else would be changed, so that not even that is known."""
+    tally = walk.tally
+    if not (tally.files_changed or tally.folders_changed or tally.links_changed or walk.has_more):
+        raise Unforetold(f"it needs the attributes of a folder that an earlier step would have made, {NOT_CARRIED_OUT}")
 
 
 def _warn_of_untold(walk: TreeWalk, folder: Folder) -> None:

@@ -10,7 +10,7 @@ destination already may be a link of the user's own that leads anywhere: no link
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from runner.errors import FileRefused
 from runner.transfer.memory import MAX_LINKS_ON_THE_WAY
@@ -52,11 +52,14 @@ def leads_out(path: str, target: str) -> bool:
     return False
 
 
-def find_way_out(root_fd: int, path: str, target: str, coming: Mapping[str, str | None]) -> str | None:
+def find_way_out(
+    read_link: Callable[[str], str], path: str, target: str, coming: Mapping[str, str | None]
+) -> str | None:
     """A link in the tree, on the way from `path` to a target that does not lead out itself, that does; None if none is.
 
-    `coming` says which links are replaced by this copy, and by a link to where, or by None for a file: what is there at
-    the moment depends on how far the copy is. A part that is missing will be made by a download, which keeps to the rule.
+    `read_link` tells where a link of the tree leads, and raises `OSError` for anything else. `coming` says which links are
+    replaced by this copy, and by a link to where, or by None for a file: what is there at the moment depends on how far the
+    copy is. A part that is missing will be made by a download, which keeps to the rule.
     """
     here = path.split("/")[:-1]
     names = target.split("/")[::-1]
@@ -70,7 +73,7 @@ def find_way_out(root_fd: int, path: str, target: str, coming: Mapping[str, str 
             continue
         place = "/".join([*here, name])
         try:
-            found = coming[place] if place in coming else os.readlink(place, dir_fd=root_fd)
+            found = coming[place] if place in coming else read_link(place)
         except FileNotFoundError:
             return None
         except OSError:

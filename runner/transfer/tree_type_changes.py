@@ -139,6 +139,8 @@ def _enter(walk: TreeWalk, folder: Folder, waiting: list[Callable[[], None]], ba
     folder.in_the_way = None
     if backup:
         walk.tally.keep(walk.destination_path(backup))
+        if walk.effects is not None:
+            walk.effects.keep_old(walk.destination_path(backup))
     else:
         walk.tally.removed += 1
     for then in waiting:
@@ -224,6 +226,7 @@ def carry_out_removal(walk: TreeWalk, removal: Removal, batch: Batch) -> None:
     for written in removal.replacements:
         written.replacement.folder.is_touched = True
         if walk.around.is_check:
+            _foretell_replaced(walk, written)
             _count_replaced(walk, written)
         elif written.replacement.path in walk.unremoved:
             walk.remove(written.temporary, is_folder=False)
@@ -232,6 +235,16 @@ def carry_out_removal(walk: TreeWalk, removal: Removal, batch: Batch) -> None:
         else:
             _publish(walk, written)
     walk.work()
+
+
+def _foretell_replaced(walk: TreeWalk, written: Written) -> None:
+    """With --check: a file or a link would be in a folder's place."""
+    replacement, backup = written.replacement, walk.destination_path(written.backup) if written.backup else None
+    if replacement.source is not None:
+        walk.foretell_file(replacement.path, replacement.source, None, backup)
+    elif walk.effects is not None:
+        walk.effects.keep_old(backup)
+        walk.effects.link(replacement.path, replacement.target)
 
 
 def _keep_folder(walk: TreeWalk, written: Written) -> None:

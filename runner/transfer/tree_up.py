@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from runner.errors import (
     FileRefused,
@@ -46,6 +48,9 @@ from runner.transfer.tree_names import Entries, improper_name, is_proper_name, w
 from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
+if TYPE_CHECKING:
+    from runner.transfer.foretold.disk import ForetoldDisk
+
 HINT_WITHOUT_STATUS = (
     "A directory is compared with its copy, and for that the server must let it be looked at (STAT). Check the permissions "
     "of the directories above it; a server that lets nobody look takes single files with 'copy_file_from_engine'."
@@ -73,17 +78,7 @@ class TreeUp(TreeWalk):
         pass
 
     def open_root(self) -> None:
-        self.around.memory.links.require_none_on(self.source_root)
-        try:
-            source = to_status(os.stat(self.source_root))
-            is_empty = not os.listdir(self.source_root) if source.is_directory else False
-        except FileNotFoundError as error:
-            raise SourceMissing(
-                f"the source folder {self.source_root!r} does not exist on this machine",
-                hint="Relative paths start at workdir, by default the playbook's folder.",
-            ) from error
-        except OSError as error:
-            raise explain_os_error(error, "cannot read", self.source_root) from error
+        source, is_empty = self._look_at_source()
         if not source.is_directory:
             raise NotARegularFile(
                 f"the source {self.source_root!r} on this machine is no folder",
@@ -103,9 +98,28 @@ class TreeUp(TreeWalk):
         if destination is not None:
             # Another play may have made it behind the question.
             self._look_where_root_is(take_places() or ask_remote_places(self.destination_root, self.around)())
-        self.root = Folder("", source, destination, real_path=os.path.realpath(self.source_root))
+        disk = self.around.disk
+        real_path = os.path.realpath(self.source_root) if disk is None else disk.real_path(self.source_root)
+        self.root = Folder("", source, destination, real_path=real_path)
         self.claim(destination)
         self.root.is_there = destination is not None or self.root.was_made
+
+    def _look_at_source(self) -> tuple[FileStatus, bool]:
+        """What the source is, and whether nothing is in it. Raises a `StepError`."""
+        root, disk = self.source_root, self.around.disk
+        self.around.memory.links.require_none_on(root)
+        try:
+            if disk is not None:
+                return _look_at_foretold(root, disk)
+            source = to_status(os.stat(root))
+            return source, source.is_directory and not os.listdir(root)
+        except FileNotFoundError as error:
+            raise SourceMissing(
+                f"the source folder {root!r} does not exist on this machine",
+                hint="Relative paths start at workdir, by default the playbook's folder.",
+            ) from error
+        except OSError as error:
+            raise explain_os_error(error, "cannot read", root) from error
 
     def _look_where_root_is(self, real_paths: RealPaths | None) -> None:
         if self.copy.delete:
@@ -114,19 +128,19 @@ class TreeUp(TreeWalk):
 
     def _claim_root(self, permissions: int | None) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
-        remote, path, peer = self.around.remote, self.destination_root, self.around.peer
+        path, peer = self.destination_root, self.around.peer
         made = self.journal.made if self.journal is not None else None
         if self.copy.create_parents and not self.around.is_check:
             try:
                 with explained_by(self._require_place):
-                    return remote.claim_folder(path, permissions, made)
+                    return self.around.writer.claim_folder(path, permissions, made)
             except StatusRefused as refusal:
                 raise status_refused(refusal, path, peer, hint=HINT_WITHOUT_STATUS) from refusal
-        destination = look(remote, path, peer, hint=HINT_WITHOUT_STATUS)
+        destination = look(self.around.remote, path, peer, hint=HINT_WITHOUT_STATUS)
         if destination is None:
             self._require_place()
             if not self.around.is_check:
-                remote.create_folder(path, permissions, made)
+                self.around.writer.create_folder(path, permissions, made)
         return destination
 
     def _require_place(self) -> None:
@@ -166,6 +180,8 @@ class TreeUp(TreeWalk):
 
     def _list_source(self, folder: Folder) -> Entries:
         path = self.source_path(folder.path)
+        if self.around.disk is not None:
+            return self.around.disk.entries(path)
         try:
             return _LocalEntries(path, os.listdir(path))
         except OSError as error:
@@ -224,7 +240,8 @@ class TreeUp(TreeWalk):
     def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)
         try:
-            target = os.readlink(self.source_path(path))
+            disk, place = self.around.disk, self.source_path(path)
+            target = os.readlink(place) if disk is None else disk.read_link_at(place)
         except OSError as error:
             self.tally.fail(path, explain_os_error(error, "cannot read the link", self.source_path(path)))
             return
@@ -250,6 +267,9 @@ class TreeUp(TreeWalk):
         if self.around.is_check:
             self.tally.links_changed += 1
             self.tally.keep(backup)
+            if self.effects is not None:
+                self.effects.keep_old(backup)
+                self.effects.link(path, target)
             return
         place = self.destination_path(path)
 
@@ -288,8 +308,7 @@ class TreeUp(TreeWalk):
         place = self.source_path(path)
         try:
             self.around.memory.links.require_none_on(place)
-            real_path = os.path.realpath(place, strict=True)
-            status = to_status(os.stat(real_path))
+            real_path, status = self._follow(place)
         except OSError as error:
             self.tally.fail(path, explain_os_error(error, "cannot follow the link", place))
             return
@@ -300,6 +319,18 @@ class TreeUp(TreeWalk):
             self.tally.fail(path, leads_out_of_source(path, real_path))
             return
         see(status, real_path)
+
+    def _follow(self, place: str) -> tuple[str, FileStatus]:
+        """Where a link of the source really leads, and what is there. Raises `OSError`, and `FileRefused`."""
+        disk = self.around.disk
+        if disk is None:
+            real_path = os.path.realpath(place, strict=True)
+            return real_path, to_status(os.stat(real_path))
+        disk.require_no_received_link(place)
+        status = disk.status(place, follow=True)
+        if status is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return disk.real_path(place), status
 
     def change_permissions(self, path: str, permissions: int) -> None:
         self.batch.run(
@@ -332,7 +363,7 @@ class TreeUp(TreeWalk):
         self.batch.list(_ExtraListing(self, path, see))
 
     def clear_leftovers(self) -> int:
-        clear = RemoteLeftovers(with_slash(self.destination_root), self.around.owner, self.around.remote)
+        clear = RemoteLeftovers(with_slash(self.destination_root), self.around.owner, self.around.writer)
         for folder, name in self.leftovers:
             clear.remove_old(f"{folder}/{name}" if folder else name)
         return clear.removed
@@ -347,7 +378,7 @@ class TreeUp(TreeWalk):
         )
 
     def remove_now(self, path: str) -> None:
-        self.around.remote.remove(self.destination_path(path))
+        self.around.writer.remove(self.destination_path(path))
 
     def rename(self, path: str, new_path: str, done: OnDone) -> None:
         target = self.destination_path(new_path)
@@ -365,6 +396,15 @@ class TreeUp(TreeWalk):
 
         self.left.write(temporary, *probes)
         self.batch.run(Errand("make link", place, made, target=target, temporary=temporary))
+
+
+def _look_at_foretold(root: str, disk: ForetoldDisk) -> tuple[FileStatus, bool]:
+    """The same where earlier steps of a check would have changed something. Raises `FileNotFoundError`, or a `StepError`."""
+    disk.require_no_received_link(root)
+    source = disk.status(root, follow=True)
+    if source is None:
+        raise FileNotFoundError(root)
+    return source, source.is_directory and not disk.entries(root)
 
 
 class _LocalEntries(Mapping[str, FileStatus]):

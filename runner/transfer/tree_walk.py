@@ -15,13 +15,12 @@ from runner.remote_files import ATTRIBUTES_SET, AttributesSet, Batch, FileStatus
 from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
 from runner.transfer.context import Surroundings
-from runner.transfer.decision import asks_for_permissions, decide, only_hash_tells
+from runner.transfer.decision import asks_for_permissions, decide, only_hash_tells, wanted_attributes
 from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter
 from runner.transfer.journal import Done, Journal
 from runner.transfer.leftovers import may_be_left_over
 from runner.transfer.remote_status import kind_untold
-from runner.transfer.requirements import foretell_folder
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import OwnName, TemporaryNames
 from runner.transfer.tree_changes import TreeChanges
@@ -127,6 +126,8 @@ class TreeWalk(ABC):
         self.left = around.left
         self.tally = Tally(copy, around.is_check, around.left)
         self.changes = TreeChanges(self)
+        # With --check: what the copy would change, for later steps.
+        self.effects = around.effects.begin_tree(copy) if around.effects is not None else None
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
         self._above_source, self._above_destination = with_slash(self.source_root), with_slash(self.destination_root)
@@ -398,14 +399,18 @@ class TreeWalk(ABC):
     def _foretell(self, folder: Folder) -> None:
         """With --check: the folder would be made, and those above it that are missing."""
         here: Folder | None = folder
+        made: list[str] = []
         while here is not None and not here.is_there and not here.is_listed:
             self._enlist(here)
             self.tally.folders_changed += 1
             self.changes.tell_folder("mkdir", here.path)
-            foretell_folder(self.destination_path(here.path), self.around, is_local=not self.is_upload)
+            made.append(here.path)
             if here.parent is not None:
                 here.parent.is_touched = True
             here = here.parent
+        if self.effects is not None:
+            for path in reversed(made):
+                self.effects.directory(path)
 
     def make_with_parents(self, folder: Folder, then: Callable[[], None]) -> None:
         folder.waiting.append(then)
@@ -694,6 +699,8 @@ class TreeWalk(ABC):
         self.changes.tell_attributes(path, found, WantedAttributes(permissions, None), is_folder=False)
         if self.around.is_check:
             self.tally.files_changed += 1
+            if self.effects is not None:
+                self.effects.permissions(path, found, permissions)
             return
         if self.journal is not None:
             self.journal.attributes_set.add(self.destination_path(path))
@@ -741,10 +748,24 @@ class TreeWalk(ABC):
         elif self.around.is_check:
             self.tally.files_changed += 1
             self.tally.keep(backup)
+            self.foretell_file(path, source, destination, backup)
         elif source.size_bytes is None or source.size_bytes >= RESUME_FROM_BYTES or not self._trusts_sizes:
             self.large.append((folder, path, source, False))
         else:
             self.begin_copy(Pending(self.source_path(path), self.destination_path(path), source, destination, backup))
+
+    def foretell_file(
+        self, path: str, source: FileStatus, destination: FileStatus | None, backup: str | None = None
+    ) -> None:
+        """With --check: a file would be copied, and what was there be kept."""
+        if self.effects is None:
+            return
+        wanted, _ = wanted_attributes(self.copy, source, destination, self.new_file_permissions)
+        if wanted.permissions is None and destination is not None and not self.copy.atomic:
+            wanted = wanted._replace(permissions=destination.permissions)
+        self.effects.keep_old(backup)
+        follows_link = not self.copy.atomic and destination is not None and destination.is_link
+        self.effects.file(path, self.source_path(path), source, wanted, follows_link=follows_link)
 
     def backup_path(self, folder: Folder, path: str, destination: FileStatus | None) -> str | None:
         """Where what is at a path of the destination is to be kept, if it is."""

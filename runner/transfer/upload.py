@@ -94,7 +94,7 @@ def _make_durable(copy: CopyFile, done: CopyResult, around: Surroundings) -> Cop
     """The result of an earlier attempt, which was cut off before the turn of the directories."""
     if not done.durable or around.journal is None:
         return done
-    if _sync_folders([copy.destination, *around.journal.made], around.remote) or FOLDER_NOT_SYNCED in done.warnings:
+    if _sync_folders([copy.destination, *around.journal.made], around.writer) or FOLDER_NOT_SYNCED in done.warnings:
         return done
     return replace(done, warnings=(FOLDER_NOT_SYNCED, *done.warnings))
 
@@ -103,6 +103,9 @@ def _open_source(copy: CopyFile, around: Surroundings) -> AbstractContextManager
     if isinstance(copy, WriteContent):
         return hold_content(copy.content)
     around.memory.links.require_none_on(copy.source)
+    if around.disk is not None:
+        around.disk.require_no_received_link(copy.source)
+        return around.disk.open_source(copy.source)
     return open_source(copy.source)
 
 
@@ -110,13 +113,15 @@ def _compare_content(copy: CopyFile, source: LocalSource, around: Surroundings) 
     """The SHA-256 that source and destination have, None if they differ."""
     if isinstance(copy, WriteContent):
         return same_content(copy.destination, copy.content, around)
+    if around.effects is not None and not around.effects.is_all_real:
+        return around.effects.find_same_hash(copy.source, copy.destination, source.status.size_bytes or 0)
     here = hash_file(source.fd, around.cancellation.check)
     return same_hash(copy.destination, source.opened_as.st_size, here, around)
 
 
 def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
     """Send the source, and make the folders above the destination where they are missing."""
-    remote = around.remote
+    remote = around.writer
     made: Made = {} if around.journal is None else around.journal.made
     if remote.tells_made_folders and source.opened_as.st_size < RESUME_FROM_BYTES:
         # Nearly always they are there: looking first would cost a round trip for each file.
@@ -186,7 +191,7 @@ class _Sending:
         copy, around = self._copy, self._around
         partial = partial_of_upload(copy, self._source, around.owner) if around.remote.can_resume else None
         temporary = self._common.names.path_beside(copy.destination)
-        claims = RemoteClaims(around.remote, around.peer, around.cancellation.check)
+        claims = RemoteClaims(around.writer, around.peer, around.cancellation.check)
         with claims.claim(partial, self._source, temporary) as claim:
             try:
                 return self.send(claim)
@@ -197,7 +202,7 @@ class _Sending:
                 if not claim.offset:
                     raise
             with suppress(FileError, ServerLacksFeature):
-                around.remote.remove(claim.path)
+                around.writer.remove(claim.path)
             return self.send(Claim(temporary, is_kept=False))
 
     def _is_left_open(self, error: StepError) -> bool:
@@ -214,7 +219,7 @@ class _Sending:
         upload = Upload(file, self._common, source=source, claim=claim, describe_output=self.describe)
         if claim is None:
             upload.temporary = None
-        is_certain = around.remote.keeps_what_is_there and copy.verify != "checksum"
+        is_certain = around.writer.keeps_what_is_there and copy.verify != "checksum"
         if claim is not None and claim.hasher is not None and not around.remote.can_hash and is_certain:
             # To read it back would cost more than it saves; the beginning was proven, and the rest is acknowledged.
             upload.is_held = upload.sets_attributes_late = False
@@ -275,7 +280,7 @@ class _Sending:
 def _sync_published(copy: CopyFile, outcome: Outcome, made_folders: Made, around: Surroundings) -> bool:
     """Sync the names that a copy has been given; whether the server does that. A failure says what is there all the same."""
     try:
-        return _sync_folders([copy.destination, *made_folders], around.remote)
+        return _sync_folders([copy.destination, *made_folders], around.writer)
     except StepError as error:
         kept = f", the old file is kept as {outcome.backup!r}" if outcome.backup is not None else ""
         error.add(f"{copy.destination!r} is published{kept}; it is not known whether its name survives a power cut")
@@ -301,7 +306,7 @@ def _removing_folders(made_folders: Made, around: Surroundings, path: str) -> It
         try:
             if made_folders:
                 with around.cancellation.shield(CLEAN_UP_SECONDS):
-                    around.remote.remove_folders(list(made_folders))
+                    around.writer.remove_folders(list(made_folders))
                 made_folders.clear()
         except (StepError, CleanUpAbandoned):
             # The session is gone, or does not answer.
@@ -318,7 +323,7 @@ def _change_remote_permissions(
     try:
         require_settable_permissions(copy.destination, around)
         if not around.is_check:
-            around.remote.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
+            around.writer.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
             found, _ = look_at_remote(copy.destination, around)
             refused = prove_permissions(copy, copy.destination, decision.wanted, found, around.peer)
             if refused is not None:

@@ -168,20 +168,23 @@ def test_diff_shows_how_small_texts_differ_and_nothing_else(runner: Runner, serv
         assert "diff" not in outcome.step["changes"][0]
 
 
+@pytest.mark.parametrize(
+    ("view", "told"), [("remote", "has no attribute 'claim_folder'"), ("writer", "--check must change nothing")]
+)
 def test_check_cannot_change_anything_even_by_mistake(
-    runner: Runner, sshd: OpenSSHServer, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, sshd: OpenSSHServer, monkeypatch: pytest.MonkeyPatch, view: str, told: str
 ) -> None:
     tree = Tree(runner, sshd, is_upload=True)
     make_tree(tree.source, "mistake", entries=5)
     monkeypatch.setattr(
         "runner.transfer.tree_up.TreeUp._claim_root",
-        lambda walk, permissions: walk.around.remote.claim_folder(walk.destination_root),
+        lambda walk, permissions: getattr(walk.around, view).claim_folder(walk.destination_root),
     )
 
     outcome = tree.play("--check")
 
     assert outcome.exit_code == 1, outcome.output
-    assert "--check must change nothing, but was to claim_folder" in outcome.output
+    assert told in outcome.output
     assert not tree.destination.exists()
 
 

@@ -74,6 +74,9 @@ def _need_result(name: str, result: Any) -> Mapping[Any, Any]:
     if not isinstance(result, Mapping):
         hint = "Write the name that stands behind 'register', without anything behind it."
         raise refuse(name, "the registered result of a step", result, hint)
+    unknown = getattr(result, "unknown", "")
+    if unknown:
+        raise Misuse(f"'{name}': {unknown}")
     return result
 
 
