@@ -1,8 +1,6 @@
-"""What `--check` knows of things that an earlier step would have made, and what it says of those that it cannot know."""
+"""What `--check` says of a step that it cannot foretell."""
 
 from __future__ import annotations
-
-from runner.remote_files import FileStatus
 
 # What every reason ends with: nobody is to take a skipped step for one that is not wanted.
 NOT_CARRIED_OUT = "which --check does not carry out"
@@ -20,18 +18,3 @@ class Unforetold(Exception):
 def needs_what_step_makes(step: str) -> Unforetold:
     """The reason for a step that needs what an earlier one would have made."""
     return Unforetold(f"it needs what {step} would have made, {NOT_CARRIED_OUT}")
-
-
-class ForetoldStatus(FileStatus):
-    """The status of something that an earlier step would have made or changed.
-
-    None is not what a server keeps to itself here, but what only the play will show: the time at which a file is written.
-    """
-
-    __slots__ = ()
-
-
-def require_known(value: int | None, status: FileStatus | None, what: str) -> None:
-    """Raise `Unforetold` if a decision rests on what is not known of something that an earlier step would have made."""
-    if value is None and isinstance(status, ForetoldStatus):
-        raise Unforetold(f"it needs {what} of what an earlier step would have made, {NOT_CARRIED_OUT}")

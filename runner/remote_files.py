@@ -34,6 +34,15 @@ class FileStatus(NamedTuple):
     is_kind_told: bool = True
 
 
+class ForetoldStatus(FileStatus):
+    """The status of something that an earlier step of a `--check` would have made or changed.
+
+    None is not what a server keeps to itself here, but what only the play will show: the time at which a file is written.
+    """
+
+    __slots__ = ()
+
+
 class WantedAttributes(NamedTuple):
     """What a written file should carry; None for what does not matter."""
 

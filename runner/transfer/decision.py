@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runner.errors import DestinationExists, DestinationIsDirectory, NotARegularFile
-from runner.foretold import require_known
+from runner.foretold import NOT_CARRIED_OUT, Unforetold
 from runner.plan import CopyDirectory, CopyFile
-from runner.remote_files import FileStatus, WantedAttributes
+from runner.remote_files import FileStatus, ForetoldStatus, WantedAttributes
 
 Action = Literal["create", "replace", "chmod", "leave", "nothing"]
 
@@ -93,6 +93,12 @@ def decide(
 def _is_special(status: FileStatus) -> bool:
     """Whether it is known to be none of what a file may take the place of."""
     return status.is_kind_told and not (status.is_directory or status.is_regular or status.is_link)
+
+
+def require_known(value: int | None, status: FileStatus, what: str) -> None:
+    """Raise `Unforetold` if a decision rests on what is not known of something that an earlier step would have made."""
+    if value is None and isinstance(status, ForetoldStatus):
+        raise Unforetold(f"it needs {what} of what an earlier step would have made, {NOT_CARRIED_OUT}")
 
 
 def only_hash_tells(copy: CopyFile, source: FileStatus, destination: FileStatus | None) -> bool:

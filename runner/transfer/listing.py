@@ -8,10 +8,9 @@ from collections import Counter, deque
 from operator import attrgetter
 
 from runner.errors import FileRefused, SourceMissing, StepError
-from runner.foretold import ForetoldStatus
 from runner.operation_results import Listing, Stats
 from runner.plan import ListFolder, LookAtPath
-from runner.remote_files import Batch, Errand, FileStatus
+from runner.remote_files import Batch, Errand, FileStatus, ForetoldStatus
 from runner.results import Entry, EntryType, ForetoldEntry
 from runner.transfer.batch import running_batch
 from runner.transfer.context import Surroundings

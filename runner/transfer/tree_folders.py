@@ -6,8 +6,8 @@ directory and those above it keep them in any case, since sshd refuses a key bel
 
 from __future__ import annotations
 
-from runner.foretold import NOT_CARRIED_OUT, ForetoldStatus, Unforetold
-from runner.remote_files import NOTHING_WANTED, Batch, WantedAttributes
+from runner.foretold import NOT_CARRIED_OUT, Unforetold
+from runner.remote_files import NOTHING_WANTED, Batch, ForetoldStatus, WantedAttributes
 from runner.transfer.decision import asks_for_permissions, carried_time, is_same_time, looks_at_times
 from runner.transfer.directory_modes import keep_special_bits, mode_of, permissions_for_folders
 from runner.transfer.tree_walk import Folder, TreeWalk

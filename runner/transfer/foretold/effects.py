@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from runner.errors import FileRefused, PermissionRefused, SourceMissing
-from runner.foretold import ForetoldStatus, Unforetold
+from runner.foretold import Unforetold
 from runner.plan import (
     CopyDirectory,
     CopyDirectoryFromEngine,
@@ -22,7 +22,7 @@ from runner.plan import (
     RenamePath,
     WriteContent,
 )
-from runner.remote_files import FileStatus, RemoteReader, WantedAttributes
+from runner.remote_files import FileStatus, ForetoldStatus, RemoteReader, WantedAttributes
 from runner.transfer.decision import Decision
 from runner.transfer.foretold.contents import Content, Written
 from runner.transfer.foretold.disk import ForetoldDisk

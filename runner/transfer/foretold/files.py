@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from runner.foretold import ForetoldStatus, needs_what_step_makes
+from runner.foretold import needs_what_step_makes
 from runner.plan import Endpoint
-from runner.remote_files import SPECIAL_BITS, FileStatus, WantedAttributes
+from runner.remote_files import SPECIAL_BITS, FileStatus, ForetoldStatus, WantedAttributes
 from runner.transfer.foretold.contents import Content
 
 # What Linux follows on the way of one path.

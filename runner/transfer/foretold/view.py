@@ -6,8 +6,8 @@ import posixpath
 from abc import ABC, abstractmethod
 
 from runner.errors import StepError
-from runner.foretold import ForetoldStatus, Unforetold
-from runner.remote_files import FileStatus, WantedAttributes
+from runner.foretold import Unforetold
+from runner.remote_files import FileStatus, ForetoldStatus, WantedAttributes
 from runner.transfer.foretold.contents import Content, Stored
 from runner.transfer.foretold.files import (
     MAX_TARGETS,
