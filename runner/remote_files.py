@@ -289,7 +289,7 @@ class Listing(Protocol):
         ...
 
 
-ErrandKind = Literal[
+RemoteRequestKind = Literal[
     "make folder",
     "set attributes",
     "remove",
@@ -314,7 +314,7 @@ def probe_names(temporary: str) -> tuple[str, str]:
 
 
 @dataclass(slots=True)
-class Errand:
+class RemoteRequest:
     """One request of a batch. `done` is told its failure, or None, in the thread that waits; `answer` is there by then.
 
     `learn links` finds out what the server does with links by way of the `temporary` name and those like it.
@@ -325,9 +325,9 @@ class Errand:
     attributes `attributes_set` says which are not as they were wanted.
     """
 
-    what: ErrandKind
+    what: RemoteRequestKind
     path: str
-    done: Callable[[Errand, StepError | None], None]
+    done: Callable[[RemoteRequest, StepError | None], None]
     wanted: WantedAttributes = NOTHING_WANTED
     target: str = ""
     temporary: str = ""
@@ -365,12 +365,12 @@ class Batch(Protocol):
         """Begin to list a folder as soon as there is room."""
         ...
 
-    def run(self, errand: Errand) -> None:
+    def run(self, request: RemoteRequest) -> None:
         """Send a request as soon as there is room."""
         ...
 
     def wait(self) -> bool:
-        """Wait until a listing or an errand has ended, or everything has. False once there is nothing more to send.
+        """Wait until a listing or a request has ended, or everything has. False once there is nothing more to send.
 
         Then uploads may still wait for their last answer, if the server carries out in order what is asked for from now on.
         How they end is told by `complete` at the latest. Raises when the session ends; a single file's failure goes to its

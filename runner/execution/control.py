@@ -15,7 +15,7 @@ from runner.program import Bound, Language, Names, StepTemplate
 MAX_SHOWN_CHARACTERS = 10_000
 
 
-def carry_out_control(
+def run_control(
     bound: Bound,
     template: StepTemplate,
     names: Names,

@@ -10,38 +10,38 @@ from runner.foretold import NOT_CARRIED_OUT, Unforetold
 from runner.operation_results import Unknown
 from runner.plan import CopyDirectory, Mode, Step
 from runner.results import Output
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.foretold.disk import ForetoldDisk
 from runner.transfer.foretold.effects import StepEffects
 from runner.transfer.foretold.files import Foretold
 from runner.transfer.foretold.reader import ForetoldReader
 
 # Does what a mode says.
-Act = Callable[[Mode, Surroundings], Output]
+Act = Callable[[Mode, CopyContext], Output]
 
 
-def foretell(step: Step, mode: Mode, around: Surroundings, act: Act) -> Output:
+def foretell(step: Step, mode: Mode, context: CopyContext, act: Act) -> Output:
     """What a step would do; it is remembered for later steps, unless it would fail. Nothing is changed.
 
     `act` would do it, and is given a server that can only be read. Raises what it raises, as far as that can be known. What
     depends on what only the play will show is an output that says so, and is not known to later steps either.
     """
     # Without --check it is `check_mode: true`: what is foretold then never comes to be.
-    foretold = around.memory.foretold if around.memory.foretold is not None else Foretold()
+    foretold = context.memory.foretold if context.memory.foretold is not None else Foretold()
     files = foretold.files_of(step.endpoint)
-    reader = ForetoldReader(around.remote, step.endpoint, files, around.cancellation.check)
+    reader = ForetoldReader(context.remote, step.endpoint, files, context.cancellation.check)
     effects = StepEffects(f"step {step.index}", reader, ForetoldDisk(foretold.disk))
-    around = replace(around, remote=reader, effects=effects)
+    context = replace(context, remote=reader, effects=effects)
     try:
-        return _foretell(mode, around, act, effects, foretold.pathless_step)
+        return _foretell(mode, context, act, effects, foretold.pathless_step)
     except Unforetold as reason:
         effects.lose(mode)
         return Unknown(message=str(reason))
 
 
-def _foretell(mode: Mode, around: Surroundings, act: Act, effects: StepEffects, pathless_step: str) -> Output:
+def _foretell(mode: Mode, context: CopyContext, act: Act, effects: StepEffects, pathless_step: str) -> Output:
     try:
-        output = act(mode, around)
+        output = act(mode, context)
     except SourceMissing as error:
         if pathless_step:
             raise Unforetold(f"{error.message}, unless {pathless_step} makes it, {NOT_CARRIED_OUT}") from error

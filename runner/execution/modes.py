@@ -11,7 +11,7 @@ from runner.errors import StepError, TreeIncomplete
 from runner.plan import Copy, CopyDirectory, CopyFile, LaterMode, Mode, PlayOptions, Step
 from runner.remote_files import RemoteFiles
 from runner.results import Change, CopyResult, Output
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.copy import copy_file
 from runner.transfer.journal import Journal
 from runner.transfer.left_behind import LeftBehind
@@ -39,21 +39,21 @@ class Attempt(NamedTuple):
     reconnect: Callable[[], RemoteFiles] | None = None
 
 
-def carry_out(step: Step, remote: RemoteFiles, attempt: Attempt) -> Output:
+def run_mode(step: Step, remote: RemoteFiles, attempt: Attempt) -> Output:
     """Do what a step says with the server's files. Raises a `StepError`, or `Interrupted`."""
     mode = step.mode
     assert not isinstance(mode, LaterMode), "a step is bound before it is carried out"
-    around = _surround(step, remote, attempt)
-    if around.is_check:
+    context = _surround(step, remote, attempt)
+    if context.is_check:
         from runner.execution.foretelling import foretell
 
-        return foretell(step, mode, around, _act)
+        return foretell(step, mode, context, _act)
     if attempt.journal is not None and attempt.journal.is_retry:
         from runner.transfer.recovery import recover
 
-        recover(attempt.journal, around)
+        recover(attempt.journal, context)
     try:
-        output = _act(mode, around)
+        output = _act(mode, context)
     except TreeIncomplete:
         _note_real(step, remote, attempt)
         raise
@@ -69,7 +69,7 @@ def _note_real(step: Step, remote: RemoteFiles, attempt: Attempt) -> None:
         forget_real(attempt.memory.foretold, step.mode, remote, step.endpoint, attempt.cancellation.check)
 
 
-def carry_out_together(
+def run_modes_together(
     steps: Sequence[tuple[Step, Attempt]],
     remote: RemoteFiles,
     on_done: Callable[[int, Output | StepError], None],
@@ -100,9 +100,9 @@ def carry_out_together(
             _note_real(step, remote, attempt)
 
 
-def _surround(step: Step, remote: RemoteFiles, attempt: Attempt, owner: str = "") -> Surroundings:
+def _surround(step: Step, remote: RemoteFiles, attempt: Attempt, owner: str = "") -> CopyContext:
     options = attempt.options
-    return Surroundings(
+    return CopyContext(
         remote,
         str(step.endpoint),
         options.is_check,
@@ -119,23 +119,23 @@ def _surround(step: Step, remote: RemoteFiles, attempt: Attempt, owner: str = ""
     )
 
 
-def _act(mode: Mode, around: Surroundings) -> Output:
+def _act(mode: Mode, context: CopyContext) -> Output:
     """Do what a mode says. Raises a `StepError`, or `Interrupted`."""
     if isinstance(mode, CopyFile):
-        return _copy(mode, around)
+        return _copy(mode, context)
     from runner.transfer.operations import operate
 
-    return operate(mode, around)
+    return operate(mode, context)
 
 
-def _copy(copy: Copy, around: Surroundings) -> CopyResult:
+def _copy(copy: Copy, context: CopyContext) -> CopyResult:
     # Each step pays for the import of what it needs.
     if isinstance(copy, CopyDirectory):
         from runner.transfer.tree import copy_tree
 
-        result = copy_tree(copy, around)
+        result = copy_tree(copy, context)
     else:
-        result = copy_file(copy, around)
+        result = copy_file(copy, context)
     return _add_warnings(copy, result)
 
 

@@ -15,7 +15,7 @@ from runner.findings import ProbeFacts, Trial
 from runner.plan import CopyFileFromEngine, CreateLink
 from runner.results import CopyResult
 from runner.sftp.files import SftpFiles
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.left_behind import name_some
 from runner.transfer.link_creation import create_link
 from runner.transfer.upload import upload_file
@@ -43,15 +43,15 @@ def probe(remote: SftpFiles, folder: str, peer: str, cancellation: Cancellation)
     What the server refuses is one of the findings. They have a failure if no file can be written there whatever a mode says,
     if what is read is not what was written, or if something stays behind. Raises what ends the session.
     """
-    surroundings = Surroundings(remote, peer, False, lambda done, total: None, cancellation)
+    surroundings = CopyContext(remote, peer, False, lambda done, total: None, cancellation)
     return _Probe(remote, folder, surroundings).run()
 
 
 class _Probe:
-    def __init__(self, remote: SftpFiles, folder: str, around: Surroundings) -> None:
+    def __init__(self, remote: SftpFiles, folder: str, context: CopyContext) -> None:
         self._remote = remote
         self._folder = folder
-        self._around = around
+        self._around = context
         self._stem = f"runner-probe-{secrets.token_hex(6)}"
         above = folder if folder.endswith("/") else f"{folder}/"
         self._path, self._link, self._renamed = (f"{above}{self._stem}{end}" for end in (".txt", ".lnk", ".new"))

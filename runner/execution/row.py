@@ -88,7 +88,7 @@ class Rows:
         """
         row = _Row(copies, [self._make_run(one) for one in copies], begin, conclude)
         with self._cancellation.limited(row.first.timeout_seconds, row.take_too_long) as row.limit:
-            failure = self._carry_out(row, each_needs_the_last=each_needs_the_last)
+            failure = self._execute(row, each_needs_the_last=each_needs_the_last)
         row.catch_up()
         self._is_next_alone = failure is None and bool(row.done_count) and not row.is_done
         if row.is_done and failure is not None:
@@ -125,15 +125,15 @@ class Rows:
         if journal is not None:
             run.journal = journal
 
-    def _carry_out(self, row: _Row, *, each_needs_the_last: bool) -> BaseException | None:
+    def _execute(self, row: _Row, *, each_needs_the_last: bool) -> BaseException | None:
         """Why it broke off, if that is no matter of a single copy."""
-        from runner.execution.modes import carry_out_together
+        from runner.execution.modes import run_modes_together
         from runner.remote_files import RemoteFiles
 
         steps = [(run.step, run.describe_attempt()) for run in row.runs]
 
         def work(remote: RemoteFiles) -> None:
-            carry_out_together(steps, remote, row.tell, each_needs_the_last=each_needs_the_last)
+            run_modes_together(steps, remote, row.tell, each_needs_the_last=each_needs_the_last)
 
         try:
             row.begin(row.copies[0])

@@ -223,7 +223,7 @@ class StepRun:
 
     def _try(self) -> Output:
         self._play.cancellation.check()
-        return self._play.sessions.use(self._step, self._carry_out)
+        return self._play.sessions.use(self._step, self._execute)
 
     def _take_ending(self) -> Output | None:
         """What an attempt came to that is made already. Raises what it has raised."""
@@ -232,11 +232,11 @@ class StepRun:
             raise ending
         return ending
 
-    def _carry_out(self, remote: RemoteFiles) -> Output:
+    def _execute(self, remote: RemoteFiles) -> Output:
         # Loaded while the login waited for the server.
-        from runner.execution.modes import carry_out
+        from runner.execution.modes import run_mode
 
-        return carry_out(self._step, remote, self.describe_attempt())
+        return run_mode(self._step, remote, self.describe_attempt())
 
     def _report_progress(self, done_bytes: int, total_bytes: int) -> None:
         self._play.cancellation.check()

@@ -123,7 +123,7 @@ class Turns:
         if isinstance(prepared, Decided):
             return self._report_decided(prepared.result)
         self._shared.observer(StepStarted(prepared.bound.step))
-        return self._conclude(prepared, self._carry_out(prepared))
+        return self._conclude(prepared, self._execute(prepared))
 
     def _conclude(self, prepared: Prepared, result: StepResult) -> StepResult:
         """Judge what has come of a step, and report it."""
@@ -131,7 +131,7 @@ class Turns:
         result = self._judge(result, bound, turn.template, turn.names)._replace(item=turn.label)
         return self._report(result, bound.options)
 
-    def _carry_out(self, prepared: Prepared) -> StepResult:
+    def _execute(self, prepared: Prepared) -> StepResult:
         turn, bound, clock, options = prepared
         template, names = turn.template, turn.names
         if isinstance(bound.step, ControlStep):
@@ -205,13 +205,11 @@ class Turns:
         self, bound: Bound, template: StepTemplate, names: Names, clock: Clock, *, is_check: bool
     ) -> StepResult:
         # Few playbooks have one.
-        from runner.execution.control import carry_out_control
+        from runner.execution.control import run_control
 
         step = bound.step
         try:
-            output = carry_out_control(
-                bound, template, names, self._language, self._shared.cancellation, is_check=is_check
-            )
+            output = run_control(bound, template, names, self._language, self._shared.cancellation, is_check=is_check)
         except StepError as error:
             failure = describe_failure(error)
         except Interrupted as signalled:

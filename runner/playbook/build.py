@@ -245,14 +245,14 @@ class _Builder:
         self, data: PositionedMap | PositionedList
     ) -> tuple[PositionedMap | PositionedList, list[Problem]]:
         """What is written in Ansible is answered, and what is left of the file read on."""
-        around = tuple(self._written)
+        context = tuple(self._written)
         self._written.append(data)
         if not may_be_ansible(data, play_keys(), step_keys()):
             return data, []
         # Few playbooks have anything of it.
         from runner.playbook.ansible.answers import answer_ansible
 
-        answered = answer_ansible(data, play_keys(), step_keys(), around)
+        answered = answer_ansible(data, play_keys(), step_keys(), context)
         self._lacks_variables |= answered.lacks_variables
         return answered.data, answered.problems
 

@@ -11,7 +11,7 @@ from runner.logins import Login
 from runner.plan import Authentication, Endpoint, Hop, HostKeyPolicy
 from runner.playbook.document import PositionedMap, is_unfilled
 from runner.playbook.inputs import (
-    Filled,
+    FilledInputs,
     InputProblem,
     lead_through,
     read_authentication,
@@ -74,13 +74,13 @@ class Endpoints:
         finally:
             self._step_index = 0
 
-    def read(self, filled: Filled, hops: tuple[Hop, ...]) -> tuple[Endpoint | None, tuple[Hop, ...]]:
+    def read(self, filled: FilledInputs, hops: tuple[Hop, ...]) -> tuple[Endpoint | None, tuple[Hop, ...]]:
         """The server and the login, and the whole way. What they hold is noted, to be looked at before the play."""
         hops = (*self._build_way(filled), *hops)
         endpoint = self._read_endpoint(filled.inputs)
         return (None if endpoint is None else lead_through(endpoint, hops)), hops
 
-    def fill_in(self, inputs: PositionedMap, *, has_way: bool, has_proxy: bool) -> Filled:
+    def fill_in(self, inputs: PositionedMap, *, has_way: bool, has_proxy: bool) -> FilledInputs:
         """The inputs, what they leave open taken from the SSH configuration if they name one.
 
         `has_way`: the playbook says itself which jump hosts lead there. `has_proxy`: and what proxy the way begins with.
@@ -88,7 +88,7 @@ class Endpoints:
         try:
             path = read_ssh_config(inputs, self.workdir)
             if path is False or any(is_unfilled(inputs.get(key)) for key in LOOKED_UP_BY) or _lacks_username(inputs):
-                return Filled(inputs)
+                return FilledInputs(inputs)
             # Few playbooks have one.
             from runner.playbook.ssh_config import SshConfig
             from runner.playbook.ssh_config_inputs import fill_in
@@ -98,7 +98,7 @@ class Endpoints:
             filled = fill_in(inputs, self._ssh_configs[path], self.workdir, has_way=has_way, has_proxy=has_proxy)
         except InputProblem as error:
             self._notes.problems.append(error.problem)
-            return Filled(inputs)
+            return FilledInputs(inputs)
         self._notes.warnings += filled.warnings
         return filled
 
@@ -146,7 +146,7 @@ class Endpoints:
         hop = self._make_hop(filled.inputs, found.name)
         return (*hops, hop) if hop and len(problems) == before else ()
 
-    def _build_way(self, filled: Filled) -> tuple[Hop, ...]:
+    def _build_way(self, filled: FilledInputs) -> tuple[Hop, ...]:
         """The jump hosts that an SSH configuration names."""
         hops = []
         for name, inputs in filled.way:

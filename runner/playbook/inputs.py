@@ -158,7 +158,7 @@ def read_seconds(inputs: PositionedMap, key: str, default: int) -> int:
 
 
 @dataclass(slots=True)
-class Filled:
+class FilledInputs:
     """Inputs without `ssh_config`, what to advise where a required one is still missing, and warnings.
 
     `way` are the jump hosts that the configuration names, each with its name there and its inputs.

@@ -57,11 +57,11 @@ class Outline:
         """The steps of the playbook `file`."""
         return self._read_all(steps, _Around(chain=(file,)))
 
-    def _read_all(self, steps: PositionedList | None, around: _Around) -> tuple[Node, ...]:
+    def _read_all(self, steps: PositionedList | None, context: _Around) -> tuple[Node, ...]:
         nodes: list[Node] = []
         for item in steps or ():
             if isinstance(item, PositionedMap) and self._count < MAX_STEPS:
-                node = self._read_one(item, around)
+                node = self._read_one(item, context)
                 nodes += () if node is None else (node,)
         if self._count >= MAX_STEPS and steps is not None:
             self._note(
@@ -70,7 +70,7 @@ class Outline:
             self._count = -(10**9)
         return tuple(nodes)
 
-    def _read_one(self, item: PositionedMap, around: _Around) -> Node | None:
+    def _read_one(self, item: PositionedMap, context: _Around) -> Node | None:
         kinds = [key for key in (*_HOLDERS, *_CONTROLS, "mode") if key in item]
         if len(kinds) > 1 and not self._is_holder_with_mode(kinds):
             message = f"a step does one thing, and this one has {' and '.join(map(repr, kinds))}"
@@ -79,8 +79,8 @@ class Outline:
         kind = kinds[0] if kinds else "mode"
         self._check_parts(item, kind)
         if kind in _HOLDERS:
-            return self._read_block(item, kind, around)
-        return self._read_step(item, kind, around)
+            return self._read_block(item, kind, context)
+        return self._read_step(item, kind, context)
 
     @staticmethod
     def _is_holder_with_mode(kinds: list[str]) -> bool:
@@ -112,9 +112,9 @@ class Outline:
         elif not given:
             self._note(item.value_locations["debug"], "'debug' takes 'msg' or 'var'", "Write `debug: {msg: …}`.")
 
-    def _read_step(self, item: PositionedMap, kind: str, around: _Around) -> StepTemplate:
+    def _read_step(self, item: PositionedMap, kind: str, context: _Around) -> StepTemplate:
         self._count += 1
-        origins = (*around.origins, item)
+        origins = (*context.origins, item)
         self._check_debug(item)
         name = item.get("name")
         return StepTemplate(
@@ -122,26 +122,26 @@ class Outline:
             kind=kind,  # type: ignore[arg-type]
             location=item.location,
             origins=origins,
-            keywords=self._read_keywords(item, around),
+            keywords=self._read_keywords(item, context),
             connection=_find_connection(origins),
             name=name if isinstance(name, str) and not is_template(name) and not isinstance(name, Unfilled) else "",
         )
 
-    def _read_block(self, item: PositionedMap, kind: str, around: _Around) -> Block | None:
-        keywords = self._read_keywords(item, around)
-        inner = replace_around(around, item, keywords)
+    def _read_block(self, item: PositionedMap, kind: str, context: _Around) -> Block | None:
+        keywords = self._read_keywords(item, context)
+        inner = replace_around(context, item, keywords)
         if kind == "include_steps":
             read = self._include(item, inner)
-            return None if read is None else Block(item.location, (*around.origins, item), keywords, read)
+            return None if read is None else Block(item.location, (*context.origins, item), keywords, read)
         steps, rescue, always = (self._read_all(as_list(item.get(key)), inner) for key in ("block", *_PARTS))
         return Block(
             item.location,
-            (*around.origins, item),
+            (*context.origins, item),
             keywords,
             steps,
             rescue,
             always,
-            _find_connection((*around.origins, item)),
+            _find_connection((*context.origins, item)),
         )
 
     # Included files.
@@ -186,17 +186,17 @@ class Outline:
 
     # Keywords.
 
-    def _read_keywords(self, item: PositionedMap, around: _Around) -> Keywords:
+    def _read_keywords(self, item: PositionedMap, context: _Around) -> Keywords:
         register = item.get("register")
         return Keywords(
-            when=(*around.when, *self._conditions(item, "when")),
+            when=(*context.when, *self._conditions(item, "when")),
             loop=_written(item, "loop"),
             loop_control=_read_loop_control(as_map(item.get("loop_control"))),
             register=register if isinstance(register, str) and register.isidentifier() else None,
             failed_when=self._conditions(item, "failed_when"),
             changed_when=self._conditions(item, "changed_when"),
             until=self._conditions(item, "until"),
-            tags=around.tags | _read_tags(item.get("tags")),
+            tags=context.tags | _read_tags(item.get("tags")),
         )
 
     def _conditions(self, item: PositionedMap, key: str) -> tuple[Written, ...]:
@@ -213,9 +213,9 @@ class Outline:
         self._problems.append(Problem(location, message, hint))
 
 
-def replace_around(around: _Around, item: PositionedMap, keywords: Keywords) -> _Around:
+def replace_around(context: _Around, item: PositionedMap, keywords: Keywords) -> _Around:
     """What a block hands on to its steps."""
-    return around._replace(origins=(*around.origins, item), when=keywords.when, tags=keywords.tags)
+    return context._replace(origins=(*context.origins, item), when=keywords.when, tags=keywords.tags)
 
 
 def _written(item: PositionedMap, key: str) -> Written | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from runner.playbook.document import PositionedList, PositionedMap, shorten
-from runner.playbook.inputs import DEFAULT_PORT, Filled, InputProblem
+from runner.playbook.inputs import DEFAULT_PORT, FilledInputs, InputProblem
 from runner.playbook.jump_hosts import MAX_HOPS
 from runner.playbook.ssh_config import SshConfig
 from runner.playbook.ssh_config_hops import WrittenHop, parse_jump
@@ -25,7 +25,7 @@ SHARED_WITH_HOPS = ("connect_timeout", "keepalive_interval")
 
 def fill_in(
     inputs: PositionedMap, config: SshConfig, workdir: str, *, has_way: bool, has_proxy: bool = False
-) -> Filled:
+) -> FilledInputs:
     """The inputs with what they leave open taken from `config`, in which the given `host` is looked up.
 
     `has_way`: the playbook says itself which jump hosts lead there. `has_proxy`: and what proxy the way begins with. Every
@@ -40,8 +40,8 @@ def fill_in(
         has_jump=has_way,
     )
     if not query.alias:
-        return Filled(inputs)
-    filled = Filled(PositionedMap(inputs.location))
+        return FilledInputs(inputs)
+    filled = FilledInputs(PositionedMap(inputs.location))
     for key in inputs:
         if key != "ssh_config":
             filled.inputs.take(key, inputs)
@@ -50,7 +50,7 @@ def fill_in(
 
 
 def _fill(
-    filled: Filled, query: Query, config: SshConfig, workdir: str, behind: tuple[str, ...], *, has_proxy: bool
+    filled: FilledInputs, query: Query, config: SshConfig, workdir: str, behind: tuple[str, ...], *, has_proxy: bool
 ) -> None:
     """Take everything that is open from `config`. `behind` are the hosts that this one leads to.
 
@@ -176,7 +176,7 @@ def _exists(file: Setting) -> bool:
 
 
 def _fill_way(
-    filled: Filled, jump: Setting, config: SshConfig, workdir: str, behind: tuple[str, ...], *, has_proxy: bool
+    filled: FilledInputs, jump: Setting, config: SshConfig, workdir: str, behind: tuple[str, ...], *, has_proxy: bool
 ) -> None:
     """The jump hosts, each looked up in the same configuration."""
     for index, hop in enumerate(parse_jump(jump)):
@@ -204,8 +204,8 @@ def _fill_hop(
     *,
     has_way: bool,
     has_proxy: bool,
-) -> Filled:
-    reached = Filled(PositionedMap(jump.location))
+) -> FilledInputs:
+    reached = FilledInputs(PositionedMap(jump.location))
     _put(reached.inputs, "host", hop.alias, jump.location)
     if hop.port is not None:
         _put(reached.inputs, "port", hop.port, jump.location)

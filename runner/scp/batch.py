@@ -7,13 +7,13 @@ from typing import Protocol
 
 from runner.errors import FileError, ServerLacksFeature, StepError, UnreachableError
 from runner.remote_files import (
-    Errand,
     Fetching,
     FileStatus,
     Listing,
     Progress,
     Published,
     ReadFile,
+    RemoteRequest,
     Sending,
     SendingStage,
     Source,
@@ -185,7 +185,7 @@ class ScpBatch:
         """SCP lists nothing. Raises `ServerLacksFeature`."""
         raise copies_single_files_only()
 
-    def run(self, errand: Errand) -> None:
+    def run(self, request: RemoteRequest) -> None:
         """SCP carries out no single requests. Raises `ServerLacksFeature`."""
         raise copies_single_files_only()
 

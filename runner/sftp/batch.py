@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from runner.errors import StepError, UnreachableError
-from runner.remote_files import Errand, Fetching, Listing, Progress, Sending
+from runner.remote_files import Fetching, Listing, Progress, RemoteRequest, Sending
 from runner.sftp.batch_download import Download
 from runner.sftp.batch_errand import SingleRequest
 from runner.sftp.batch_file import BatchFile
@@ -91,7 +91,7 @@ class SftpBatch:
         self.bytes_in_flight = 0
         self.done_bytes = 0
         session.channel.on_pause = self._after_replies
-        session.channel.on_room = self._go_on
+        session.channel.on_room = self._send_on
         session.share(self._post, self._lock)
 
     # What the thread that waits calls.
@@ -127,8 +127,8 @@ class SftpBatch:
                 self.session.expect_names()
         self._add(FolderListing(self, folder))
 
-    def run(self, errand: Errand) -> None:
-        self._add((FolderSync if errand.what == "sync folder" else SingleRequest)(self, errand))
+    def run(self, request: RemoteRequest) -> None:
+        self._add((FolderSync if request.what == "sync folder" else SingleRequest)(self, request))
 
     def complete(self) -> None:
         while self.wait() or self._active:
@@ -343,7 +343,7 @@ class SftpBatch:
         if self._is_awaited is not None and self._is_awaited():
             self.session.channel.wake()
 
-    def _go_on(self) -> None:
+    def _send_on(self) -> None:
         """The server has room: send on what waits for it. Nothing else is a reason to send less than can be gathered."""
         if self._unsent:
             self._fill()

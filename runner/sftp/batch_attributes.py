@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Final
 
-from runner.remote_files import AttributesSet, Errand, FileStatus, WantedAttributes
+from runner.remote_files import AttributesSet, FileStatus, RemoteRequest, WantedAttributes
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_file import BatchFile, Stages
 from runner.sftp.packets import Reader, Type, encode_path
@@ -17,7 +17,7 @@ _DEED: Final = "set attributes"
 _TOGETHER = "together"
 
 
-def set_attributes(file: BatchFile, job: Errand) -> Stages[None]:
+def set_attributes(file: BatchFile, job: RemoteRequest) -> Stages[None]:
     """Set what is wanted, one by one if both together are refused. `file.error` says that all of it was refused.
 
     The path is looked at behind that, and what is seen counts. OpenSSH's server carries both out in order, so that they

@@ -12,7 +12,7 @@ import struct
 from runner.errors import ConnectionLost, StepError, VerificationFailed
 from runner.remote_files import Fetching, FileStatus, ReadFile, TakeBytes
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
+from runner.sftp.batch_file import Batcher, BatchFile, Stages, ignore
 from runner.sftp.packets import Attributes, MalformedPacket, OpenFlag, Reader, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
 
@@ -40,8 +40,8 @@ class Download(BatchFile):
 
     job: Fetching
 
-    def __init__(self, engine: Engine, job: Fetching) -> None:
-        super().__init__(engine, job)
+    def __init__(self, batcher: Batcher, job: Fetching) -> None:
+        super().__init__(batcher, job)
         self._take: TakeBytes | None = None
         self._size_bytes = job.size_bytes
         self._asked = self._received = job.offset
@@ -70,7 +70,7 @@ class Download(BatchFile):
         yield
         if not self._handle:
             self.miss("a handle")
-            if self._engine.retreat(self):
+            if self._batcher.retreat(self):
                 yield from self.begin_again()
             return
         if self.job.is_looked_at:
@@ -81,7 +81,7 @@ class Download(BatchFile):
             if self._awaited:
                 yield
         # What was answered with the status OK in the place of data.
-        self._engine.bytes_in_flight -= self._asked_bytes
+        self._batcher.bytes_in_flight -= self._asked_bytes
         self._asked_bytes = 0
         if self.error is None:
             self.ask(Type.FSTAT, self._handle, self._looked)
@@ -105,9 +105,9 @@ class Download(BatchFile):
     def _conclude(self) -> Stages[None]:
         """All bytes are here, and are those of the source as far as the server tells."""
         if self.job.is_held:
-            self._engine.hold(self)
+            self._batcher.hold(self)
             yield
-        if self._engine.must_end():
+        if self._batcher.must_end():
             # Nothing gets its name any more when the play is to end.
             self.give_up()
         elif self.error is None and self.job.is_durable:
@@ -153,7 +153,7 @@ class Download(BatchFile):
         self.take_handle("cannot read", kind, body)
 
     def move_some(self) -> bool:
-        if self._engine.must_end():
+        if self._batcher.must_end():
             self.give_up()
         if self.error is None and self._take is None:
             try:
@@ -183,14 +183,14 @@ class Download(BatchFile):
             offset, count = self._size_bytes, 1
         else:
             return False
-        self._engine.bytes_in_flight += count
+        self._batcher.bytes_in_flight += count
         self._asked_bytes += count
         take = functools.partial(self._take_data, offset, count)
         self.ask(Type.READ, self._handle + _READ_START(offset, count), take)
         return self._has_more
 
     def _take_data(self, offset: int, count: int, kind: int, body: memoryview) -> None:
-        self._engine.bytes_in_flight -= count
+        self._batcher.bytes_in_flight -= count
         self._asked_bytes -= count
         if kind != Type.DATA:
             self._take_end(offset, kind, body)
@@ -202,7 +202,7 @@ class Download(BatchFile):
                 hint="The session cannot be trusted on.",
             )
         self._received += len(data)
-        self._engine.done_bytes += len(data)
+        self._batcher.done_bytes += len(data)
         if len(data) < count:
             # A short reply is no end of file.
             self._rests.append((offset + len(data), count - len(data)))

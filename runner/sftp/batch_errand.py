@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from runner.remote_files import Errand, ErrandKind, Published
+from runner.remote_files import Published, RemoteRequest, RemoteRequestKind
 from runner.server_traits import Deed
 from runner.sftp.attributes import to_status
 from runner.sftp.batch_attributes import set_attributes
 from runner.sftp.batch_deeds import add_remark, ask_to_look, is_done, look_again
-from runner.sftp.batch_file import BatchFile, Engine, Stages, look
+from runner.sftp.batch_file import Batcher, BatchFile, Stages, look
 from runner.sftp.batch_kinds import find_kind
 from runner.sftp.batch_privacy import close_off_folder
 from runner.sftp.batch_publish import Publication, give_name, publish, remove_temporary
@@ -39,7 +39,7 @@ _DOING = {
 _ANSWERED = {"read link": "a name", "resolve": "a name", "look": "attributes", "look closely": "attributes"}
 
 # What the status OK says that has been done.
-_DEEDS: dict[ErrandKind, Deed] = {
+_DEEDS: dict[RemoteRequestKind, Deed] = {
     "make folder": "made a directory",
     "remove": "removed",
     "remove folder": "removed",
@@ -52,11 +52,11 @@ class SingleRequest(BatchFile):
 
     __slots__ = ("_has_answer", "job")
 
-    job: Errand
+    job: RemoteRequest
     is_urgent = True
 
-    def __init__(self, engine: Engine, job: Errand) -> None:
-        super().__init__(engine, job)
+    def __init__(self, batcher: Batcher, job: RemoteRequest) -> None:
+        super().__init__(batcher, job)
         self._has_answer = False
 
     @property

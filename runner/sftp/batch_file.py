@@ -30,7 +30,7 @@ T = TypeVar("T")
 Stages = Generator[None, None, T]
 
 
-class Engine(Protocol):
+class Batcher(Protocol):
     """What a file needs of the batch it belongs to. All of it is used under the batch's lock."""
 
     session: SftpSession
@@ -93,7 +93,7 @@ class BatchFile:
 
     __slots__ = (
         "_awaited",
-        "_engine",
+        "_batcher",
         "_handle",
         "_in_flight_bytes",
         "_is_busy",
@@ -108,11 +108,11 @@ class BatchFile:
         "was_given_up",
     )
 
-    def __init__(self, engine: Engine, job: Any) -> None:
+    def __init__(self, batcher: Batcher, job: Any) -> None:
         self.job = job
-        self._engine = engine
+        self._batcher = batcher
         # What the file's requests go through.
-        self.session = engine.session
+        self.session = batcher.session
         self._handle = b""
         self._awaited = 0
         # Bytes that were sent and are not acknowledged.
@@ -177,7 +177,7 @@ class BatchFile:
         except StopIteration:
             # A generator that is kept would keep the file alive until the garbage collector comes round.
             self._stages = None
-            self._engine.finish(self, self.error)
+            self._batcher.finish(self, self.error)
 
     def take_turn(self) -> bool:
         """Move some bytes. False when there are no more: then the next stage begins, whatever is still unanswered."""
@@ -190,12 +190,12 @@ class BatchFile:
     def wait_for_turn(self) -> None:
         """Have `move_some` called in turn with other files until it returns False."""
         self._is_busy = True
-        self._engine.move(self)
+        self._batcher.move(self)
 
     def work_aside(self, work: Callable[[], None]) -> Stages[None]:
         """Have something done in another thread, because it waits; a `StepError` of it fails the file."""
         self._is_busy = True
-        self._engine.run_aside(work, self._rejoin)
+        self._batcher.run_aside(work, self._rejoin)
         yield
 
     def _rejoin(self, error: StepError | None) -> None:
@@ -237,7 +237,7 @@ class BatchFile:
     def ask(self, kind: int, body: bytes, take: TakeAnswer) -> None:
         """Send a request. `take` gets any answer but OK; the next stage begins when all requests are answered."""
         self._awaited += 1
-        self._engine.request(kind, body, self, take)
+        self._batcher.request(kind, body, self, take)
 
     def expect(self, take: TakeAnswer) -> int:
         """The id of a request that the file sends by itself; `take` is as in `ask`."""
@@ -247,22 +247,22 @@ class BatchFile:
     def acknowledge(self) -> None:
         if self._in_flight_bytes:
             # All pieces but the last are of this size, and each is answered: the sum comes out right.
-            count = min(self._engine.session.write_bytes, self._in_flight_bytes)
+            count = min(self._batcher.session.write_bytes, self._in_flight_bytes)
             self._in_flight_bytes -= count
-            self._engine.bytes_in_flight -= count
-            self._engine.done_bytes += count
+            self._batcher.bytes_in_flight -= count
+            self._batcher.done_bytes += count
         self._awaited -= 1
         if not self._awaited and not self._is_busy:
             self.proceed()
 
     def part(self) -> None:
         """The file has sent its last request, if that goes well."""
-        self._engine.part(self)
+        self._batcher.part(self)
 
     def find_refusal(self, kind: int, body: memoryview) -> Refusal | None:
         """What a status refuses; None for OK."""
         try:
-            self._engine.session.check_status(kind, body)
+            self._batcher.session.check_status(kind, body)
         except Refusal as refusal:
             return refusal
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from runner.errors import ConnectionLost
 from runner.remote_files import FileStatus, Listing
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
+from runner.sftp.batch_file import Batcher, BatchFile, Stages, ignore
 from runner.sftp.batch_kinds import lacks_something, look_at_entries
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
@@ -29,8 +29,8 @@ class FolderListing(BatchFile):
     job: Listing
     is_urgent = is_listing = True
 
-    def __init__(self, engine: Engine, job: Listing) -> None:
-        super().__init__(engine, job)
+    def __init__(self, batcher: Batcher, job: Listing) -> None:
+        super().__init__(batcher, job)
         self._is_at_end = False
         self._count = 0
         # Entries of which the listing does not tell enough.
@@ -45,7 +45,7 @@ class FolderListing(BatchFile):
         yield
         if not self._handle:
             self.miss("a handle")
-            if self._engine.retreat(self):
+            if self._batcher.retreat(self):
                 yield from self.begin_again()
             return
         for _ in range(READDIRS_IN_FLIGHT):
@@ -84,13 +84,13 @@ class FolderListing(BatchFile):
 
     def _harm(self, what: str) -> ConnectionLost:
         return ConnectionLost(
-            f"{self._engine.session.peer} lists {what} in {self.path[:100]!r}",
+            f"{self._batcher.session.peer} lists {what} in {self.path[:100]!r}",
             hint="The server is broken, or means harm.",
         )
 
     def _take_end(self, kind: int, body: memoryview) -> None:
         try:
-            self._engine.session.check_status(kind, body)
+            self._batcher.session.check_status(kind, body)
         except Refusal as refusal:
             self._is_at_end = True
             if refusal.code != StatusCode.EOF:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 
 from runner.errors import FileRefused
-from runner.remote_files import Errand, probe_names
+from runner.remote_files import RemoteRequest, probe_names
 from runner.sftp.batch_deeds import add_remark, remove_all, remove_own
 from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
 from runner.sftp.packets import Attributes, OpenFlag, Type, encode_path
@@ -146,7 +146,7 @@ def make_link_directly(file: BatchFile, target: str, path: str) -> Stages[bool]:
     return False
 
 
-def replace_by_link(file: BatchFile, job: Errand, leave: Leave) -> Stages[None]:
+def replace_by_link(file: BatchFile, job: RemoteRequest, leave: Leave) -> Stages[None]:
     """Put a link into the place of a file or another link, on a server that may follow links when it renames.
 
     `leave` is told what is left. After a failure what was there is there again, or the error names it.
@@ -175,7 +175,7 @@ def replace_by_link(file: BatchFile, job: Errand, leave: Leave) -> Stages[None]:
         leave(kept)
 
 
-def _replace_link(file: BatchFile, job: Errand, old: str, leave: Leave) -> Stages[None]:
+def _replace_link(file: BatchFile, job: RemoteRequest, old: str, leave: Leave) -> Stages[None]:
     """Put a link into the place of one that leads to `old`: what cannot be made elsewhere first replaces nothing."""
     if not (yield from make_link_directly(file, job.target, job.temporary)):
         return

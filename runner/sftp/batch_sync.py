@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from runner.remote_files import Errand
-from runner.sftp.batch_file import BatchFile, Engine, Stages, ignore
+from runner.remote_files import RemoteRequest
+from runner.sftp.batch_file import Batcher, BatchFile, Stages, ignore
 from runner.sftp.batch_upload import FSYNC_START
 from runner.sftp.packets import FSYNC, Attributes, OpenFlag, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
@@ -19,11 +19,11 @@ class FolderSync(BatchFile):
 
     __slots__ = ("job",)
 
-    job: Errand
+    job: RemoteRequest
     is_urgent = True
 
-    def __init__(self, engine: Engine, job: Errand) -> None:
-        super().__init__(engine, job)
+    def __init__(self, batcher: Batcher, job: RemoteRequest) -> None:
+        super().__init__(batcher, job)
 
     @property
     def path(self) -> str:

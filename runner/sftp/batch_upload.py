@@ -28,7 +28,7 @@ from runner.remote_files import (
 from runner.sftp import disk_space
 from runner.sftp.attributes import encode_wanted, to_status
 from runner.sftp.batch_deeds import add_remark, look_behind_rename, require_renamed
-from runner.sftp.batch_file import Answer, BatchFile, Engine, Stages, ignore
+from runner.sftp.batch_file import Answer, Batcher, BatchFile, Stages, ignore
 from runner.sftp.batch_privacy import PRIVATE_MODE, close_off, make_private
 from runner.sftp.batch_publish import (
     Publication,
@@ -102,8 +102,8 @@ class Upload(BatchFile):
 
     job: Sending
 
-    def __init__(self, engine: Engine, job: Sending) -> None:
-        super().__init__(engine, job)
+    def __init__(self, batcher: Batcher, job: Sending) -> None:
+        super().__init__(batcher, job)
         self._written_path = encode_path(job.temporary or job.destination)
         self._lanes: list[Lane] = []
         self._lane_refusal: Exception | None = None
@@ -182,7 +182,7 @@ class Upload(BatchFile):
         """There is no handle: a failure, or too many files are open."""
         self.miss("a handle")
         self._close_source()
-        if self._engine.retreat(self):
+        if self._batcher.retreat(self):
             self._begin_anew()
             yield from self.begin_again()
         elif self._may_be_taken and self.job.rename_temporary():
@@ -206,13 +206,13 @@ class Upload(BatchFile):
         return isinstance(self.error, Refusal) and self.error.code != StatusCode.NO_SUCH_FILE
 
     def _wait_for_release(self) -> Stages[None]:
-        self._engine.hold(self)
+        self._batcher.hold(self)
         yield
         if not self.has_failed and self.job.sets_attributes_late:
             yield from self._set_late()
 
     def _publish(self, temporary: str) -> Stages[None]:
-        if self._engine.must_end():
+        if self._batcher.must_end():
             # Nothing gets its name any more when the play is to end.
             self.give_up()
             return
@@ -287,7 +287,7 @@ class Upload(BatchFile):
     # Writing.
 
     def move_some(self) -> bool:
-        if self._engine.must_end():
+        if self._batcher.must_end():
             self.give_up()
         if self.error is None and self._source is None:
             self._open_source()
@@ -374,7 +374,7 @@ class Upload(BatchFile):
     def stream_piece(self, space: WriteSpace) -> memoryview:
         """The next WRITE, built in this space; empty if there is none after all."""
         cursor = self._cursor
-        if cursor is None or self._engine.must_end():
+        if cursor is None or self._batcher.must_end():
             self.give_up()
             return memoryview(b"")
         try:
@@ -391,7 +391,7 @@ class Upload(BatchFile):
 
     def _count_in_flight(self, count: int) -> None:
         self._in_flight_bytes += count
-        self._engine.bytes_in_flight += count
+        self._batcher.bytes_in_flight += count
 
     def _refuse_write(self, kind: int, body: memoryview) -> None:
         self.take_status("cannot write to", kind, body)
@@ -428,7 +428,7 @@ class Upload(BatchFile):
             self.fail(self._lane_refusal, "cannot finish")
 
     def _open_lanes(self) -> None:
-        sessions = self._engine.open_more_channels(self._count_channels() - 1)
+        sessions = self._batcher.open_more_channels(self._count_channels() - 1)
         path = self.job.temporary or self.job.destination
         self._lanes = open_lanes(sessions, path)
         if not self._lanes:
@@ -441,10 +441,10 @@ class Upload(BatchFile):
             self._lane_refusal = refusal
 
     def _note_written(self, count_bytes: int) -> None:
-        self._engine.done_bytes += count_bytes
+        self._batcher.done_bytes += count_bytes
 
     def _note_lane_over(self) -> None:
-        self._engine.rejoin(self._see_lanes)
+        self._batcher.rejoin(self._see_lanes)
 
     def _see_lanes(self) -> None:
         if any(lane.failure for lane in self._lanes):

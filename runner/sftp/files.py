@@ -22,12 +22,12 @@ from runner.readback import PieceHasher, Readback, TakesInOrder, complete
 from runner.remote_files import (
     Batch,
     Digest,
-    Errand,
     FileStatus,
     Made,
     Note,
     Progress,
     Published,
+    RemoteRequest,
     StatusRefused,
     WantedAttributes,
 )
@@ -170,7 +170,7 @@ class SftpFiles:
 
     def _find_kind(self, path: str, found: FileStatus, *, follow: bool) -> FileStatus | None:
         """What is at a path whose kind the server has not told: other requests may (`batch_kinds.py`)."""
-        look = Errand("look" if follow else "look closely", path, lambda errand, error: None)
+        look = RemoteRequest("look" if follow else "look closely", path, lambda request, error: None)
         batch = self.start_batch()
         batch.run(look)
         complete(batch)
@@ -478,11 +478,11 @@ class SftpFiles:
             ways.append(published)
             note(published)
 
-        def done(errand: Errand, error: StepError | None) -> None:
+        def done(request: RemoteRequest, error: StepError | None) -> None:
             failures.append(error)
 
         batch = self.start_batch()
-        batch.run(Errand("replace", path, done, temporary=source, is_new=False, note=keep))
+        batch.run(RemoteRequest("replace", path, done, temporary=source, is_new=False, note=keep))
         complete(batch)
         if failures and failures[0] is not None:
             raise failures[0]

@@ -37,7 +37,7 @@ from runner.remote_files import (
 from runner.results import Output, Verified
 from runner.transfer.backup import is_last, next_name
 from runner.transfer.checksums import HASHED_AT_ONCE, hash_remotely
-from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
+from runner.transfer.context import CLEAN_UP_SECONDS, CopyContext
 from runner.transfer.decision import (
     PRIVATE_PERMISSIONS,
     asks_for_permissions,
@@ -105,22 +105,22 @@ DescribeOutput = Callable[[Outcome], Output]
 
 
 @contextmanager
-def running_batch(around: Surroundings, on_progress: Progress | None = None) -> Iterator[Batch]:
+def running_batch(context: CopyContext, on_progress: Progress | None = None) -> Iterator[Batch]:
     """A batch on the server. If the block fails, what is under way ends and leaves nothing behind."""
-    batch = around.remote.start_batch(on_progress, around.cancellation.make_alarm())
+    batch = context.remote.start_batch(on_progress, context.cancellation.make_alarm())
     try:
         yield batch
         batch.complete()
     except BaseException:
         try:
-            with around.cancellation.shield(CLEAN_UP_SECONDS):
+            with context.cancellation.shield(CLEAN_UP_SECONDS):
                 batch.abandon()
         except (StepError, CleanUpAbandoned):
             pass  # the session is gone, or does not answer: a later play clears away what is left
         raise
 
 
-class Common:
+class BatchSettings:
     """What all files of a batch share."""
 
     __slots__ = (
@@ -139,18 +139,18 @@ class Common:
     def __init__(
         self,
         options: CopyFile,
-        around: Surroundings,
+        context: CopyContext,
         on_outcome: OnOutcome,
         new_file_permissions: int | None,
         names: TemporaryNames | None = None,
     ) -> None:
-        self.journal = around.journal
+        self.journal = context.journal
         self.options = options
-        self.peer = around.peer
+        self.peer = context.peer
         # Asked in the transport's thread, on behalf of the one that carries out the step.
-        self.check = around.cancellation.make_check()
+        self.check = context.cancellation.make_check()
         self.on_outcome = on_outcome
-        self.left = around.left
+        self.left = context.left
         self.new_file_permissions = new_file_permissions
         self.names = names or TemporaryNames.for_copy(options)
         # What every file would ask for.
@@ -161,14 +161,14 @@ class Common:
 class Uploads:
     """Begins uploads. With `verify: checksum` what is written is held, until one command has told many checksums."""
 
-    def __init__(self, common: Common, remote: RemoteReader) -> None:
-        self._common = common
+    def __init__(self, settings: BatchSettings, remote: RemoteReader) -> None:
+        self._settings = settings
         self._remote = remote
         self._held: list[Upload] = []
 
     def begin(self, file: Pending, batch: Batch) -> None:
         """Hand a file to the batch."""
-        self.begin_upload(Upload(file, self._common), batch)
+        self.begin_upload(Upload(file, self._settings), batch)
 
     def begin_upload(self, upload: Upload, batch: Batch) -> None:
         """The same for one that is described already."""
@@ -194,16 +194,16 @@ class Uploads:
 class Downloads:
     """Begins downloads. With `verify: checksum` it is first asked what many of them must hash to, in one command."""
 
-    def __init__(self, common: Common, remote: RemoteReader, folders: LocalFolders) -> None:
-        self._common = common
+    def __init__(self, settings: BatchSettings, remote: RemoteReader, folders: LocalFolders) -> None:
+        self._settings = settings
         self._remote = remote
         self._folders = folders
         self._unasked: dict[str, Pending] = {}
 
     def begin(self, file: Pending, batch: Batch) -> None:
         """Hand a file to the batch, now or with the next `settle`."""
-        if self._common.options.verify != "checksum":
-            batch.fetch(Download(file, self._common, self._folders))
+        if self._settings.options.verify != "checksum":
+            batch.fetch(Download(file, self._settings, self._folders))
             return
         self._unasked[file.source_path] = file
         if len(self._unasked) >= HASHED_AT_ONCE:
@@ -216,9 +216,9 @@ class Downloads:
         def begin(path: str, digest: Digest | None, error: StepError | None) -> None:
             file = asked[path]
             if error is not None:
-                self._common.on_outcome(Outcome(file, file.source.size_bytes or 0, None, [], error, Published(False)))
+                self._settings.on_outcome(Outcome(file, file.source.size_bytes or 0, None, [], error, Published(False)))
             else:
-                batch.fetch(Download(file, self._common, self._folders, expected=digest))
+                batch.fetch(Download(file, self._settings, self._folders, expected=digest))
 
         if asked:
             sizes = [(path, file.source.size_bytes or 0) for path, file in asked.items()]
@@ -231,7 +231,6 @@ class Upload:
 
     __slots__ = (
         "_claim",
-        "_common",
         "_describe_output",
         "_file",
         "_given",
@@ -239,6 +238,7 @@ class Upload:
         "_is_renamed",
         "_is_shared",
         "_is_synced",
+        "_settings",
         "_source",
         "_verified",
         "_wanted",
@@ -265,16 +265,16 @@ class Upload:
     def __init__(
         self,
         file: Pending,
-        common: Common,
+        settings: BatchSettings,
         *,
         source: LocalSource | None = None,
         claim: Claim | None = None,
         describe_output: DescribeOutput | None = None,
     ) -> None:
         """`source` is the file if it is open already, `claim` where it is written and what is there of it."""
-        options = common.options
+        options = settings.options
         self._file = file
-        self._common = common
+        self._settings = settings
         self._given = source
         self._source: LocalSource | None = None
         self._claim = claim
@@ -291,12 +291,12 @@ class Upload:
         if claim is not None:
             self.temporary: str | None = claim.path
         else:
-            self.temporary = common.names.path_beside(self.destination) if options.atomic else None
+            self.temporary = settings.names.path_beside(self.destination) if options.atomic else None
         # Whether somebody else may have a file of the temporary name.
-        self._is_shared = common.are_names_shared and self.temporary == common.names.path_beside(self.destination)
+        self._is_shared = settings.are_names_shared and self.temporary == settings.names.path_beside(self.destination)
         self.owns_temporary = not self._is_shared
         self.opening_permissions = (
-            PRIVATE_PERMISSIONS if common.opens_privately else opening_permissions(options, file.destination)
+            PRIVATE_PERMISSIONS if settings.opens_privately else opening_permissions(options, file.destination)
         )
         self.aside = f"{self.temporary}.old" if claim is None else f"{claim.path}.{os.urandom(4).hex()}.old"
         self.continues = claim is not None and claim.exists
@@ -321,7 +321,7 @@ class Upload:
         if not self._is_shared:
             return False
         self._is_shared, self.owns_temporary = False, True
-        self.temporary = self._common.names.path_of(self.destination)
+        self.temporary = self._settings.names.path_of(self.destination)
         self.aside = f"{self.temporary}.old"
         self._is_renamed = True
         return True
@@ -338,14 +338,14 @@ class Upload:
         return self.temporary or self.destination
 
     def open(self) -> tuple[Source, WantedAttributes]:
-        file, common = self._file, self._common
+        file, settings = self._file, self._settings
         source = self._source = self._given or open_local_source(file.source_path)
         offset = self._claim.offset if self._claim is not None else 0
         if self.is_held or self.max_channels not in (None, 1):
             self._hasher = (self._claim.hasher if self._claim is not None else None) or hashlib.sha256()
         # The file may be another than when it was looked at: what it is now is what is copied.
         wanted, warnings = wanted_attributes(
-            common.options, source.status, file.destination, common.new_file_permissions
+            settings.options, source.status, file.destination, settings.new_file_permissions
         )
         self._warnings[:] = (*warnings, NAME_TAKEN) if self._is_renamed else warnings
         self._wanted = wanted
@@ -362,7 +362,7 @@ class Upload:
                 source.close()
 
     def prove(self, written: Written) -> None:
-        options, peer = self._common.options, self._common.peer
+        options, peer = self._settings.options, self._settings.peer
         self._is_synced = written.is_synced
         self._verified = prove_sent(options, self.destination, self.size_bytes, written, peer, self._warnings)
         if written.found is not None or written.are_times_refused:
@@ -371,14 +371,14 @@ class Upload:
         self.is_held = self.is_held or written.needs_hash
 
     def prove_attributes(self, refused_permissions: str, *, are_times_refused: bool) -> None:
-        options, peer = self._common.options, self._common.peer
+        options, peer = self._settings.options, self._settings.peer
         prove_attributes(options, self.destination, refused_permissions, peer, self._warnings)
         self._warn_of_times(None, are_refused=are_times_refused)
 
     def _warn_of_times(self, found: FileStatus | None, *, are_refused: bool) -> None:
         is_late = self.sets_attributes_late and found is not None
         if self._wanted is not None and not is_late:
-            warning = warn_of_times(self._common.options, self._wanted, found, are_refused=are_refused)
+            warning = warn_of_times(self._settings.options, self._wanted, found, are_refused=are_refused)
             self._warnings += () if warning is None else (warning,)
 
     def hold(self) -> None:
@@ -387,34 +387,34 @@ class Upload:
     def prove_hash(self, digest: Digest | None) -> StepError | None:
         """What is wrong with the hash of what was written."""
         if digest is None or self._hasher is None:
-            return VerificationFailed(f"no checksum of {self.written_path!r} on {self._common.peer} could be had")
+            return VerificationFailed(f"no checksum of {self.written_path!r} on {self._settings.peer} could be had")
         try:
-            prove_same_hash(digest.sha256, self._hasher.hexdigest(), self._common.peer)
+            prove_same_hash(digest.sha256, self._hasher.hexdigest(), self._settings.peer)
         except VerificationFailed as error:
             return error
         self._verified = digest.how
         return None
 
     def finish(self, error: StepError | None) -> None:
-        journal = self._common.journal
-        left, published = self._common.left, self.published
+        journal = self._settings.journal
+        left, published = self._settings.left, self.published
         if published.left:
             left.leave(*published.left)
         if error is None and published.backup is not None:
             left.keep(published.backup)
         if error is not None:
-            self._common.names.explain(error, self.destination)
+            self._settings.names.explain(error, self.destination)
         if journal is not None:
             if error is None:
                 journal.published[self.destination] = self._describe_done()
             elif self.temporary is None:
                 self.lose("writing")
-        self._common.on_outcome(self.describe(error))
+        self._settings.on_outcome(self.describe(error))
 
     def lose(self, stage: SendingStage) -> None:
         self.is_published, self.is_left = stage == "published", stage != "published"
         self._note_left()
-        journal = self._common.journal
+        journal = self._settings.journal
         if journal is None:
             return
         if stage == "published":
@@ -438,7 +438,7 @@ class Upload:
 
     def _note_left(self) -> None:
         """Nobody hears any more what became of it: note what it may leave behind."""
-        left, published = self._common.left, self.published
+        left, published = self._settings.left, self.published
         left.leave(*published.left)
         if self.is_published:
             if published.backup is not None:
@@ -490,7 +490,6 @@ class Download:
     """One download; a `runner.remote_files.Fetching`."""
 
     __slots__ = (
-        "_common",
         "_describe_output",
         "_expected",
         "_file",
@@ -499,6 +498,7 @@ class Download:
         "_is_synced",
         "_keep",
         "_published",
+        "_settings",
         "_sha256",
         "_target",
         "_verified",
@@ -516,7 +516,7 @@ class Download:
     def __init__(
         self,
         file: Pending,
-        common: Common,
+        settings: BatchSettings,
         folders: LocalFolders | None,
         *,
         expected: Digest | None = None,
@@ -533,7 +533,7 @@ class Download:
         self._describe_output = describe_output
         self._expected = expected
         self._file = file
-        self._common = common
+        self._settings = settings
         self._folders = folders
         self._folder: LocalFolder | None = None
         self._target = target
@@ -543,13 +543,13 @@ class Download:
         self._published = UNPUBLISHED
         self._is_synced: bool | None = None
         self._sha256: str | None = None
-        self.is_durable = common.options.durable
+        self.is_durable = settings.options.durable
         self.is_gone = False
         self.is_held = keep is not None
         self.is_looked_at = target is not None
         self.offset = offset
         self.source = file.source_path
-        self.trusts_size = common.options.verify != "none"
+        self.trusts_size = settings.options.verify != "none"
         self.size_bytes = file.source.size_bytes if self.trusts_size else None
 
     def open(self) -> TakeBytes:
@@ -558,15 +558,15 @@ class Download:
         return functools.partial(write_at, self._target.fd)
 
     def _open_target(self) -> LocalTarget:
-        common, destination, folders = self._common, self._file.destination_path, self._folders
+        settings, destination, folders = self._settings, self._file.destination_path, self._folders
         assert folders is not None, "either the target or its folder is given"
         folder = self._folder = folders.enter(os.path.dirname(destination))
-        wanted = None if common.options.atomic else self._wanted()[0].permissions
+        wanted = None if settings.options.atomic else self._wanted()[0].permissions
         target = LocalTarget(
-            folder, destination, is_atomic=common.options.atomic, names=common.names, permissions=wanted
+            folder, destination, is_atomic=settings.options.atomic, names=settings.names, permissions=wanted
         )
-        if common.journal is not None and not common.options.atomic:
-            common.journal.replaced.setdefault(destination, self._file.destination)
+        if settings.journal is not None and not settings.options.atomic:
+            settings.journal.replaced.setdefault(destination, self._file.destination)
         target.open()
         return target
 
@@ -581,7 +581,7 @@ class Download:
             kept_bytes = os.fstat(self._target.fd).st_size
         before = self._file.source if self.offset or found is None else found
         read = ReadFile(received, before, after, is_gone)
-        self._verified = prove_received(self._common.options, self.source, read, kept_bytes, self._common.peer)
+        self._verified = prove_received(self._settings.options, self.source, read, kept_bytes, self._settings.peer)
         self.size_bytes = received
         if before.size_bytes is None and self.trusts_size and self._expected is None:
             # As many bytes came as the server says that there are before its end.
@@ -591,12 +591,12 @@ class Download:
         if read.is_gone:
             self._warnings.append(GONE_WHEN_READ)
         if self._expected is not None and self._target is not None:
-            kept = hash_file(self._target.fd, self._common.check)
-            self._verified, self._sha256 = prove_kept(self.source, kept, self._expected, self._common.peer), kept
+            kept = hash_file(self._target.fd, self._settings.check)
+            self._verified, self._sha256 = prove_kept(self.source, kept, self._expected, self._settings.peer), kept
 
     def _learn_source(self, *looks: FileStatus | None) -> None:
         """Where too little is told of a name, the open file may tell what the copy shall carry."""
-        source, options = self._file.source, self._common.options
+        source, options = self._file.source, self._settings.options
         for found in looks:
             if found is not None and None in (source.permissions, source.modified_at_seconds):
                 source = source._replace(
@@ -618,21 +618,21 @@ class Download:
     def hash_kept(self) -> str:
         """The SHA-256 of what is on the disk here. Raises `OSError`, and what the play's end raises."""
         assert self._target is not None
-        return hash_file(self._target.fd, self._common.check)
+        return hash_file(self._target.fd, self._settings.check)
 
     def prove_hash(self, digest: Digest | None, error: StepError | None, kept_sha256: str) -> StepError | None:
         """What is wrong with the hash of what has come; `error` is why the server's could not be had."""
         self._sha256 = kept_sha256
         if digest is not None:
             try:
-                self._verified = prove_kept(self.source, kept_sha256, digest, self._common.peer)
+                self._verified = prove_kept(self.source, kept_sha256, digest, self._settings.peer)
             except VerificationFailed as failure:
                 return failure
         elif self.is_gone and isinstance(error, FileError):
             # There is no other copy: to remove this one would lose the file on both sides.
             self._warnings.append(GONE_WHEN_HASHED)
         else:
-            return error or VerificationFailed(f"no checksum of {self.source!r} on {self._common.peer} could be had")
+            return error or VerificationFailed(f"no checksum of {self.source!r} on {self._settings.peer} could be had")
         return None
 
     def publish(self) -> None:
@@ -648,13 +648,13 @@ class Download:
                 self._warnings += () if self._is_synced else (NOT_SYNCED_HERE,)
         except OSError as error:
             raise self.explain(error) from error
-        journal, path = self._common.journal, self._file.destination_path
+        journal, path = self._settings.journal, self._file.destination_path
         # What an earlier attempt has put there is not old.
         is_ours = journal is not None and path in journal.published
-        self._published = target.publish(keeps_old=self._common.options.backup and not is_ours)
+        self._published = target.publish(keeps_old=self._settings.options.backup and not is_ours)
         if self._published.backup is not None:
-            self._common.left.keep(self._published.backup)
-        if self._common.options.atomic and not self._published.in_one_step:
+            self._settings.left.keep(self._published.backup)
+        if self._settings.options.atomic and not self._published.in_one_step:
             self._warnings.append("replaced in two steps: the file system here gives no file two names")
         if journal is not None:
             # Also where the line breaks before anybody hears of it.
@@ -668,8 +668,8 @@ class Download:
         return Done(self._verified, published.backup, warnings, output, published.in_one_step, self._is_synced)
 
     def _wanted(self) -> tuple[WantedAttributes, tuple[str, ...]]:
-        file, common = self._file, self._common
-        return wanted_attributes(common.options, file.source, file.destination, common.new_file_permissions)
+        file, settings = self._file, self._settings
+        return wanted_attributes(settings.options, file.source, file.destination, settings.new_file_permissions)
 
     def explain(self, error: OSError) -> StepError:
         return explain_os_error(error, "cannot write", self._file.destination_path)
@@ -685,7 +685,7 @@ class Download:
             self._folder = None
 
     def finish(self, error: StepError | None) -> None:
-        self._common.on_outcome(self.describe(error))
+        self._settings.on_outcome(self.describe(error))
 
     @property
     def was_published(self) -> bool:

@@ -24,7 +24,7 @@ CLEAN_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CopyContext:
     """What a copy needs beside its own description. `on_progress` gets done and total bytes.
 
     `open_local_folder` opens a folder that a download writes into; without it links on the way there are followed, but

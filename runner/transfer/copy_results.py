@@ -29,7 +29,7 @@ from runner.transfer.changes import (
     read_local,
     read_remote,
 )
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.decision import Decision
 from runner.transfer.journal import Done
 from runner.transfer.leftovers import describe_leftovers
@@ -39,24 +39,24 @@ if TYPE_CHECKING:
 
 
 def find_done(
-    copy: CopyFile, source: FileStatus, destination: FileStatus | None, around: Surroundings
+    copy: CopyFile, source: FileStatus, destination: FileStatus | None, context: CopyContext
 ) -> CopyResult | None:
     """The result of the copy, if an earlier attempt has published it."""
-    done = around.journal.find_published(copy.destination, source, destination) if around.journal else None
+    done = context.journal.find_published(copy.destination, source, destination) if context.journal else None
     return done.output if done is not None and isinstance(done.output, CopyResult) else None
 
 
-def as_first_decided(copy: CopyFile, decision: Decision, around: Surroundings) -> Decision:
+def as_first_decided(copy: CopyFile, decision: Decision, context: CopyContext) -> Decision:
     """What is right because an earlier attempt has set its permissions was changed by this step."""
-    is_ours = around.journal is not None and copy.destination in around.journal.attributes_set
+    is_ours = context.journal is not None and copy.destination in context.journal.attributes_set
     return replace(decision, action="chmod") if is_ours and decision.action == "nothing" else decision
 
 
-def confirm(result: CopyResult, around: Surroundings) -> CopyResult:
+def confirm(result: CopyResult, context: CopyContext) -> CopyResult:
     """The copy is there: no later attempt at the step has to make it again."""
-    if around.journal is not None:
+    if context.journal is not None:
         done = Done(result.verified, result.backup, result.warnings, result, is_synced=result.durable)
-        around.journal.confirm(result.destination, done)
+        context.journal.confirm(result.destination, done)
     return result
 
 
@@ -104,11 +104,11 @@ def describe_copied(
 
 
 def summarise(
-    copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings, sha256: str | None = None
+    copy: CopyFile, decision: Decision, source: FileStatus, context: CopyContext, sha256: str | None = None
 ) -> CopyResult:
     """The result of a copy that moved no bytes."""
     is_change = decision.action in ("create", "replace", "chmod")
-    becomes = "would become" if around.is_check else "set to"
+    becomes = "would become" if context.is_check else "set to"
     done = {
         "create": "would be created",
         "replace": "would be replaced",
@@ -137,64 +137,64 @@ def summarise(
 
 
 def tell_change(
-    copy: CopyFile, decision: Decision, source: FileStatus, destination: FileStatus | None, around: Surroundings
+    copy: CopyFile, decision: Decision, source: FileStatus, destination: FileStatus | None, context: CopyContext
 ) -> None:
     """Say what is about to be changed, and why, if somebody wants to know; with --check later steps do."""
     action = decision.action
-    if around.effects is not None:
-        around.effects.copy_file(copy, decision, source, destination)
-    if around.on_change is None or action in ("nothing", "leave"):
+    if context.effects is not None:
+        context.effects.copy_file(copy, decision, source, destination)
+    if context.on_change is None or action in ("nothing", "leave"):
         return
     if action == "chmod":
         why = explain_permissions(destination.permissions if destination else None, decision.wanted.permissions)
-        around.tell(Change("chmod", copy.destination, why))
+        context.tell(Change("chmod", copy.destination, why))
         return
     diff = ""
-    if around.is_diff and can_be_diffed(source, destination):
+    if context.is_diff and can_be_diffed(source, destination):
         is_upload = isinstance(copy, CopyFileFromEngine)
         here = copy.source if is_upload else copy.destination
         there = copy.destination if is_upload else copy.source
         if isinstance(copy, WriteContent):
             local: bytes | None = copy.content
-        elif around.disk is not None:
-            local = b"" if destination is None and not is_upload else around.disk.read(here)
+        elif context.disk is not None:
+            local = b"" if destination is None and not is_upload else context.disk.read(here)
         else:
             local = b"" if destination is None and not is_upload else read_local(here, follows_links=True)
-        remote = b"" if destination is None and is_upload else _read_to_show(there, around)
+        remote = b"" if destination is None and is_upload else _read_to_show(there, context)
         old, new = (remote, local) if is_upload else (local, remote)
         diff = diff_texts(old, new, copy.destination)
     kind: ChangeAction = "create" if action == "create" else "replace"
-    around.tell(Change(kind, copy.destination, explain_difference(copy, source, destination), source.size_bytes, diff))
+    context.tell(Change(kind, copy.destination, explain_difference(copy, source, destination), source.size_bytes, diff))
 
 
-def _read_to_show(path: str, around: Surroundings) -> bytes | None:
+def _read_to_show(path: str, context: CopyContext) -> bytes | None:
     """A remote file's content; None if it cannot be read, with --check also if it will be there only in the play."""
-    if around.effects is not None and not around.effects.server.is_readable(path):
+    if context.effects is not None and not context.effects.server.is_readable(path):
         return None
-    return read_remote(around.remote, path)
+    return read_remote(context.remote, path)
 
 
-def same_hash(remote_path: str, size_bytes: int, local_sha256: str | None, around: Surroundings) -> str | None:
+def same_hash(remote_path: str, size_bytes: int, local_sha256: str | None, context: CopyContext) -> str | None:
     """The SHA-256 that both sides have, None if they differ or one cannot be read: then it is copied, and told there."""
     try:
-        return local_sha256 if around.remote.sha256(remote_path, size_bytes).sha256 == local_sha256 else None
+        return local_sha256 if context.remote.sha256(remote_path, size_bytes).sha256 == local_sha256 else None
     except (PermissionRefused, FileRefused, SourceMissing):
         return None
 
 
-def same_content(path: str, content: bytes, around: Surroundings) -> str | None:
+def same_content(path: str, content: bytes, context: CopyContext) -> str | None:
     """The SHA-256 of content that a remote file has as well, None if it has other content or cannot be read.
 
     It is small: to read it takes no longer than to ask for its hash, and needs no shell.
     """
-    is_same = read_remote(around.remote, path, len(content)) == content
+    is_same = read_remote(context.remote, path, len(content)) == content
     return hashlib.sha256(content).hexdigest() if is_same else None
 
 
-def look_at_remote(path: str, around: Surroundings) -> tuple[FileStatus | None, bool]:
+def look_at_remote(path: str, context: CopyContext) -> tuple[FileStatus | None, bool]:
     """What is at a remote path, and whether the server tells at all."""
     try:
-        return around.remote.status(path), True
+        return context.remote.status(path), True
     except StatusRefused:
         return None, False
 

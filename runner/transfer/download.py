@@ -14,9 +14,9 @@ from runner.errors import SourceMissing
 from runner.plan import CopyFile
 from runner.remote_files import FileStatus
 from runner.results import CopyResult
-from runner.transfer.batch import Common, Download, HeldDownload, Outcome, Pending, running_batch
+from runner.transfer.batch import BatchSettings, Download, HeldDownload, Outcome, Pending, running_batch
 from runner.transfer.checksums import hash_local
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.copy_results import (
     confirm,
     describe_copied,
@@ -38,28 +38,28 @@ from runner.transfer.resume import Partial, clear_local_leftovers, find_local_pr
 from runner.transfer.temporary import TemporaryNames
 
 
-def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
+def download_file(copy: CopyFile, context: CopyContext) -> CopyResult:
     """Copy one file from the server. Raises as `copy_file` does."""
-    source, is_known = look_at_remote(copy.source, around)
+    source, is_known = look_at_remote(copy.source, context)
     if is_known and source is None:
         raise SourceMissing(
-            f"the source {copy.source!r} does not exist on {around.peer}",
+            f"the source {copy.source!r} does not exist on {context.peer}",
             hint="Relative remote paths start at the login directory; servers do not expand '~'.",
         )
     source = source or FileStatus(False, True, None, None, None)
-    require_regular(source, copy.source, f"on {around.peer}")
-    destination = _look_at_destination(copy.destination, around)
-    done = find_done(copy, source, destination, around)
+    require_regular(source, copy.source, f"on {context.peer}")
+    destination = _look_at_destination(copy.destination, context)
+    done = find_done(copy, source, destination, context)
     if done is not None:
         if done.durable:
             # The attempt that published it was cut off before the turn of the directory.
-            _sync_folder(copy, around)
+            _sync_folder(copy, context)
         return done
     sha256 = None
-    if around.journal is not None and around.journal.owns(copy.destination):
-        destination = around.journal.before(copy.destination, destination)
+    if context.journal is not None and context.journal.owns(copy.destination):
+        destination = context.journal.before(copy.destination, destination)
     elif only_hash_tells(copy, source, destination):
-        sha256 = _compare_content(copy, source.size_bytes or 0, around)
+        sha256 = _compare_content(copy, source.size_bytes or 0, context)
     decision = decide(
         copy,
         source,
@@ -69,74 +69,74 @@ def download_file(copy: CopyFile, around: Surroundings) -> CopyResult:
         has_same_hash=sha256 is not None,
     )
     if decision.action in ("create", "replace"):
-        if around.open_local_folder is None:
-            require_local_place(copy, destination, around)
-        if around.is_check:
-            around.remote.require_readable(copy.source)
-    tell_change(copy, decision, source, destination, around)
-    if around.is_check or decision.action in ("nothing", "leave"):
-        return summarise(copy, decision, source, around, sha256)
+        if context.open_local_folder is None:
+            require_local_place(copy, destination, context)
+        if context.is_check:
+            context.remote.require_readable(copy.source)
+    tell_change(copy, decision, source, destination, context)
+    if context.is_check or decision.action in ("nothing", "leave"):
+        return summarise(copy, decision, source, context, sha256)
     if decision.action == "chmod":
-        _change_local_permissions(copy, decision, around)
-        return summarise(copy, decision, source, around)
-    if around.journal is not None and not copy.atomic:
-        around.journal.replaced.setdefault(copy.destination, destination)
-    return _fetch(copy, decision, source, destination, around)
+        _change_local_permissions(copy, decision, context)
+        return summarise(copy, decision, source, context)
+    if context.journal is not None and not copy.atomic:
+        context.journal.replaced.setdefault(copy.destination, destination)
+    return _fetch(copy, decision, source, destination, context)
 
 
-def _look_at_destination(path: str, around: Surroundings) -> FileStatus | None:
+def _look_at_destination(path: str, context: CopyContext) -> FileStatus | None:
     # A link in the file's own place is replaced, or refused: it is those above it that would be followed.
     above = os.path.dirname(path)
-    around.memory.links.require_none_on(above)
-    if around.disk is None:
+    context.memory.links.require_none_on(above)
+    if context.disk is None:
         return look_at(path)
-    around.disk.require_no_received_link(above)
-    return around.disk.look_at(path)
+    context.disk.require_no_received_link(above)
+    return context.disk.look_at(path)
 
 
-def _compare_content(copy: CopyFile, size_bytes: int, around: Surroundings) -> str | None:
+def _compare_content(copy: CopyFile, size_bytes: int, context: CopyContext) -> str | None:
     """The SHA-256 that source and destination have, None if they differ."""
-    if around.effects is not None and not around.effects.is_all_real:
-        return around.effects.find_same_hash(copy.destination, copy.source, size_bytes)
-    here = hash_local(copy.destination, around.cancellation.check, follows_links=True)
-    return same_hash(copy.source, size_bytes, here, around)
+    if context.effects is not None and not context.effects.is_all_real:
+        return context.effects.find_same_hash(copy.destination, copy.source, size_bytes)
+    here = hash_local(copy.destination, context.cancellation.check, follows_links=True)
+    return same_hash(copy.source, size_bytes, here, context)
 
 
 def _fetch(
-    copy: CopyFile, decision: Decision, source: FileStatus, destination: FileStatus | None, around: Surroundings
+    copy: CopyFile, decision: Decision, source: FileStatus, destination: FileStatus | None, context: CopyContext
 ) -> CopyResult:
     """Read the source from the server and publish it."""
-    partial = partial_of_download(copy, source, around.owner) if around.remote.can_resume else None
+    partial = partial_of_download(copy, source, context.owner) if context.remote.can_resume else None
     target_of_copy = writing_to(
-        lambda: _open_local_folder(copy, around),
+        lambda: _open_local_folder(copy, context),
         copy.destination,
         is_atomic=copy.atomic,
-        names=TemporaryNames(around.owner),
+        names=TemporaryNames(context.owner),
         partial_name=partial.name if partial else None,
         permissions=decision.wanted.permissions,
     )
     in_place = nullcontext() if copy.atomic else naming_what_is_left(copy.destination)
     with in_place, target_of_copy as target:
         try:
-            offset, cleared = _go_on(target, copy, partial, around)
+            offset, cleared = _go_on(target, copy, partial, context)
         except OSError as error:
             raise explain_os_error(error, "cannot write", copy.destination) from error
         file = Pending(copy.source, copy.destination, source, destination)
         describe = functools.partial(describe_copied, copy, decision, offset=offset, cleared=cleared)
-        outcome = _receive(copy, file, target, offset, around, describe)
+        outcome = _receive(copy, file, target, offset, context, describe)
         if outcome.is_synced:
             try:
                 target.folder.sync()
             except OSError as error:
                 raise explain_os_error(error, "cannot sync the folder of", copy.destination) from error
-    return confirm(describe(outcome), around)
+    return confirm(describe(outcome), context)
 
 
-def _go_on(target: LocalTarget, copy: CopyFile, partial: Partial | None, around: Surroundings) -> tuple[int, int]:
+def _go_on(target: LocalTarget, copy: CopyFile, partial: Partial | None, context: CopyContext) -> tuple[int, int]:
     """How much of the source an earlier attempt has left here, and how many leftovers were cleared away."""
     offset = 0
     if target.is_partial:
-        offset = find_local_prefix(target, copy, around.writer, around.peer, around.cancellation.check)
+        offset = find_local_prefix(target, copy, context.writer, context.peer, context.cancellation.check)
     if partial is not None and not offset:
         return 0, clear_local_leftovers(target.folder, partial, target.fd)
     return offset, 0
@@ -147,28 +147,28 @@ def _receive(
     file: Pending,
     target: LocalTarget,
     offset: int,
-    around: Surroundings,
+    context: CopyContext,
     describe: Callable[[Outcome], CopyResult],
 ) -> Outcome:
     """Read what is missing, verify and publish it. Raises what that fails with."""
     outcomes: list[Outcome] = []
-    common = Common(copy, around, outcomes.append, permissions_by_umask())
+    settings = BatchSettings(copy, context, outcomes.append, permissions_by_umask())
 
     def report(done_bytes: int) -> None:
-        around.on_progress(offset + done_bytes, file.source.size_bytes or offset + done_bytes)
+        context.on_progress(offset + done_bytes, file.source.size_bytes or offset + done_bytes)
 
     # What is put together of two attempts is proven as a whole.
-    proof = HeldDownload(around.remote) if copy.verify == "checksum" or offset else None
+    proof = HeldDownload(context.remote) if copy.verify == "checksum" or offset else None
     download = Download(
         file,
-        common,
+        settings,
         None,
         target=target,
         offset=offset,
         keep=proof.keep if proof is not None else None,
         describe_output=describe,
     )
-    with running_batch(around, report) as batch:
+    with running_batch(context, report) as batch:
         batch.fetch(download)
         while batch.wait() or (proof is not None and proof.settle(batch)):
             pass
@@ -178,26 +178,26 @@ def _receive(
     return outcome
 
 
-def _open_local_folder(copy: CopyFile, around: Surroundings) -> LocalFolder:
+def _open_local_folder(copy: CopyFile, context: CopyContext) -> LocalFolder:
     """The folder that the destination is in, made if need be. Raises `FileError`."""
     folder = os.path.dirname(copy.destination)
-    if around.open_local_folder is not None:
-        return around.open_local_folder(folder)
+    if context.open_local_folder is not None:
+        return context.open_local_folder(folder)
     return open_folder(folder, copy.destination, create_parents=copy.create_parents)
 
 
-def _sync_folder(copy: CopyFile, around: Surroundings) -> None:
+def _sync_folder(copy: CopyFile, context: CopyContext) -> None:
     """Sync the directory that the destination is in, in which it has got its name. Raises `FileError`."""
-    with closing(_open_local_folder(copy, around)) as folder:
+    with closing(_open_local_folder(copy, context)) as folder:
         try:
             folder.sync()
         except OSError as error:
             raise explain_os_error(error, "cannot sync the folder of", copy.destination) from error
 
 
-def _change_local_permissions(copy: CopyFile, decision: Decision, around: Surroundings) -> None:
+def _change_local_permissions(copy: CopyFile, decision: Decision, context: CopyContext) -> None:
     """The content is right, the permissions are not."""
-    with closing(_open_local_folder(copy, around)) as folder:
+    with closing(_open_local_folder(copy, context)) as folder:
         try:
             if decision.wanted.permissions is not None:
                 set_permissions(folder, os.path.basename(copy.destination), decision.wanted.permissions)

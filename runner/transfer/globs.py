@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable, Iterable
 
 from runner.errors import SourceMissing, StepError
-from runner.remote_files import Errand, FileStatus
+from runner.remote_files import FileStatus, RemoteRequest
 from runner.transfer.batch import running_batch
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import look, require_kind
 from runner.transfer.tree_names import Entries, improper_name, is_proper_name
@@ -33,7 +33,7 @@ def is_glob(path: str) -> bool:
     return _WILD.search(path) is not None
 
 
-def find_matching(pattern: str, around: Surroundings, *, follow: bool) -> Found:
+def find_matching(pattern: str, context: CopyContext, *, follow: bool) -> Found:
     """What is there that a path or a pattern names, links followed or not, in the order of the paths' bytes.
 
     With `follow` a link that leads nowhere is not there. Raises a `StepError` if a directory that is there cannot be
@@ -41,22 +41,22 @@ def find_matching(pattern: str, around: Surroundings, *, follow: bool) -> Found:
     would have to be.
     """
     if not is_glob(pattern):
-        found = look(around.remote, pattern, around.peer, follow=follow)
+        found = look(context.remote, pattern, context.peer, follow=follow)
         return {} if found is None else {pattern: found}
-    named = _Search(pattern, around).find()
-    statuses = _look(named, around, follow=follow)
+    named = _Search(pattern, context).find()
+    statuses = _look(named, context, follow=follow)
     return {path: statuses[path] for path in sorted(statuses, key=os.fsencode)}
 
 
 class _Search:
     """One search: part by part of the pattern, and all directories of one depth at once."""
 
-    def __init__(self, pattern: str, around: Surroundings) -> None:
+    def __init__(self, pattern: str, context: CopyContext) -> None:
         self._parts = [part for part in pattern.split("/") if part]
         self._are_directories = pattern.endswith("/")
         self._root = "/" if pattern.startswith("/") else ""
-        self._around = around
-        self._allowance = Allowance(pattern, around.peer)
+        self._around = context
+        self._allowance = Allowance(pattern, context.peer)
 
     def find(self) -> _Named:
         """The paths that the pattern names. What was listed has been seen; the others need not be there."""
@@ -135,25 +135,25 @@ class _Search:
         return listed
 
 
-def _look(named: _Named, around: Surroundings, *, follow: bool) -> Found:
+def _look(named: _Named, context: CopyContext, *, follow: bool) -> Found:
     """What is at these paths, as far as anything is."""
     found: Found = {}
     errors: list[StepError] = []
 
-    def see(errand: Errand, error: StepError | None) -> None:
-        if errand.status is not None:
-            found[errand.path] = errand.status
-        elif error is not None and not errand.is_missing:
+    def see(request: RemoteRequest, error: StepError | None) -> None:
+        if request.status is not None:
+            found[request.path] = request.status
+        elif error is not None and not request.is_missing:
             errors.append(error)
 
-    with running_batch(around) as batch:
+    with running_batch(context) as batch:
         for path, status in named.items():
             if status is not None and status.is_kind_told and not (follow and status.is_link):
                 found[path] = status
             else:
-                batch.run(Errand("look" if follow else "look closely", path, see))
+                batch.run(RemoteRequest("look" if follow else "look closely", path, see))
         while batch.wait():
-            around.cancellation.check()
+            context.cancellation.check()
     if errors:
         raise errors[0]
     return found

@@ -20,10 +20,10 @@ from runner.errors import (
 )
 from runner.operation_results import LinkCreation
 from runner.plan import CreateLink
-from runner.remote_files import Errand, FileStatus, Published, probe_names
+from runner.remote_files import FileStatus, Published, RemoteRequest, probe_names
 from runner.results import Change
 from runner.transfer.batch import running_batch
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.journal import Done, Unanswered
 from runner.transfer.listing import look
 from runner.transfer.remote_status import require_kind
@@ -33,42 +33,42 @@ from runner.transfer.temporary import TemporaryNames
 _FOLDER_HINT = "'mode_name: create_directory' makes it."
 
 
-def create_link(mode: CreateLink, around: Surroundings) -> LinkCreation:
+def create_link(mode: CreateLink, context: CopyContext) -> LinkCreation:
     """Have a link at a path that leads to the target; nothing is done if it does already.
 
     Raises `DestinationExists` for another link without `overwrite`, and for anything that is no link;
     `DestinationIsDirectory`; `FileError` if nothing tells what is there, or the server refuses; `VerificationFailed` if it
     says OK and there is none.
     """
-    old_target = _read_target(mode.path, around)
-    found = None if old_target is not None else look(mode.path, around, follow=False)
+    old_target = _read_target(mode.path, context)
+    found = None if old_target is not None else look(mode.path, context, follow=False)
     is_link = old_target is not None or (found is not None and found.is_link)
     if old_target == mode.target:
-        done = around.journal.published.get(mode.path) if around.journal is not None else None
+        done = context.journal.published.get(mode.path) if context.journal is not None else None
         if done is not None and isinstance(done.output, LinkCreation):
             return done.output
         return LinkCreation(message="already right", path=mode.path, target=mode.target, previous_target=mode.target)
     if is_link or found is not None:
-        _require_replaceable(mode, found, old_target, around)
+        _require_replaceable(mode, found, old_target, context)
     why = f"→ {mode.target}" if old_target is None else f"→ {mode.target}, was → {old_target}"
-    if around.is_check and not is_link:
-        require_remote_folder(mode.path, around, is_made=False, hint=_FOLDER_HINT)
-    around.tell(Change("link", mode.path, why))
-    if around.is_check:
-        if around.effects is not None:
-            around.effects.link(mode.path, mode.target)
+    if context.is_check and not is_link:
+        require_remote_folder(mode.path, context, is_made=False, hint=_FOLDER_HINT)
+    context.tell(Change("link", mode.path, why))
+    if context.is_check:
+        if context.effects is not None:
+            context.effects.link(mode.path, mode.target)
         return _describe(mode, old_target, is_new=not is_link, published=None, is_check=True)
-    with explained_by(lambda: require_remote_folder(mode.path, around, is_made=False, hint=_FOLDER_HINT)):
-        return _Making(mode, old_target, is_new=not is_link, around=around).make()
+    with explained_by(lambda: require_remote_folder(mode.path, context, is_made=False, hint=_FOLDER_HINT)):
+        return _Making(mode, old_target, is_new=not is_link, context=context).make()
 
 
-def _read_target(path: str, around: Surroundings) -> str | None:
+def _read_target(path: str, context: CopyContext) -> str | None:
     """Where the link at a path leads; None if none is there, or the server does not tell.
 
     It is asked first: ProFTPD's LSTAT tells of what a link leads to.
     """
     try:
-        return around.remote.read_link(path)
+        return context.remote.read_link(path)
     except UnreachableError:
         raise
     except StepError:
@@ -76,11 +76,11 @@ def _read_target(path: str, around: Surroundings) -> str | None:
 
 
 def _require_replaceable(
-    mode: CreateLink, found: FileStatus | None, old_target: str | None, around: Surroundings
+    mode: CreateLink, found: FileStatus | None, old_target: str | None, context: CopyContext
 ) -> None:
     """Raise unless what is there is a link that the step lets be replaced."""
-    place = f"{mode.path!r} on {around.peer}"
-    require_kind(found, mode.path, around.peer)
+    place = f"{mode.path!r} on {context.peer}"
+    require_kind(found, mode.path, context.peer)
     if found is not None and found.is_directory:
         raise DestinationIsDirectory(
             f"{place} is a directory, which a link never replaces",
@@ -99,26 +99,26 @@ def _require_replaceable(
         )
 
 
-def require_link_renamed(path: str, found: FileStatus, around: Surroundings) -> None:
+def require_link_renamed(path: str, found: FileStatus, context: CopyContext) -> None:
     """See that a link at a path is itself renamed by a rename, on a server that may rename what it leads to.
 
     It is tried out with links of ours beside it. Raises `FileRefused` if the server does otherwise, or does not show it.
     """
-    if not found.is_link or around.remote.renames_links:
+    if not found.is_link or context.remote.renames_links:
         return
-    temporary = TemporaryNames(around.owner).path_of(path)
+    temporary = TemporaryNames(context.owner).path_of(path)
     names = (temporary, *probe_names(temporary))
-    around.left.write(*names)
-    errand = Errand("learn links", path, _ignore, temporary=temporary)
-    with running_batch(around) as batch:
-        batch.run(errand)
+    context.left.write(*names)
+    request = RemoteRequest("learn links", path, _ignore, temporary=temporary)
+    with running_batch(context) as batch:
+        batch.run(request)
         while batch.wait():
             pass
-    around.left.forget(*names)
-    around.left.leave(*errand.left)
-    if not around.remote.renames_links:
+    context.left.forget(*names)
+    context.left.leave(*request.left)
+    if not context.remote.renames_links:
         raise FileRefused(
-            f"{around.peer} is not known to rename the link {path!r} itself, and not what it leads to",
+            f"{context.peer} is not known to rename the link {path!r} itself, and not what it leads to",
             hint="Nothing was renamed. 'mode_name: create_link' makes a link of the new name, 'remove' removes the old one.",
         )
 
@@ -126,12 +126,12 @@ def require_link_renamed(path: str, found: FileStatus, around: Surroundings) -> 
 class _Making:
     """A link that is made under a temporary name and renamed to its own."""
 
-    def __init__(self, mode: CreateLink, old_target: str | None, *, is_new: bool, around: Surroundings) -> None:
+    def __init__(self, mode: CreateLink, old_target: str | None, *, is_new: bool, context: CopyContext) -> None:
         self._mode = mode
         self._old_target = old_target
         self._is_new = is_new
-        self._around = around
-        self._temporary = TemporaryNames(around.owner).path_of(mode.path)
+        self._around = context
+        self._temporary = TemporaryNames(context.owner).path_of(mode.path)
         # Everything that is ours until it is published: a link may have been tried out under these names.
         self._names = (self._temporary, *probe_names(self._temporary))
         self._published = Published(is_new)
@@ -153,7 +153,7 @@ class _Making:
     def _ask(self) -> StepError | None:
         """Have it made and published: why it was not."""
         outcomes: list[StepError | None] = []
-        errand = Errand(
+        request = RemoteRequest(
             "make link",
             self._mode.path,
             lambda _, error: outcomes.append(error),
@@ -163,10 +163,10 @@ class _Making:
             note=self._note,
         )
         with running_batch(self._around) as batch:
-            batch.run(errand)
+            batch.run(request)
             while batch.wait():
                 pass
-        self._around.left.leave(*errand.left)
+        self._around.left.leave(*request.left)
         return outcomes[0]
 
     def _expect(self) -> None:
@@ -203,30 +203,30 @@ class _Making:
 
 
 def _look_afterwards(
-    mode: CreateLink, temporary_names: tuple[str, ...], around: Surroundings
+    mode: CreateLink, temporary_names: tuple[str, ...], context: CopyContext
 ) -> tuple[str | None, list[str]]:
     """Where the link leads now, None if the server does not say, and which of the temporary names are still there."""
-    reading = Errand("read link", mode.path, _ignore)
-    looks = [Errand("look closely", name, _ignore) for name in temporary_names]
-    with running_batch(around) as batch:
-        for errand in (reading, *looks):
-            batch.run(errand)
+    reading = RemoteRequest("read link", mode.path, _ignore)
+    looks = [RemoteRequest("look closely", name, _ignore) for name in temporary_names]
+    with running_batch(context) as batch:
+        for request in (reading, *looks):
+            batch.run(request)
         while batch.wait():
             pass
-    return reading.answer or None, [errand.path for errand in looks if errand.status is not None]
+    return reading.answer or None, [request.path for request in looks if request.status is not None]
 
 
-def _ignore(errand: Errand, error: StepError | None) -> None:
-    """What there is to know stands in the errand."""
+def _ignore(request: RemoteRequest, error: StepError | None) -> None:
+    """What there is to know stands in the request."""
 
 
-def _require_made(mode: CreateLink, target: str | None, around: Surroundings) -> None:
+def _require_made(mode: CreateLink, target: str | None, context: CopyContext) -> None:
     """An OK is a claim. Raises `VerificationFailed` if the link does not lead where it shall."""
     if target == mode.target:
         return
     if target is None:
         with suppress(FileError):
-            found = look(mode.path, around, follow=False)
+            found = look(mode.path, context, follow=False)
             if found is not None and found.is_link:
                 # Where it leads is not told.
                 return
@@ -235,7 +235,7 @@ def _require_made(mode: CreateLink, target: str | None, around: Surroundings) ->
         return
     says = "there is none" if target is None else f"it leads to {target!r}"
     raise VerificationFailed(
-        f"{around.peer} says that it has made the link {mode.path!r} to {mode.target!r}, and {says}",
+        f"{context.peer} says that it has made the link {mode.path!r} to {mode.target!r}, and {says}",
         hint="Something else may be writing there; else this server makes no links that can be relied on.",
     )
 

@@ -10,10 +10,10 @@ from operator import attrgetter
 from runner.errors import FileRefused, SourceMissing, StepError
 from runner.operation_results import Listing, Stats
 from runner.plan import ListFolder, LookAtPath
-from runner.remote_files import Batch, Errand, FileStatus, ForetoldStatus
+from runner.remote_files import Batch, FileStatus, ForetoldStatus, RemoteRequest
 from runner.results import Entry, EntryType, ForetoldEntry
 from runner.transfer.batch import running_batch
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.failures import Failures
 from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import look as look_or_raise
@@ -22,22 +22,22 @@ from runner.transfer.tree_names import improper_name, is_proper_name, join
 _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
 
 
-def list_folder(mode: ListFolder, around: Surroundings) -> Listing:
+def list_folder(mode: ListFolder, context: CopyContext) -> Listing:
     """What is in a folder, links not followed but the folder's own.
 
     Raises `SourceMissing`, `FileRefused` if it is no folder or holds too much, `TreeIncomplete` if some of the folders
     below it cannot be listed.
     """
-    found = look(mode.path, around, follow=True)
+    found = look(mode.path, context, follow=True)
     if found is None:
-        raise missing(mode.path, around)
+        raise missing(mode.path, context)
     if found.is_kind_told and not found.is_directory:
         raise FileRefused(
-            f"{mode.path!r} on {around.peer} is no folder, so it cannot be listed",
+            f"{mode.path!r} on {context.peer} is no folder, so it cannot be listed",
             hint="'mode_name: stats' tells of a single file.",
         )
-    walk = _Walk(mode, around)
-    with running_batch(around) as batch:
+    walk = _Walk(mode, context)
+    with running_batch(context) as batch:
         walk.walk(batch)
     walk.failures.raise_any(f"Listed were {describe(walk.entries)}.")
     entries = tuple(sort_entries(walk.entries))
@@ -52,26 +52,26 @@ def sort_entries(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def look_at_path(mode: LookAtPath, around: Surroundings) -> Stats:
+def look_at_path(mode: LookAtPath, context: CopyContext) -> Stats:
     """What is at a path, a link itself. That nothing is there is an answer too."""
-    found = look(mode.path, around, follow=False)
+    found = look(mode.path, context, follow=False)
     if found is None:
         return Stats(message="does not exist", path=mode.path, entry=None)
     entry = to_entry(mode.path, found)
     if found.is_link:
-        entry = entry._replace(target=around.remote.read_link(mode.path))
+        entry = entry._replace(target=context.remote.read_link(mode.path))
     return Stats(message=entry.type, path=mode.path, entry=entry, size_bytes=entry.size_bytes)
 
 
-def look(path: str, around: Surroundings, *, follow: bool) -> FileStatus | None:
+def look(path: str, context: CopyContext, *, follow: bool) -> FileStatus | None:
     """What is at a path, None if nothing is. Raises `PermissionRefused` if the server keeps it."""
-    return look_or_raise(around.remote, path, around.peer, follow=follow)
+    return look_or_raise(context.remote, path, context.peer, follow=follow)
 
 
-def missing(path: str, around: Surroundings) -> SourceMissing:
+def missing(path: str, context: CopyContext) -> SourceMissing:
     """The error for a path at which something should be."""
     return SourceMissing(
-        f"{path!r} does not exist on {around.peer}",
+        f"{path!r} does not exist on {context.peer}",
         hint="Relative remote paths start at the login directory; servers do not expand '~'.",
     )
 
@@ -102,13 +102,13 @@ def describe(entries: tuple[Entry, ...] | list[Entry]) -> str:
 class _Walk:
     """One listing; lives as long as the step."""
 
-    def __init__(self, mode: ListFolder, around: Surroundings) -> None:
+    def __init__(self, mode: ListFolder, context: CopyContext) -> None:
         self.entries: list[Entry] = []
         self.failures = Failures(mode.path, "listed")
         self._root = mode.path.rstrip("/") or mode.path[:1]
         self._is_recursive = mode.recursive
-        self._around = around
-        self._allowance = Allowance(mode.path, around.peer)
+        self._around = context
+        self._allowance = Allowance(mode.path, context.peer)
         self._ready: deque[tuple[str, dict[str, FileStatus]]] = deque()
         self._batch: Batch
 
@@ -144,9 +144,11 @@ class _Walk:
     def _note(self, path: str, status: FileStatus) -> None:
         entry = to_entry(path, status)
         if status.is_link:
-            # The target is known when the errand is done; a link that cannot be read is listed without one.
+            # The target is known when the request is answered; a link that cannot be read is listed without one.
             self._batch.run(
-                Errand("read link", path, lambda errand, error: self._note_link(entry, "" if error else errand.answer))
+                RemoteRequest(
+                    "read link", path, lambda request, error: self._note_link(entry, "" if error else request.answer)
+                )
             )
             return
         self.entries.append(entry)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runner.errors import FileRefused, SafetyLimitHeld, StepError, UnreachableError
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 
 
 class RealPaths(NamedTuple):
@@ -22,13 +22,13 @@ class RealPaths(NamedTuple):
     path: str
 
 
-def require_removable(path: str, around: Surroundings, never: str) -> str:
+def require_removable(path: str, context: CopyContext, never: str) -> str:
     """The real path of a remote directory. `never` says what is not done to a protected one: `removed`.
 
     Raises `SafetyLimitHeld` for a protected one, and a `StepError` if the server does not tell where it is.
     """
-    real_paths = RealPaths(*around.remote.ask_real_paths(".", path)())
-    refuse_protected(path, real_paths, f"on {around.peer}", "login directory", never)
+    real_paths = RealPaths(*context.remote.ask_real_paths(".", path)())
+    refuse_protected(path, real_paths, f"on {context.peer}", "login directory", never)
     return real_paths.path
 
 
@@ -62,12 +62,12 @@ def refuse_protected(path: str, real_paths: RealPaths, where: str, home_name: st
     )
 
 
-def ask_remote_places(path: str, around: Surroundings) -> Callable[[], RealPaths | None]:
+def ask_remote_places(path: str, context: CopyContext) -> Callable[[], RealPaths | None]:
     """Ask for the real paths of the login directory and of another one; what is returned waits for the answers.
 
     It returns None where the server does not tell.
     """
-    take = around.remote.ask_real_paths(".", path)
+    take = context.remote.ask_real_paths(".", path)
 
     def wait() -> RealPaths | None:
         try:

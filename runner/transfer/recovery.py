@@ -13,9 +13,9 @@ from collections.abc import Generator, Iterable
 from typing import Literal, NamedTuple
 
 from runner.errors import StepError, UnreachableError
-from runner.remote_files import Batch, Errand, FileStatus, RemoteFiles, StatusRefused
+from runner.remote_files import Batch, FileStatus, RemoteFiles, RemoteRequest, StatusRefused
 from runner.transfer.batch import running_batch
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.journal import Journal, Unanswered
 
 # More than these are asked about side by side.
@@ -35,15 +35,15 @@ _Inquiry = Generator[_Request, FileStatus | None, None]
 _Answer = Generator[_Request, FileStatus | None, FileStatus | None]
 
 
-def recover(journal: Journal, around: Surroundings) -> None:
+def recover(journal: Journal, context: CopyContext) -> None:
     """Resolve what the journal has unanswered. Raises a `StepError` if the session ends; the rest is resolved next time."""
     inquiries = [_resolve(path, asked, journal) for path, asked in journal.unanswered.items()]
     inquiries += [_clear_away(path, journal) for path in journal.leftovers]
     if len(inquiries) <= FEW:
         for inquiry in inquiries:
-            _ask_in_turn(inquiry, around.writer)
+            _ask_in_turn(inquiry, context.writer)
     else:
-        _ask_side_by_side(inquiries, around)
+        _ask_side_by_side(inquiries, context)
 
 
 def _resolve(path: str, asked: Unanswered, journal: Journal) -> _Inquiry:
@@ -161,8 +161,8 @@ def _ask(request: _Request, remote: RemoteFiles) -> FileStatus | None:
                 return UNTOLD
 
 
-def _ask_side_by_side(inquiries: Iterable[_Inquiry], around: Surroundings) -> None:
-    with running_batch(around) as batch:
+def _ask_side_by_side(inquiries: Iterable[_Inquiry], context: CopyContext) -> None:
+    with running_batch(context) as batch:
         for inquiry in inquiries:
             _advance(inquiry, None, None, batch)
         while batch.wait():
@@ -175,12 +175,14 @@ def _advance(inquiry: _Inquiry, answer: FileStatus | None, refusal: StepError | 
     except StopIteration:
         return
     batch.run(
-        Errand(request.what, request.path, functools.partial(_take_answer, inquiry, batch), target=request.target)
+        RemoteRequest(
+            request.what, request.path, functools.partial(_take_answer, inquiry, batch), target=request.target
+        )
     )
 
 
-def _take_answer(inquiry: _Inquiry, batch: Batch, errand: Errand, error: StepError | None) -> None:
-    if errand.is_missing:
+def _take_answer(inquiry: _Inquiry, batch: Batch, request: RemoteRequest, error: StepError | None) -> None:
+    if request.is_missing:
         _advance(inquiry, None, None, batch)
     else:
-        _advance(inquiry, errand.status or UNTOLD, error, batch)
+        _advance(inquiry, request.status or UNTOLD, error, batch)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from runner.errors import FileRefused, SourceMissing, StepError
 from runner.operation_results import Removal
 from runner.plan import RemovePath
-from runner.remote_files import Batch, Errand, FileStatus
+from runner.remote_files import Batch, FileStatus, RemoteRequest
 from runner.results import Change
 from runner.transfer.batch import running_batch
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.failures import Failures
 from runner.transfer.listing import look, missing
 from runner.transfer.protected_places import require_removable
@@ -27,58 +27,58 @@ from runner.transfer.remote_status import kind_untold, require_kind
 from runner.transfer.tree_names import Entries, improper_name, is_proper_name, join
 
 
-def remove_path(mode: RemovePath, around: Surroundings) -> Removal:
+def remove_path(mode: RemovePath, context: CopyContext) -> Removal:
     """Remove what is at a path; a folder only if it is empty, or with `recursive`.
 
     Raises `SafetyLimitHeld` for the root, the login directory and the folders above it, `SourceMissing` unless
     `missing_ok`, `FileRefused`, and `TreeIncomplete` if something of a folder had to stay.
     """
     path = mode.path
-    found = look(path, around, follow=False)
-    removed = around.journal.removed if around.journal is not None else set()
+    found = look(path, context, follow=False)
+    removed = context.journal.removed if context.journal is not None else set()
     if found is None and removed:
         # By an earlier attempt.
-        return _conclude(path, len(removed), around)
+        return _conclude(path, len(removed), context)
     if found is None:
         if not mode.missing_ok:
-            raise missing(path, around)
+            raise missing(path, context)
         return Removal(message="not there", path=path, removed=0)
-    require_kind(found, path, around.peer)
+    require_kind(found, path, context.peer)
     if not found.is_directory:
-        around.tell(Change("delete", path))
-        if not around.is_check:
+        context.tell(Change("delete", path))
+        if not context.is_check:
             removed.add(path)
-            around.writer.remove(path)
-        return _conclude(path, 1, around)
-    real_path = require_removable(path, around, "removed")
+            context.writer.remove(path)
+        return _conclude(path, 1, context)
+    real_path = require_removable(path, context, "removed")
     if mode.recursive:
-        return _remove_tree(path, real_path, around)
-    if next(around.remote.names_in(path), None) is not None:
+        return _remove_tree(path, real_path, context)
+    if next(context.remote.names_in(path), None) is not None:
         raise FileRefused(
-            f"the folder {path!r} on {around.peer} is not empty, so it was not removed",
+            f"the folder {path!r} on {context.peer} is not empty, so it was not removed",
             hint="'recursive: true' removes it with all that is in it.",
         )
-    around.tell(Change("delete", f"{path.rstrip('/')}/"))
-    if not around.is_check:
+    context.tell(Change("delete", f"{path.rstrip('/')}/"))
+    if not context.is_check:
         removed.add(path)
-        around.writer.remove_folder(path)
-    return _conclude(path, max(1, len(removed)), around)
+        context.writer.remove_folder(path)
+    return _conclude(path, max(1, len(removed)), context)
 
 
-def _remove_tree(path: str, real_path: str, around: Surroundings) -> Removal:
-    sweep = _Sweep(path, real_path, around)
-    with running_batch(around) as batch:
+def _remove_tree(path: str, real_path: str, context: CopyContext) -> Removal:
+    sweep = _Sweep(path, real_path, context)
+    with running_batch(context) as batch:
         sweep.run(batch)
-    done = f"{sweep.removed:,} would be removed" if around.is_check else f"{sweep.removed:,} were removed"
+    done = f"{sweep.removed:,} would be removed" if context.is_check else f"{sweep.removed:,} were removed"
     sweep.failures.raise_any(f"Of the rest, {done}.")
-    return _conclude(path, sweep.removed, around)
+    return _conclude(path, sweep.removed, context)
 
 
-def _conclude(path: str, removed: int, around: Surroundings) -> Removal:
-    if around.effects is not None:
-        around.effects.remove(path)
+def _conclude(path: str, removed: int, context: CopyContext) -> Removal:
+    if context.effects is not None:
+        context.effects.remove(path)
     what = "" if removed == 1 else f"{removed:,} files and folders "
-    verb = "would be removed" if around.is_check else "removed"
+    verb = "would be removed" if context.is_check else "removed"
     return Removal(message=f"{what}{verb}", path=path, removed=removed, is_change=True)
 
 
@@ -95,15 +95,15 @@ class _Folder:
 class _Sweep:
     """One recursive removal; lives as long as the step."""
 
-    def __init__(self, path: str, real_path: str, around: Surroundings) -> None:
+    def __init__(self, path: str, real_path: str, context: CopyContext) -> None:
         self._removed_count = 0
         # What was removed, by earlier attempts as well, or is about to be.
-        self._noted = around.journal.removed if around.journal is not None else None
+        self._noted = context.journal.removed if context.journal is not None else None
         self.failures = Failures(path, "removed")
         self._root = _Folder(path, None)
         self._real_root = real_path
-        self._around = around
-        self._allowance = Allowance(path, around.peer)
+        self._around = context
+        self._allowance = Allowance(path, context.peer)
         self._ready: deque[tuple[_Folder, Entries]] = deque()
         self._batch: Batch
 
@@ -131,35 +131,35 @@ class _Sweep:
             self._leave_out(folder, error)
             return
 
-        def looked(errand: Errand, error: StepError | None) -> None:
-            if error is None and (errand.status is None or not errand.status.is_directory):
+        def looked(request: RemoteRequest, error: StepError | None) -> None:
+            if error is None and (request.status is None or not request.status.is_directory):
                 error = self._swapped(folder)
             if error is not None:
                 self._leave_out(folder, error)
             else:
-                self._batch.run(Errand("resolve", folder.path, resolved))
+                self._batch.run(RemoteRequest("resolve", folder.path, resolved))
 
-        def resolved(errand: Errand, error: StepError | None) -> None:
-            if error is None and errand.answer != self._real_root + folder.path[len(self._root.path) :]:
+        def resolved(request: RemoteRequest, error: StepError | None) -> None:
+            if error is None and request.answer != self._real_root + folder.path[len(self._root.path) :]:
                 error = self._swapped(folder)
             if error is not None:
                 self._leave_out(folder, error)
             else:
                 self._ready.append((folder, entries))
 
-        self._batch.run(Errand("look closely", folder.path, looked))
+        self._batch.run(RemoteRequest("look closely", folder.path, looked))
 
     def _leave_out(self, folder: _Folder, error: StepError) -> None:
         """A folder cannot be looked into. Another play may have removed it a moment before; or it is there."""
 
-        def looked(errand: Errand, refusal: StepError | None) -> None:
-            if errand.is_missing:
+        def looked(request: RemoteRequest, refusal: StepError | None) -> None:
+            if request.is_missing:
                 self._one_less(folder.parent)
             else:
                 self._stay(folder.parent, folder.path, refusal or self._contradicted(folder))
 
         if isinstance(error, SourceMissing):
-            self._batch.run(Errand("look closely", folder.path, looked))
+            self._batch.run(RemoteRequest("look closely", folder.path, looked))
         else:
             self._stay(folder.parent, folder.path, error)
 
@@ -198,15 +198,15 @@ class _Sweep:
             self._gone(folder)
         else:
             self._note(path)
-            self._batch.run(Errand("remove", path, functools.partial(self._removed, folder)))
+            self._batch.run(RemoteRequest("remove", path, functools.partial(self._removed, folder)))
 
     def _note(self, path: str) -> None:
         if self._noted is not None:
             self._noted.add(path)
 
-    def _removed(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
+    def _removed(self, folder: _Folder, request: RemoteRequest, error: StepError | None) -> None:
         if error is not None:
-            self._stay(folder, errand.path, error)
+            self._stay(folder, request.path, error)
         else:
             self._gone(folder)
 
@@ -238,12 +238,12 @@ class _Sweep:
                 if not self._around.is_check:
                     done = functools.partial(self._folder_removed, folder)
                     self._note(folder.path)
-                    self._batch.run(Errand("remove folder", folder.path, done))
+                    self._batch.run(RemoteRequest("remove folder", folder.path, done))
                     return
                 self._removed_count += 1
             folder = folder.parent
 
-    def _folder_removed(self, folder: _Folder, errand: Errand, error: StepError | None) -> None:
+    def _folder_removed(self, folder: _Folder, request: RemoteRequest, error: StepError | None) -> None:
         if error is not None:
             self._stay(folder.parent, folder.path, error)
         else:

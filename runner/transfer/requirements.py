@@ -28,7 +28,7 @@ IN_THE_WAY_HINT = "Remove what is in the way, or name another path."
 
 
 class Context(Protocol):
-    """What is asked of the surroundings of a step (`runner.transfer.copy.Surroundings`)."""
+    """What is asked of the surroundings of a step (`runner.transfer.context.CopyContext`)."""
 
     @property
     def remote(self) -> RemoteReader: ...

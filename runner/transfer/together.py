@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from runner.errors import StepError, VerificationFailed
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
-from runner.remote_files import NOTHING_WANTED, Batch, Errand, FileStatus, Written
+from runner.remote_files import NOTHING_WANTED, Batch, FileStatus, RemoteRequest, Written
 from runner.results import CopyResult
-from runner.transfer.batch import Common, Download, Outcome, Pending, Upload, running_batch
-from runner.transfer.context import Surroundings
+from runner.transfer.batch import BatchSettings, Download, Outcome, Pending, Upload, running_batch
+from runner.transfer.context import CopyContext
 from runner.transfer.copy_results import confirm, describe_copied, find_done, summarise
 from runner.transfer.decision import Decision, decide
 from runner.transfer.local_files import look_at, permissions_by_umask, to_status
@@ -38,7 +38,7 @@ class Member(NamedTuple):
     """One of the copies, and what it needs beside its own description. All are for the same server."""
 
     copy: CopyFile
-    around: Surroundings
+    context: CopyContext
 
 
 # What came of a member, by its position: a result, or why the server did not publish it.
@@ -86,8 +86,8 @@ def copy_together(members: Sequence[Member], on_done: OnDone, *, each_needs_the_
     done_count = 0
     for copies in _in_portions(_find_simple(members)):
         tell = functools.partial(_tell_behind, on_done, done_count)
-        order = _Order(copies, tell, members[0].around, each_needs_the_last=each_needs_the_last)
-        _carry_out(copies, order)
+        order = _Order(copies, tell, members[0].context, each_needs_the_last=each_needs_the_last)
+        _execute(copies, order)
         if not order.is_done:
             return
         done_count += len(copies)
@@ -150,7 +150,7 @@ class _Copy:
         """What has become of it."""
         member = self.member
         if outcome.error is None:
-            self.ending = confirm(describe_copied(member.copy, self.decision, outcome), member.around)
+            self.ending = confirm(describe_copied(member.copy, self.decision, outcome), member.context)
         else:
             self.ending = outcome.error
 
@@ -160,11 +160,11 @@ class _Copy:
 
 def _find_simple(members: Sequence[Member]) -> list[_Copy]:
     """The copies up to the first that is not as simple as it looked."""
-    around = members[0].around
-    if not around.remote.can_rename:
+    context = members[0].context
+    if not context.remote.can_rename:
         return []
     is_upload = isinstance(members[0].copy, CopyFileFromEngine)
-    there = _look_at_all(members, around, is_upload=is_upload)
+    there = _look_at_all(members, context, is_upload=is_upload)
     found: list[_Copy] = []
     for member in members:
         try:
@@ -178,12 +178,12 @@ def _find_simple(members: Sequence[Member]) -> list[_Copy]:
     return found
 
 
-def _look_at_all(members: Sequence[Member], around: Surroundings, *, is_upload: bool) -> dict[str, Errand]:
+def _look_at_all(members: Sequence[Member], context: CopyContext, *, is_upload: bool) -> dict[str, RemoteRequest]:
     """What is at all remote paths, and at the directories that uploads go to."""
     paths = [member.copy.destination if is_upload else member.copy.source for member in members]
     folders = [posixpath.dirname(path) for path in paths] if is_upload else []
-    looks = {path: Errand("look", path, _note) for path in (*paths, *folders) if path}
-    with running_batch(around) as batch:
+    looks = {path: RemoteRequest("look", path, _note) for path in (*paths, *folders) if path}
+    with running_batch(context) as batch:
         for look in looks.values():
             batch.run(look)
         while batch.wait():
@@ -191,18 +191,18 @@ def _look_at_all(members: Sequence[Member], around: Surroundings, *, is_upload: 
     return looks
 
 
-def _note(look: Errand, error: StepError | None) -> None:
+def _note(look: RemoteRequest, error: StepError | None) -> None:
     if error is not None and not look.is_missing:
         # Why the server does not tell is for the copy's own step to find out.
         look.status, look.answer = None, "refused"
 
 
-def _decide(member: Member, there: dict[str, Errand], *, is_upload: bool) -> _Copy | None:
+def _decide(member: Member, there: dict[str, RemoteRequest], *, is_upload: bool) -> _Copy | None:
     """What is to be done; None if that is for the step to find out."""
-    copy, around = member
+    copy, context = member
     try:
         if is_upload:
-            around.memory.links.require_none_on(copy.source)
+            context.memory.links.require_none_on(copy.source)
             source: FileStatus | None = to_status(os.stat(copy.source))
             look = there[copy.destination]
             destination = look.status
@@ -211,7 +211,7 @@ def _decide(member: Member, there: dict[str, Errand], *, is_upload: bool) -> _Co
             )
             umask_permissions = None
         else:
-            around.memory.links.require_none_on(os.path.dirname(copy.destination))
+            context.memory.links.require_none_on(os.path.dirname(copy.destination))
             look = there[copy.source]
             source = look.status
             destination = look_at(copy.destination)
@@ -224,26 +224,26 @@ def _decide(member: Member, there: dict[str, Errand], *, is_upload: bool) -> _Co
             or not (destination is None or destination.is_kind_told)
         ):
             return None
-        done = find_done(copy, source, destination, around)
+        done = find_done(copy, source, destination, context)
         if done is not None:
             return _Copy(member, Decision("nothing", NOTHING_WANTED), source, destination, done)
-        if around.journal is not None and around.journal.owns(copy.destination):
+        if context.journal is not None and context.journal.owns(copy.destination):
             return None
-        where = f"on {around.peer}" if is_upload else "on this machine"
+        where = f"on {context.peer}" if is_upload else "on this machine"
         decision = decide(copy, source, destination, where=where, new_file_permissions=umask_permissions)
         if decision.action == "chmod":
             return None
         found = _Copy(member, decision, source, destination)
         if found.moves_bytes and not is_upload:
-            require_local_place(copy, destination, around)
+            require_local_place(copy, destination, context)
     except (StepError, OSError):
         return None
     if not found.moves_bytes:
-        found.ending = summarise(copy, decision, source, around)
+        found.ending = summarise(copy, decision, source, context)
     return found
 
 
-def _is_folder(there: dict[str, Errand], path: str) -> bool:
+def _is_folder(there: dict[str, RemoteRequest], path: str) -> bool:
     found = there[path].status if path else None
     return not path or (found is not None and found.is_directory)
 
@@ -264,12 +264,12 @@ class _Order:
     """Has the copies published in their order, and tells of them in that order."""
 
     def __init__(
-        self, copies: Sequence[_Copy], on_done: OnDone, around: Surroundings, *, each_needs_the_last: bool
+        self, copies: Sequence[_Copy], on_done: OnDone, context: CopyContext, *, each_needs_the_last: bool
     ) -> None:
         self._copies = copies
         self._on_done = on_done
-        self._remote = around.writer
-        self._check = around.cancellation.check
+        self._remote = context.writer
+        self._check = context.cancellation.check
         self._each_needs_the_last = each_needs_the_last
         self._told_count = self._released_count = 0
         # The first that failed before it was published: nothing from there on has an effect.
@@ -366,14 +366,14 @@ class _Order:
             self._on_done(self._told_count - 1, ending)
 
 
-def _carry_out(copies: Sequence[_Copy], order: _Order) -> None:
+def _execute(copies: Sequence[_Copy], order: _Order) -> None:
     """Have everything that moves bytes under way together."""
-    around = copies[0].member.around
-    names = TemporaryNames(around.owner)
+    context = copies[0].member.context
+    names = TemporaryNames(context.owner)
     folders = LocalFolders(lambda path: open_folder(path, path, create_parents=False))
     total_bytes = sum(copy.size_bytes for copy in copies)
     try:
-        with running_batch(around, lambda done_bytes: around.on_progress(done_bytes, total_bytes)) as batch:
+        with running_batch(context, lambda done_bytes: context.on_progress(done_bytes, total_bytes)) as batch:
             try:
                 order.go_on(batch)
                 for copy in copies:
@@ -396,18 +396,18 @@ def _carry_out(copies: Sequence[_Copy], order: _Order) -> None:
 
 
 def _begin(copy: _Copy, order: _Order, batch: Batch, names: TemporaryNames, folders: LocalFolders) -> None:
-    options, around = copy.member
+    options, context = copy.member
     on_outcome = functools.partial(order.take, copy, batch)
     file = Pending(options.source, options.destination, copy.source, copy.destination)
     if isinstance(options, CopyFileFromEngine):
-        common = Common(options, around, on_outcome, None, names)
+        settings = BatchSettings(options, context, on_outcome, None, names)
         describe = functools.partial(describe_copied, options, copy.decision)
-        upload = copy.job = _OrderedUpload(file, common, describe_output=describe)
+        upload = copy.job = _OrderedUpload(file, settings, describe_output=describe)
         upload.keep = functools.partial(_hold, order, copy, batch)
         batch.send(upload)
     else:
-        common = Common(options, around, on_outcome, permissions_by_umask(), names)
-        download = Download(file, common, folders, keep=functools.partial(_hold, order, copy, batch))
+        settings = BatchSettings(options, context, on_outcome, permissions_by_umask(), names)
+        download = Download(file, settings, folders, keep=functools.partial(_hold, order, copy, batch))
         # Nobody has listed it a moment ago: what it is when it is open counts.
         download.is_looked_at = True
         copy.job = download

@@ -16,7 +16,7 @@ from contextlib import closing
 from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine
 from runner.results import CopyResult
 from runner.transfer.batch import running_batch
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.tree_down import TreeDown
 from runner.transfer.tree_extras import spare_twins
 from runner.transfer.tree_folders import finish_folders, is_all_done, restore_folders
@@ -33,18 +33,18 @@ from runner.transfer.tree_up import TreeUp
 from runner.transfer.tree_walk import TreeWalk
 
 
-def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Surroundings) -> CopyResult:
+def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, context: CopyContext) -> CopyResult:
     """Make the destination a copy of the source folder.
 
     Each file is old or new at every moment. What fails for one path is told in the end, when the rest has been copied:
     raises `TreeIncomplete` then, `SafetyLimitHeld` if more would be removed than may be, or what ends the session.
     """
-    walk: TreeWalk = TreeUp(copy, around) if isinstance(copy, CopyDirectoryFromEngine) else TreeDown(copy, around)
+    walk: TreeWalk = TreeUp(copy, context) if isinstance(copy, CopyDirectoryFromEngine) else TreeDown(copy, context)
     with closing(walk), closing(walk.names):
         walk.open_root()
         if walk.past is not None:
             forget_what_is_gone(walk)
-        with running_batch(around) as batch:
+        with running_batch(context) as batch:
             walk.copy_all(batch)
             is_finished = is_all_done(walk)
             walk.warn_of_open_source()
@@ -57,18 +57,18 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
         _copy_rest(walk)
         walk.tally.cleared = walk.clear_leftovers() if walk.leftovers else 0
         spare_twins(walk)
-        with running_batch(around) as batch:
+        with running_batch(context) as batch:
             removal = plan_removal(walk, batch)
             if removal.refusal is None:
                 make_way_for_folders(walk, batch)
         # What is in the folders that have been made only now.
         _copy_rest(walk)
-        with written_replacements(walk, removal), running_batch(around) as batch:
+        with written_replacements(walk, removal), running_batch(context) as batch:
             if removal.refusal is None:
                 carry_out_removal(walk, removal, batch)
             if not is_finished:
                 finish_folders(walk, batch)
-            elif not around.is_check:
+            elif not context.is_check:
                 restore_folders(walk, batch)
         sync_folders(walk)
         return walk.tally.conclude(removal.refusal)
@@ -77,6 +77,6 @@ def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, around: Sur
 def _copy_rest(walk: TreeWalk) -> None:
     """Copy what the walk has put off."""
     if walk.settle_doubts():
-        with running_batch(walk.around) as batch:
+        with running_batch(walk.context) as batch:
             walk.copy_settled(batch)
     copy_large_files(walk)

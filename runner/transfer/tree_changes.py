@@ -11,14 +11,14 @@ from runner.readback import Content, Readback
 from runner.remote_files import NOTHING_WANTED, Batch, FileStatus, WantedAttributes
 from runner.results import Change, ChangeAction
 from runner.transfer.changes import can_be_diffed, diff_texts, explain_attributes, explain_difference, read_local
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 
 
 class Walk(Protocol):
     """What is asked of the walk whose changes are told."""
 
     copy: CopyDirectory
-    around: Surroundings
+    context: CopyContext
     is_upload: bool
     batch: Batch
 
@@ -32,8 +32,8 @@ class TreeChanges:
     def __init__(self, walk: Walk) -> None:
         self._walk = walk
         self._copy = walk.copy
-        self._around = walk.around
-        self.are_wanted = walk.around.on_change is not None
+        self._around = walk.context
+        self.are_wanted = walk.context.on_change is not None
 
     def tell(self, action: ChangeAction, path: str, why: str = "") -> None:
         """Something is about to be changed."""

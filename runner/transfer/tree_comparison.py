@@ -41,11 +41,11 @@ class Comparison:
         def compared(pair: Pair, is_same: bool) -> None:
             waiting[pair.remote_path][1](is_same)
 
-        pairs, around = [pair for pair, _ in waiting.values()], self._walk.around
-        if around.effects is not None and not around.effects.is_all_real:
-            pairs = [pair for pair in pairs if not _compare_foretold(pair, around.effects, compared)]
+        pairs, context = [pair for pair, _ in waiting.values()], self._walk.context
+        if context.effects is not None and not context.effects.is_all_real:
+            pairs = [pair for pair in pairs if not _compare_foretold(pair, context.effects, compared)]
         if pairs:
-            compare_many(pairs, around.remote, self._walk.batch, compared, around.cancellation)
+            compare_many(pairs, context.remote, self._walk.batch, compared, context.cancellation)
         return bool(waiting)
 
 

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING
 
 from runner.errors import FileRefused, NotARegularFile, SourceMissing, StepError, UnreachableError
 from runner.plan import CopyDirectory
-from runner.remote_files import SPECIAL_BITS, Batch, Errand, FileStatus, Published, StatusRefused, WantedAttributes
+from runner.remote_files import (
+    SPECIAL_BITS,
+    Batch,
+    FileStatus,
+    Published,
+    RemoteRequest,
+    StatusRefused,
+    WantedAttributes,
+)
 from runner.transfer.backup import give_back, keep_old
-from runner.transfer.batch import Common, Downloads, Pending
-from runner.transfer.context import Surroundings
+from runner.transfer.batch import BatchSettings, Downloads, Pending
+from runner.transfer.context import CopyContext
 from runner.transfer.directory_modes import first_permissions
 from runner.transfer.journal import Done
 from runner.transfer.leftovers import clear_old_local
@@ -50,8 +58,8 @@ class TreeDown(TreeWalk):
     is_upload = False
     where = "on this machine"
 
-    def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
-        super().__init__(copy, replace(around, open_local_folder=self._open_folder))
+    def __init__(self, copy: CopyDirectory, context: CopyContext) -> None:
+        super().__init__(copy, replace(context, open_local_folder=self._open_folder))
         self.new_file_permissions = permissions_by_umask()
         self.new_folder_permissions = self.new_file_permissions | (self.new_file_permissions & 0o444) >> 2
         self._root: LocalFolder | None = None
@@ -62,8 +70,8 @@ class TreeDown(TreeWalk):
         # From links of the destination that are replaced to the target of what replaces them; None for a file.
         self._coming: dict[str, str | None] = {}
         self._folders_open = LocalFolders(self._open_folder)
-        common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
-        self._downloads = Downloads(common, around.remote, self._folders_open)
+        settings = BatchSettings(copy, context, self.copied, self.new_file_permissions, self.names)
+        self._downloads = Downloads(settings, context.remote, self._folders_open)
 
     def close(self) -> None:
         self._folders_open.close()
@@ -75,16 +83,16 @@ class TreeDown(TreeWalk):
         source = self._look_at_source()
         if source is None:
             raise SourceMissing(
-                f"the source folder {self.source_root!r} does not exist on {self.around.peer}",
+                f"the source folder {self.source_root!r} does not exist on {self.context.peer}",
                 hint="Relative remote paths start at the login directory; servers do not expand '~'.",
             )
-        require_kind(source, self.source_root, self.around.peer)
+        require_kind(source, self.source_root, self.context.peer)
         if not source.is_directory:
             raise NotARegularFile(
-                f"the source {self.source_root!r} on {self.around.peer} is no folder",
+                f"the source {self.source_root!r} on {self.context.peer} is no folder",
                 hint="'copy_file_to_engine' copies a single file.",
             )
-        if self.copy.delete and next(self.around.remote.names_in(self.source_root), None) is None:
+        if self.copy.delete and next(self.context.remote.names_in(self.source_root), None) is None:
             raise empty_source(self.source_root)
         destination = self._look_at_root()
         if destination is not None and not destination.is_directory:
@@ -92,31 +100,31 @@ class TreeDown(TreeWalk):
                 f"the destination {self.destination_root!r} on this machine is no folder",
                 hint="Name a folder, or remove the file that is there.",
             )
-        self.root = Folder("", source, destination, is_there=destination is not None or not self.around.is_check)
+        self.root = Folder("", source, destination, is_there=destination is not None or not self.context.is_check)
         if destination is None:
             require_local_folder(
-                self.destination_root, "cannot create the folder", self.around, is_made=self.copy.create_parents
+                self.destination_root, "cannot create the folder", self.context, is_made=self.copy.create_parents
             )
-        if destination is None and self.around.is_check:
+        if destination is None and self.context.is_check:
             return
         if destination is None:
             self._make_root(first_permissions(self.copy, source))
         else:
             real_paths = find_local_places(self.destination_root)
-            if self.around.disk is not None:
-                real_paths = real_paths._replace(path=self.around.disk.real_path(self.destination_root))
+            if self.context.disk is not None:
+                real_paths = real_paths._replace(path=self.context.disk.real_path(self.destination_root))
             if self.copy.delete:
                 require_emptiable(self.destination_root, real_paths, self.where, "home directory")
             self.protected = find_protected_paths(self.destination_root, real_paths)
         self.claim(destination)
-        if self.around.disk is not None:
+        if self.context.disk is not None:
             return
         # The root itself may be a link: the user has named it.
         self._root = open_folder(self.destination_root, self.destination_root, create_parents=False)
 
     def _look_at_source(self) -> FileStatus | None:
         """What the source is. Where nobody may look at names, a folder shows by being listed."""
-        remote, path = self.around.remote, self.source_root
+        remote, path = self.context.remote, self.source_root
         try:
             return remote.status(path)
         except StatusRefused as refusal:
@@ -126,15 +134,15 @@ class TreeDown(TreeWalk):
             except UnreachableError:
                 raise
             except StepError:
-                raise status_refused(refusal, path, self.around.peer, hint=HINT_WITHOUT_STATUS) from refusal
+                raise status_refused(refusal, path, self.context.peer, hint=HINT_WITHOUT_STATUS) from refusal
         return FileStatus(True, False, None, None, None)
 
     def _look_at_root(self) -> FileStatus | None:
-        self.around.memory.links.require_none_on(self.destination_root)
-        own_files = self.around.memory.own_files_below(self.destination_root)
+        self.context.memory.links.require_none_on(self.destination_root)
+        own_files = self.context.memory.own_files_below(self.destination_root)
         self._own_files = frozenset(map(fold, own_files))
-        if self.around.disk is not None:
-            return self._look_at_foretold(self.around.disk)
+        if self.context.disk is not None:
+            return self._look_at_foretold(self.context.disk)
         try:
             return to_status(os.stat(self.destination_root))
         except FileNotFoundError as error:
@@ -170,7 +178,7 @@ class TreeDown(TreeWalk):
 
     def copy_all(self, batch: Batch) -> None:
         if self.copy.links == "follow":
-            self.root.real_path = self.around.remote.real_path(self.source_root)
+            self.root.real_path = self.context.remote.real_path(self.source_root)
         super().copy_all(batch)
 
     def enter(self, folder: Folder) -> None:
@@ -180,8 +188,8 @@ class TreeDown(TreeWalk):
         """What is in a folder of the destination. Raises `FileError`."""
         if folder.destination is None:
             return {}
-        if self.around.disk is not None:
-            return self.around.disk.entries(self.destination_path(folder.path))
+        if self.context.disk is not None:
+            return self.context.disk.entries(self.destination_path(folder.path))
         opened = self._folders_open.enter(self.destination_path(folder.path))
         try:
             return _look_at_entries(opened.fd)
@@ -191,8 +199,8 @@ class TreeDown(TreeWalk):
             self._folders_open.leave(opened)
 
     def is_taken(self, path: str) -> bool:
-        if self.around.disk is not None:
-            return self.around.disk.status(self.destination_path(path), follow=False) is not None
+        if self.context.disk is not None:
+            return self.context.disk.status(self.destination_path(path), follow=False) is not None
         folder, name = self._split(path)
         try:
             opened = self._folders_open.enter(folder)
@@ -239,8 +247,8 @@ class TreeDown(TreeWalk):
         if folder.destination is None:
             return None
         place = self.destination_path(path)
-        if self.around.disk is not None:
-            return self._find_foretold_refusal(self.around.disk, folder, place, destination)
+        if self.context.disk is not None:
+            return self._find_foretold_refusal(self.context.disk, folder, place, destination)
         try:
             opened = self._folders_open.enter(self.destination_path(folder.path))
             try:
@@ -284,24 +292,24 @@ class TreeDown(TreeWalk):
     def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)
 
-        def take(errand: Errand, error: StepError | None) -> None:
-            error = error or check_target(path, errand.answer)
+        def take(request: RemoteRequest, error: StepError | None) -> None:
+            error = error or check_target(path, request.answer)
             if error is not None:
                 self.tally.fail(path, error)
-            elif leads_out(path, errand.answer):
-                self._leave_out_link(path, f"it leads out of the tree, to {show_target(errand.answer)}")
+            elif leads_out(path, request.answer):
+                self._leave_out_link(path, f"it leads out of the tree, to {show_target(request.answer)}")
             else:
-                self._links.append((folder, path, errand.answer, destination))
+                self._links.append((folder, path, request.answer, destination))
 
-        self.batch.run(Errand("read link", self.source_path(path), take))
+        self.batch.run(RemoteRequest("read link", self.source_path(path), take))
 
     def _settle_links(self) -> bool:
         """Make the links whose targets have come, once everything is there that they may lead through."""
         links, self._links = sorted(self._links, key=lambda link: link[1]), []
         self._coming |= {path: target for _, path, target, found in links if found is not None and found.is_link}
-        has_root = self._root is not None or self.around.disk is not None
+        has_root = self._root is not None or self.context.disk is not None
         for folder, path, target, destination in links:
-            self.around.cancellation.check()
+            self.context.cancellation.check()
             through = find_way_out(self._read_link_at, path, target, self._coming) if has_root else None
             if through is None:
                 try:
@@ -315,8 +323,8 @@ class TreeDown(TreeWalk):
 
     def _read_link_at(self, path: str) -> str:
         """Where a link of the destination leads. Raises `OSError` for anything else."""
-        if self.around.disk is not None:
-            return self.around.disk.read_link_at(self.destination_path(path))
+        if self.context.disk is not None:
+            return self.context.disk.read_link_at(self.destination_path(path))
         assert self._root is not None
         return os.readlink(path, dir_fd=self._root.fd)
 
@@ -336,8 +344,8 @@ class TreeDown(TreeWalk):
 
     def _is_same_link(self, path: str, target: str) -> bool:
         """Whether the destination has that link already. Then it counts as received: an earlier play may have made it."""
-        if self.around.disk is not None:
-            return self._is_same_foretold_link(self.around.disk, path, target)
+        if self.context.disk is not None:
+            return self._is_same_foretold_link(self.context.disk, path, target)
         folder, name = self._split(path)
         opened = self._folders_open.enter(folder)
         try:
@@ -355,16 +363,16 @@ class TreeDown(TreeWalk):
         is_same = disk.read_link(place) == target
         real = disk.resolve(place, follow=False)
         if is_same and real.is_real and real.origin is not None:
-            self.around.memory.links.note(os.lstat(real.origin), self.around.step)
+            self.context.memory.links.note(os.lstat(real.origin), self.context.step)
         return is_same
 
     def _note_received(self, name: str, folder_fd: int) -> None:
         """A link that the server has sent is at a name in an open folder. Raises `OSError`."""
-        self.around.memory.links.note(os.stat(name, dir_fd=folder_fd, follow_symlinks=False), self.around.step)
+        self.context.memory.links.note(os.stat(name, dir_fd=folder_fd, follow_symlinks=False), self.context.step)
 
     def _make_link(self, path: str, target: str, backup: str | None) -> None:
         self.tally.links_changed += 1
-        if self.around.is_check:
+        if self.context.is_check:
             self.tally.keep(backup)
             if self.effects is not None:
                 self.effects.keep_old(backup)
@@ -398,21 +406,21 @@ class TreeDown(TreeWalk):
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)
 
-        def resolved(errand: Errand, error: StepError | None) -> None:
+        def resolved(request: RemoteRequest, error: StepError | None) -> None:
             if error is not None:
                 self.tally.fail(path, error)
-            elif not is_inside(errand.answer, self.root.real_path):
-                self.tally.fail(path, leads_out_of_source(path, errand.answer))
+            elif not is_inside(request.answer, self.root.real_path):
+                self.tally.fail(path, leads_out_of_source(path, request.answer))
             else:
-                self.batch.run(Errand("look", errand.answer, looked, answer=errand.answer))
+                self.batch.run(RemoteRequest("look", request.answer, looked, answer=request.answer))
 
-        def looked(errand: Errand, error: StepError | None) -> None:
-            if error is not None or errand.status is None:
+        def looked(request: RemoteRequest, error: StepError | None) -> None:
+            if error is not None or request.status is None:
                 self.tally.fail(path, error or FileRefused(f"the server does not tell what the link {path!r} leads to"))
             else:
-                see(errand.status, errand.path)
+                see(request.status, request.path)
 
-        self.batch.run(Errand("resolve", self.source_path(path), resolved))
+        self.batch.run(RemoteRequest("resolve", self.source_path(path), resolved))
 
     def change_permissions(self, path: str, permissions: int) -> None:
         error = self._set(path, WantedAttributes(permissions, None))

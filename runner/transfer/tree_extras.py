@@ -70,7 +70,7 @@ def remove_extras(walk: TreeWalk, extras: list[Extra], batch: Batch) -> None:
     """Remove files, links, and folders with all that is in them. With --check they are only counted."""
     walk.batch = batch
     walk.tally.removed += len(extras)
-    if walk.around.is_check:
+    if walk.context.is_check:
         if walk.effects is not None:
             walk.effects.remove([path for path, _ in extras])
         return
@@ -89,7 +89,7 @@ def remove_extras(walk: TreeWalk, extras: list[Extra], batch: Batch) -> None:
 
 def spare_twins(walk: TreeWalk) -> None:
     """Take out of the extras what is a copied file by its old name: a disk may not tell `README` from `readme`."""
-    if walk.twins and not walk.around.is_check:
+    if walk.twins and not walk.context.is_check:
         walk.extras = [extra for extra in walk.extras if _is_extra(walk, extra[0])]
 
 
@@ -110,7 +110,7 @@ def _spread(path: str, waiting: deque[Extra], kept: set[str], walk: TreeWalk, en
         child = f"{path}/{name}"
         is_protected = walk.is_protected(child, is_folder=status.is_directory)
         if not status.is_kind_told and not is_protected:
-            walk.tally.fail(child, kind_untold(walk.destination_path(child), walk.around.peer))
+            walk.tally.fail(child, kind_untold(walk.destination_path(child), walk.context.peer))
         if is_protected or not status.is_kind_told:
             parts = path.split("/")
             kept.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))

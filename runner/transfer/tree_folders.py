@@ -41,7 +41,7 @@ def finish_folders(walk: TreeWalk, batch: Batch) -> None:
             # That the time of a folder is set back when something in it has changed is no change worth telling.
             told = wanted._replace(modified_at_seconds=None) if folder.is_touched else wanted
             walk.changes.tell_attributes(folder.path, folder.destination, told, is_folder=True)
-        if walk.around.is_check:
+        if walk.context.is_check:
             is_new = folder.destination is None
             walk.tally.folders_changed += not is_new and not folder.is_touched
             if walk.effects is not None:

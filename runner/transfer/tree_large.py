@@ -10,7 +10,7 @@ from runner.errors import StepError
 from runner.plan import CopyFile, CopyFileFromEngine, CopyFileToEngine
 from runner.remote_files import FileStatus
 from runner.results import Change, CopyResult
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.copy import copy_file
 from runner.transfer.tree_walk import Folder, TreeWalk
 
@@ -37,19 +37,19 @@ def describe_copy(walk: TreeWalk, path: str) -> CopyFileFromEngine | CopyFileToE
     return kind(**options)
 
 
-def surround(walk: TreeWalk, path: str, *, tells: bool) -> Surroundings:
+def surround(walk: TreeWalk, path: str, *, tells: bool) -> CopyContext:
     """What the copy of one file of a tree needs; with `tells`, its changes have not been told yet."""
     before_bytes = walk.batch.done_bytes
 
     def report(done_bytes: int, total_bytes: int) -> None:
-        walk.around.on_progress(before_bytes + done_bytes, max(walk.tally.bytes_changed, before_bytes + done_bytes))
+        walk.context.on_progress(before_bytes + done_bytes, max(walk.tally.bytes_changed, before_bytes + done_bytes))
 
-    tell = functools.partial(_tell, walk, path) if tells and walk.around.on_change else None
-    return replace(walk.around, on_progress=report, on_change=tell)
+    tell = functools.partial(_tell, walk, path) if tells and walk.context.on_change else None
+    return replace(walk.context, on_progress=report, on_change=tell)
 
 
 def _tell(walk: TreeWalk, path: str, change: Change) -> None:
-    walk.around.tell(change._replace(path=path))
+    walk.context.tell(change._replace(path=path))
 
 
 def _note(walk: TreeWalk, folder: Folder, source: FileStatus, result: CopyResult, *, is_unsure: bool) -> None:

@@ -13,12 +13,12 @@ def sync_folders(walk: TreeWalk) -> None:
 
     Nothing where the step does not ask for it, or the server has synced no file either.
     """
-    if not walk.copy.durable or walk.around.is_check or walk.tally.is_synced is False:
+    if not walk.copy.durable or walk.context.is_check or walk.tally.is_synced is False:
         return
     changed = [folder.path for folder in walk.folders if folder.is_touched or folder.was_made]
     if not changed:
         return
-    with running_batch(walk.around) as batch:
+    with running_batch(walk.context) as batch:
         walk.batch = batch
         for path in changed:
             walk.sync_folder(walk.destination_path(path), is_above=False)

@@ -102,7 +102,7 @@ def make_way_for_folders(walk: TreeWalk, batch: Batch) -> None:
         backup = _backup_of(walk, folder.parent, folder.path)
         _tell_going(walk, folder.path, backup)
         enter = functools.partial(_enter, walk, folder, waiting, backup)
-        if walk.around.is_check:
+        if walk.context.is_check:
             enter()
         else:
             _move_aside(walk, folder, backup, enter)
@@ -156,17 +156,17 @@ def written_replacements(walk: TreeWalk, removal: Removal) -> Iterator[None]:
     planned, removal.replacements = removal.replacements, []
     try:
         if planned:
-            with running_batch(walk.around) as batch:
+            with running_batch(walk.context) as batch:
                 walk.batch = batch
                 for one in planned:
                     _tell_coming(walk, one)
-                    if one.replacement.source is None and not walk.around.is_check:
+                    if one.replacement.source is None and not walk.context.is_check:
                         _write_link(walk, one)
                 walk.work()
-        removal.replacements = [one for one in planned if walk.around.is_check or _is_written(walk, one)]
+        removal.replacements = [one for one in planned if walk.context.is_check or _is_written(walk, one)]
         yield
     except BaseException:
-        with suppress(StepError, CleanUpAbandoned), walk.around.cancellation.shield(CLEAN_UP_SECONDS):
+        with suppress(StepError, CleanUpAbandoned), walk.context.cancellation.shield(CLEAN_UP_SECONDS):
             for one in planned:
                 if one.temporary:
                     walk.remove_now(one.temporary)
@@ -225,7 +225,7 @@ def carry_out_removal(walk: TreeWalk, removal: Removal, batch: Batch) -> None:
     remove_extras(walk, removal.extras + going, batch)
     for written in removal.replacements:
         written.replacement.folder.is_touched = True
-        if walk.around.is_check:
+        if walk.context.is_check:
             _foretell_replaced(walk, written)
             _count_replaced(walk, written)
         elif written.replacement.path in walk.unremoved:

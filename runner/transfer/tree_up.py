@@ -21,14 +21,14 @@ from runner.plan import CopyDirectory
 from runner.remote_files import (
     NOTHING_WANTED,
     Batch,
-    Errand,
     FileStatus,
+    RemoteRequest,
     StatusRefused,
     WantedAttributes,
     probe_names,
 )
-from runner.transfer.batch import Common, Pending, Uploads
-from runner.transfer.context import Surroundings
+from runner.transfer.batch import BatchSettings, Pending, Uploads
+from runner.transfer.context import CopyContext
 from runner.transfer.decision import asks_for_permissions
 from runner.transfer.directory_modes import SET_GID, first_permissions
 from runner.transfer.journal import Done, Unanswered
@@ -67,11 +67,11 @@ class TreeUp(TreeWalk):
     new_file_permissions = None
     new_folder_permissions = None
 
-    def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
-        super().__init__(copy, around)
-        self.where = f"on {around.peer}"
-        common = Common(copy, around, self.copied, self.new_file_permissions, self.names)
-        self._uploads = Uploads(common, around.remote)
+    def __init__(self, copy: CopyDirectory, context: CopyContext) -> None:
+        super().__init__(copy, context)
+        self.where = f"on {context.peer}"
+        settings = BatchSettings(copy, context, self.copied, self.new_file_permissions, self.names)
+        self._uploads = Uploads(settings, context.remote)
         self._sets_permissions = asks_for_permissions(copy)
 
     def close(self) -> None:
@@ -86,10 +86,10 @@ class TreeUp(TreeWalk):
             )
         if self.copy.delete and is_empty:
             raise empty_source(self.source_root)
-        require_temporary_directory(self.copy, self.around)
-        take_places = ask_remote_places(self.destination_root, self.around)
+        require_temporary_directory(self.copy, self.context)
+        take_places = ask_remote_places(self.destination_root, self.context)
         destination = self._claim_root(first_permissions(self.copy, source))
-        require_kind(destination, self.destination_root, self.around.peer)
+        require_kind(destination, self.destination_root, self.context.peer)
         if destination is not None and not destination.is_directory:
             raise FileRefused(
                 f"the destination {self.destination_root!r} {self.where} is no folder",
@@ -97,8 +97,8 @@ class TreeUp(TreeWalk):
             )
         if destination is not None:
             # Another play may have made it behind the question.
-            self._look_where_root_is(take_places() or ask_remote_places(self.destination_root, self.around)())
-        disk = self.around.disk
+            self._look_where_root_is(take_places() or ask_remote_places(self.destination_root, self.context)())
+        disk = self.context.disk
         real_path = os.path.realpath(self.source_root) if disk is None else disk.real_path(self.source_root)
         self.root = Folder("", source, destination, real_path=real_path)
         self.claim(destination)
@@ -106,8 +106,8 @@ class TreeUp(TreeWalk):
 
     def _look_at_source(self) -> tuple[FileStatus, bool]:
         """What the source is, and whether nothing is in it. Raises a `StepError`."""
-        root, disk = self.source_root, self.around.disk
-        self.around.memory.links.require_none_on(root)
+        root, disk = self.source_root, self.context.disk
+        self.context.memory.links.require_none_on(root)
         try:
             if disk is not None:
                 return _look_at_foretold(root, disk)
@@ -128,29 +128,29 @@ class TreeUp(TreeWalk):
 
     def _claim_root(self, permissions: int | None) -> FileStatus | None:
         """What is at the destination; where nothing is, a folder is there now, unless that is only checked."""
-        path, peer = self.destination_root, self.around.peer
+        path, peer = self.destination_root, self.context.peer
         made = self.journal.made if self.journal is not None else None
-        if self.copy.create_parents and not self.around.is_check:
+        if self.copy.create_parents and not self.context.is_check:
             try:
                 with explained_by(self._require_place):
-                    return self.around.writer.claim_folder(path, permissions, made)
+                    return self.context.writer.claim_folder(path, permissions, made)
             except StatusRefused as refusal:
                 raise status_refused(refusal, path, peer, hint=HINT_WITHOUT_STATUS) from refusal
-        destination = look(self.around.remote, path, peer, hint=HINT_WITHOUT_STATUS)
+        destination = look(self.context.remote, path, peer, hint=HINT_WITHOUT_STATUS)
         if destination is None:
             self._require_place()
-            if not self.around.is_check:
-                self.around.writer.create_folder(path, permissions, made)
+            if not self.context.is_check:
+                self.context.writer.create_folder(path, permissions, made)
         return destination
 
     def _require_place(self) -> None:
         """Raise `FileRefused` unless the destination can be made."""
-        require_no_dangling_link(self.destination_root, self.around)
-        require_remote_folder(self.destination_root, self.around, is_made=self.copy.create_parents)
+        require_no_dangling_link(self.destination_root, self.context)
+        require_remote_folder(self.destination_root, self.context, is_made=self.copy.create_parents)
 
     def copy_all(self, batch: Batch) -> None:
         if self.root.was_made and self._sets_permissions:
-            batch.run(Errand("look", self.destination_root, functools.partial(_note_bits, self.root)))
+            batch.run(RemoteRequest("look", self.destination_root, functools.partial(_note_bits, self.root)))
         super().copy_all(batch)
 
     def enter(self, folder: Folder) -> None:
@@ -180,8 +180,8 @@ class TreeUp(TreeWalk):
 
     def _list_source(self, folder: Folder) -> Entries:
         path = self.source_path(folder.path)
-        if self.around.disk is not None:
-            return self.around.disk.entries(path)
+        if self.context.disk is not None:
+            return self.context.disk.entries(path)
         try:
             return _LocalEntries(path, os.listdir(path))
         except OSError as error:
@@ -189,22 +189,22 @@ class TreeUp(TreeWalk):
 
     def is_taken(self, path: str) -> bool:
         try:
-            return self.around.remote.status(self.destination_path(path), follow=False) is not None
+            return self.context.remote.status(self.destination_path(path), follow=False) is not None
         except StatusRefused:
             return False
 
     def list_names(self, path: str) -> list[str]:
-        return list(self.around.remote.names_in(self.destination_path(path)))
+        return list(self.context.remote.names_in(self.destination_path(path)))
 
     def make_folder(self, folder: Folder) -> None:
         wanted = WantedAttributes(PRIVATE_FOLDER_PERMISSIONS, None) if self._sets_permissions else NOTHING_WANTED
 
-        def done(errand: Errand, error: StepError | None) -> None:
+        def done(request: RemoteRequest, error: StepError | None) -> None:
             if error is None and folder.parent is not None and self._sets_permissions:
                 self._inherit(folder, folder.parent)
             self._see_made(folder, error)
 
-        self.batch.run(Errand("make folder", self.destination_path(folder.path), done, wanted))
+        self.batch.run(RemoteRequest("make folder", self.destination_path(folder.path), done, wanted))
 
     def _inherit(self, folder: Folder, parent: Folder) -> None:
         """A new folder may have the set-gid bit of the one above it, which setting its mode would take away."""
@@ -212,7 +212,7 @@ class TreeUp(TreeWalk):
         bits = parent.destination.special_bits if is_old and parent.destination else parent.inherited_bits
         if bits is None or bits & SET_GID:
             path = self.destination_path(folder.path)
-            self.batch.run(Errand("look closely", path, functools.partial(_note_bits, folder)))
+            self.batch.run(RemoteRequest("look closely", path, functools.partial(_note_bits, folder)))
         else:
             folder.inherited_bits = 0
 
@@ -222,13 +222,13 @@ class TreeUp(TreeWalk):
             self.made(folder, error)
             return
 
-        def looked(errand: Errand, refusal: StepError | None) -> None:
-            is_there = errand.status is not None and errand.status.is_directory
+        def looked(request: RemoteRequest, refusal: StepError | None) -> None:
+            is_there = request.status is not None and request.status.is_directory
             # Where nobody may look, what could not be made is taken to be there: what goes into it tells.
-            is_untold = refusal is not None and not errand.is_missing and not isinstance(error, PermissionRefused)
+            is_untold = refusal is not None and not request.is_missing and not isinstance(error, PermissionRefused)
             self.made(folder, None if is_there or is_untold else error)
 
-        self.batch.run(Errand("look closely", self.destination_path(folder.path), looked))
+        self.batch.run(RemoteRequest("look closely", self.destination_path(folder.path), looked))
 
     def begin_copy(self, file: Pending) -> None:
         self._uploads.begin(file, self.batch)
@@ -240,7 +240,7 @@ class TreeUp(TreeWalk):
     def copy_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)
         try:
-            disk, place = self.around.disk, self.source_path(path)
+            disk, place = self.context.disk, self.source_path(path)
             target = os.readlink(place) if disk is None else disk.read_link_at(place)
         except OSError as error:
             self.tally.fail(path, explain_os_error(error, "cannot read the link", self.source_path(path)))
@@ -249,13 +249,13 @@ class TreeUp(TreeWalk):
             self._make_link(folder, path, target, destination)
             return
 
-        def compare(errand: Errand, error: StepError | None) -> None:
-            if error is None and errand.answer == target:
+        def compare(request: RemoteRequest, error: StepError | None) -> None:
+            if error is None and request.answer == target:
                 self.link_is_right(folder, path)
             else:
                 self._make_link(folder, path, target, destination)
 
-        self.batch.run(Errand("read link", self.destination_path(path), compare))
+        self.batch.run(RemoteRequest("read link", self.destination_path(path), compare))
 
     def _make_link(self, folder: Folder, path: str, target: str, destination: FileStatus | None) -> None:
         if destination is not None and destination.is_directory:
@@ -264,7 +264,7 @@ class TreeUp(TreeWalk):
         folder.is_touched = True
         self.changes.tell("link", path, f"→ {target}")
         backup = self.backup_of_link(folder, path, destination)
-        if self.around.is_check:
+        if self.context.is_check:
             self.tally.links_changed += 1
             self.tally.keep(backup)
             if self.effects is not None:
@@ -275,9 +275,9 @@ class TreeUp(TreeWalk):
 
         done = Done(backup=backup)
 
-        def made(errand: Errand, error: StepError | None) -> None:
+        def made(request: RemoteRequest, error: StepError | None) -> None:
             self.left.forget(temporary, aside, *probes)
-            self.left.leave(*errand.left)
+            self.left.leave(*request.left)
             if self.journal is not None:
                 del self.journal.unanswered[place]
                 self.journal.leftovers.difference_update(probes)
@@ -300,14 +300,14 @@ class TreeUp(TreeWalk):
         if not is_new:
             self.left.move_aside(place, aside)
         self.batch.run(
-            Errand("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)
+            RemoteRequest("make link", place, made, target=target, temporary=temporary, is_new=is_new, backup=backup)
         )
 
     def follow_link(self, folder: Folder, name: str, see: Callable[[FileStatus, str], None]) -> None:
         path = folder.child(name)
         place = self.source_path(path)
         try:
-            self.around.memory.links.require_none_on(place)
+            self.context.memory.links.require_none_on(place)
             real_path, status = self._follow(place)
         except OSError as error:
             self.tally.fail(path, explain_os_error(error, "cannot follow the link", place))
@@ -322,7 +322,7 @@ class TreeUp(TreeWalk):
 
     def _follow(self, place: str) -> tuple[str, FileStatus]:
         """Where a link of the source really leads, and what is there. Raises `OSError`, and `FileRefused`."""
-        disk = self.around.disk
+        disk = self.context.disk
         if disk is None:
             real_path = os.path.realpath(place, strict=True)
             return real_path, to_status(os.stat(real_path))
@@ -334,68 +334,70 @@ class TreeUp(TreeWalk):
 
     def change_permissions(self, path: str, permissions: int) -> None:
         self.batch.run(
-            Errand(
+            RemoteRequest(
                 "set attributes",
                 self.destination_path(path),
-                lambda errand, error: self.permissions_changed(path, permissions, error, errand.attributes_set),
+                lambda request, error: self.permissions_changed(path, permissions, error, request.attributes_set),
                 WantedAttributes(permissions, None),
             )
         )
 
     def set_folder_attributes(self, folder: Folder, wanted: WantedAttributes) -> None:
         self.batch.run(
-            Errand(
+            RemoteRequest(
                 "set attributes",
                 self.destination_path(folder.path),
-                lambda errand, error: self.folder_set(folder, wanted, error, errand.attributes_set),
+                lambda request, error: self.folder_set(folder, wanted, error, request.attributes_set),
                 wanted,
             )
         )
 
     def sync_folder(self, path: str, *, is_above: bool) -> None:
-        def synced(errand: Errand, error: StepError | None) -> None:
+        def synced(request: RemoteRequest, error: StepError | None) -> None:
             if error is not None and not is_above:
                 self.tally.warn(FOLDER_NOT_SYNCED)
 
-        self.batch.run(Errand("sync folder", path, synced))
+        self.batch.run(RemoteRequest("sync folder", path, synced))
 
     def list_extra(self, path: str, see: Callable[[Entries], None]) -> None:
         self.batch.list(_ExtraListing(self, path, see))
 
     def clear_leftovers(self) -> int:
-        clear = RemoteLeftovers(with_slash(self.destination_root), self.around.owner, self.around.writer)
+        clear = RemoteLeftovers(with_slash(self.destination_root), self.context.owner, self.context.writer)
         for folder, name in self.leftovers:
             clear.remove_old(f"{folder}/{name}" if folder else name)
         return clear.removed
 
     def remove(self, path: str, *, is_folder: bool) -> None:
         self.batch.run(
-            Errand(
+            RemoteRequest(
                 "remove folder" if is_folder else "remove",
                 self.destination_path(path),
-                lambda errand, error: self.removed(path, error),
+                lambda request, error: self.removed(path, error),
             )
         )
 
     def remove_now(self, path: str) -> None:
-        self.around.writer.remove(self.destination_path(path))
+        self.context.writer.remove(self.destination_path(path))
 
     def rename(self, path: str, new_path: str, done: OnDone) -> None:
         target = self.destination_path(new_path)
-        self.batch.run(Errand("rename", self.destination_path(path), lambda errand, error: done(error), target=target))
+        self.batch.run(
+            RemoteRequest("rename", self.destination_path(path), lambda request, error: done(error), target=target)
+        )
 
     def make_new_link(self, path: str, target: str, done: OnDone) -> None:
         place = self.destination_path(path)
         temporary = self.names.path_of(place)
         probes = probe_names(temporary)
 
-        def made(errand: Errand, error: StepError | None) -> None:
+        def made(request: RemoteRequest, error: StepError | None) -> None:
             self.left.forget(temporary, *probes)
-            self.left.leave(*errand.left)
+            self.left.leave(*request.left)
             done(error)
 
         self.left.write(temporary, *probes)
-        self.batch.run(Errand("make link", place, made, target=target, temporary=temporary))
+        self.batch.run(RemoteRequest("make link", place, made, target=target, temporary=temporary))
 
 
 def _look_at_foretold(root: str, disk: ForetoldDisk) -> tuple[FileStatus, bool]:
@@ -493,9 +495,9 @@ class _ExtraListing:
             self._walk.tally.fail(self._relative_path, error)
 
 
-def _note_bits(folder: Folder, errand: Errand, error: StepError | None) -> None:
-    if errand.status is not None:
-        folder.inherited_bits = errand.status.special_bits
+def _note_bits(folder: Folder, request: RemoteRequest, error: StepError | None) -> None:
+    if request.status is not None:
+        folder.inherited_bits = request.status.special_bits
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -14,7 +14,7 @@ from runner.plan import CopyDirectory
 from runner.remote_files import ATTRIBUTES_SET, AttributesSet, Batch, FileStatus, WantedAttributes
 from runner.transfer.backup import free_name, is_backup
 from runner.transfer.batch import Outcome, Pending
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.decision import asks_for_permissions, decide, only_hash_tells, wanted_attributes
 from runner.transfer.directory_modes import WRITABLE_BY_ALL
 from runner.transfer.filters import Filter
@@ -115,23 +115,23 @@ class TreeWalk(ABC):
     new_file_permissions: int | None
     new_folder_permissions: int | None
 
-    def __init__(self, copy: CopyDirectory, around: Surroundings) -> None:
+    def __init__(self, copy: CopyDirectory, context: CopyContext) -> None:
         self.copy = copy
-        self.around = around
+        self.context = context
         self.filter = Filter(copy.include, copy.exclude)
         self._has_patterns = bool(copy.include or copy.exclude)
         self._is_size_enough = copy.compare == "size"
         # In a batch a file is read as far as the size that its server tells.
         self._trusts_sizes = copy.verify != "none" or self.is_upload
-        self.left = around.left
-        self.tally = Tally(copy, around.is_check, around.left)
+        self.left = context.left
+        self.tally = Tally(copy, context.is_check, context.left)
         self.changes = TreeChanges(self)
         # With --check: what the copy would change, for later steps.
-        self.effects = around.effects.begin_tree(copy) if around.effects is not None else None
+        self.effects = context.effects.begin_tree(copy) if context.effects is not None else None
         self.source_root = _without_slash(copy.source)
         self.destination_root = _without_slash(copy.destination)
         self._above_source, self._above_destination = with_slash(self.source_root), with_slash(self.destination_root)
-        self.names = TemporaryNames.for_copy(copy, around.owner)
+        self.names = TemporaryNames.for_copy(copy, context.owner)
         self.extras: list[tuple[str, bool]] = []
         # What a play has left whose process is gone.
         self.stale: set[str] = set()
@@ -155,9 +155,9 @@ class TreeWalk(ABC):
         self._doubtful: list[tuple[Folder, str, FileStatus]] = []
         self._settled: list[tuple[Folder, str, FileStatus]] = []
         self._folder_count = 0
-        self.journal = around.journal
+        self.journal = context.journal
         # What earlier attempts have done; None in the first one.
-        self.past = around.journal if around.journal is not None and around.journal.is_retry else None
+        self.past = context.journal if context.journal is not None and context.journal.is_retry else None
         self._emptied = {path.rpartition("/")[0] for path in self.past.removed} if self.past else set()
         # Folders whose modes and times are not ours to change.
         self.protected: frozenset[str] = frozenset()
@@ -270,7 +270,7 @@ class TreeWalk(ABC):
 
     def claim(self, destination: FileStatus | None) -> None:
         """Note whether this step has made the root, now or in an earlier attempt: then it still has to get its mode."""
-        if self.around.is_check:
+        if self.context.is_check:
             return
         if destination is None and self.journal is not None:
             self.journal.made[self.destination_root] = None
@@ -305,7 +305,7 @@ class TreeWalk(ABC):
 
     def report(self) -> None:
         """Tell how far it is; stop if the play is to end."""
-        self.around.on_progress(self.batch.done_bytes, max(self.tally.bytes_changed, self.batch.done_bytes))
+        self.context.on_progress(self.batch.done_bytes, max(self.tally.bytes_changed, self.batch.done_bytes))
 
     def see(self, folder: Folder, list_source: ListSource, destination: Entries) -> None:
         """A folder can be visited: the server's part of its entries is there."""
@@ -351,7 +351,7 @@ class TreeWalk(ABC):
         blocked = folder.find_blocked()
         if blocked is not None:
             self.blocked.setdefault(blocked, []).append(then)
-        elif not self.around.is_check:
+        elif not self.context.is_check:
             self.make_with_parents(folder, then)
         else:
             return False
@@ -495,7 +495,7 @@ class TreeWalk(ABC):
 
     def _fail_untold(self, path: str, place: str) -> None:
         """What may be a directory is neither copied nor replaced nor removed."""
-        self.tally.fail(path, kind_untold(place, self.around.peer))
+        self.tally.fail(path, kind_untold(place, self.context.peer))
 
     def _look_at_link(self, folder: Folder, name: str, destination: FileStatus | None) -> None:
         path = folder.child(name)
@@ -697,7 +697,7 @@ class TreeWalk(ABC):
         if permissions is None or not self.may_be_written(path, found):
             return
         self.changes.tell_attributes(path, found, WantedAttributes(permissions, None), is_folder=False)
-        if self.around.is_check:
+        if self.context.is_check:
             self.tally.files_changed += 1
             if self.effects is not None:
                 self.effects.permissions(path, found, permissions)
@@ -710,7 +710,7 @@ class TreeWalk(ABC):
         self, path: str, permissions: int, error: StepError | None, done: AttributesSet = ATTRIBUTES_SET
     ) -> None:
         """A file whose content was right has its permissions, or it was refused to set them. `done` is what came of it."""
-        place, peer = self.destination_path(path), self.around.peer
+        place, peer = self.destination_path(path), self.context.peer
         warning = None
         if error is None:
             try:
@@ -742,10 +742,10 @@ class TreeWalk(ABC):
 
     def _copy_now(self, folder: Folder, path: str, source: FileStatus, destination: FileStatus | None) -> None:
         backup = self.backup_path(folder, path, destination)
-        refusal = self.find_refusal(folder, path, destination) if self.around.is_check else None
+        refusal = self.find_refusal(folder, path, destination) if self.context.is_check else None
         if refusal is not None:
             self.tally.fail(path, refusal)
-        elif self.around.is_check:
+        elif self.context.is_check:
             self.tally.files_changed += 1
             self.tally.keep(backup)
             self.foretell_file(path, source, destination, backup)
@@ -851,7 +851,7 @@ class TreeWalk(ABC):
     def _find_leftover(self, folder: Folder, name: str, own: OwnName, status: FileStatus) -> None:
         """A file that some play writes, or wrote: not even `delete` takes it away from one that may be at work."""
         is_ours = own.owner == self.names.owner
-        if self.around.is_check or status.is_directory or not status.is_kind_told or not (is_ours or self.copy.delete):
+        if self.context.is_check or status.is_directory or not status.is_kind_told or not (is_ours or self.copy.delete):
             return
         if is_ours and own.is_abandoned and not own.content and not own.is_aside:
             self.stale.add(folder.child(name))
@@ -878,7 +878,7 @@ class TreeWalk(ABC):
         """A folder has its modes and times, or `error` says that nothing of it was set; `done` says which were."""
         try:
             warnings = prove_directory(
-                self.copy, self.destination_path(folder.path), wanted, done, error, self.around.peer
+                self.copy, self.destination_path(folder.path), wanted, done, error, self.context.peer
             )
         except StepError as failure:
             self.tally.fail(folder.path or ".", failure)

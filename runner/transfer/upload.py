@@ -16,8 +16,8 @@ from runner.plan import CopyFile, WriteContent
 from runner.remote_files import FileStatus, Made, RemoteFiles, WantedAttributes
 from runner.results import CopyResult
 from runner.transfer.backup import free_remote_path
-from runner.transfer.batch import Common, Outcome, Pending, Upload, Uploads, running_batch
-from runner.transfer.context import CLEAN_UP_SECONDS, Surroundings
+from runner.transfer.batch import BatchSettings, Outcome, Pending, Upload, Uploads, running_batch
+from runner.transfer.context import CLEAN_UP_SECONDS, CopyContext
 from runner.transfer.copy_results import (
     as_first_decided,
     confirm,
@@ -44,101 +44,101 @@ from runner.transfer.temporary import TemporaryNames
 from runner.transfer.verification import FOLDER_NOT_SYNCED, prove_permissions
 
 
-def upload_file(copy: CopyFile, around: Surroundings) -> CopyResult:
+def upload_file(copy: CopyFile, context: CopyContext) -> CopyResult:
     """Copy one file to the server. Raises as `copy_file` does."""
-    with _open_source(copy, around) as source:
-        destination, is_known = look_at_remote(copy.destination, around)
+    with _open_source(copy, context) as source:
+        destination, is_known = look_at_remote(copy.destination, context)
         if not is_known and (copy.if_exists != "replace" or copy.backup):
             option, other = ("backup: true", "false") if copy.backup else (f"if_exists: {copy.if_exists}", "replace")
             raise ServerLacksFeature(
-                f"{around.peer} does not tell whether {copy.destination!r} exists, so '{option}' cannot be kept",
+                f"{context.peer} does not tell whether {copy.destination!r} exists, so '{option}' cannot be kept",
                 hint=f"Set '{option.partition(':')[0]}: {other}' for this server.",
             )
-        done = find_done(copy, source.status, destination, around)
+        done = find_done(copy, source.status, destination, context)
         if done is not None:
-            return _make_durable(copy, done, around)
+            return _make_durable(copy, done, context)
         sha256 = None
-        if around.journal is not None and around.journal.owns(copy.destination):
-            destination = around.journal.before(copy.destination, destination)
+        if context.journal is not None and context.journal.owns(copy.destination):
+            destination = context.journal.before(copy.destination, destination)
         elif only_hash_tells(copy, source.status, destination):
-            sha256 = _compare_content(copy, source, around)
+            sha256 = _compare_content(copy, source, context)
         decision = decide(
             copy,
             source.status,
             destination,
-            where=f"on {around.peer}",
+            where=f"on {context.peer}",
             has_same_hash=sha256 is not None,
         )
         if not is_known:
             decision = replace(decision, warnings=(*decision.warnings, "the server does not tell what is there"))
         is_copied = decision.action in ("create", "replace")
         if is_copied:
-            require_backup(copy, around)
-            require_temporary_directory(copy, around)
-        if is_copied and destination is None and around.is_check:
-            require_remote_folder(copy.destination, around, is_made=copy.create_parents)
-        tell_change(copy, decision, source.status, destination, around)
+            require_backup(copy, context)
+            require_temporary_directory(copy, context)
+        if is_copied and destination is None and context.is_check:
+            require_remote_folder(copy.destination, context, is_made=copy.create_parents)
+        tell_change(copy, decision, source.status, destination, context)
         if decision.action == "chmod":
-            return _change_remote_permissions(copy, decision, source.status, around)
-        if around.is_check or not is_copied:
-            return summarise(copy, as_first_decided(copy, decision, around), source.status, around, sha256)
+            return _change_remote_permissions(copy, decision, source.status, context)
+        if context.is_check or not is_copied:
+            return summarise(copy, as_first_decided(copy, decision, context), source.status, context, sha256)
         if destination is not None:
-            return _send(copy, decision, source, destination, around, {})
-        with explained_by(lambda: require_remote_folder(copy.destination, around, is_made=copy.create_parents)):
+            return _send(copy, decision, source, destination, context, {})
+        with explained_by(lambda: require_remote_folder(copy.destination, context, is_made=copy.create_parents)):
             if not copy.create_parents:
-                return _send(copy, decision, source, None, around, {})
-            return _send_with_parents(copy, decision, source, around)
+                return _send(copy, decision, source, None, context, {})
+            return _send_with_parents(copy, decision, source, context)
 
 
-def _make_durable(copy: CopyFile, done: CopyResult, around: Surroundings) -> CopyResult:
+def _make_durable(copy: CopyFile, done: CopyResult, context: CopyContext) -> CopyResult:
     """The result of an earlier attempt, which was cut off before the turn of the directories."""
-    if not done.durable or around.journal is None:
+    if not done.durable or context.journal is None:
         return done
-    if _sync_folders([copy.destination, *around.journal.made], around.writer) or FOLDER_NOT_SYNCED in done.warnings:
+    if _sync_folders([copy.destination, *context.journal.made], context.writer) or FOLDER_NOT_SYNCED in done.warnings:
         return done
     return replace(done, warnings=(FOLDER_NOT_SYNCED, *done.warnings))
 
 
-def _open_source(copy: CopyFile, around: Surroundings) -> AbstractContextManager[LocalSource]:
+def _open_source(copy: CopyFile, context: CopyContext) -> AbstractContextManager[LocalSource]:
     if isinstance(copy, WriteContent):
         return hold_content(copy.content)
-    around.memory.links.require_none_on(copy.source)
-    if around.disk is not None:
-        around.disk.require_no_received_link(copy.source)
-        return around.disk.open_source(copy.source)
+    context.memory.links.require_none_on(copy.source)
+    if context.disk is not None:
+        context.disk.require_no_received_link(copy.source)
+        return context.disk.open_source(copy.source)
     return open_source(copy.source)
 
 
-def _compare_content(copy: CopyFile, source: LocalSource, around: Surroundings) -> str | None:
+def _compare_content(copy: CopyFile, source: LocalSource, context: CopyContext) -> str | None:
     """The SHA-256 that source and destination have, None if they differ."""
     if isinstance(copy, WriteContent):
-        return same_content(copy.destination, copy.content, around)
-    if around.effects is not None and not around.effects.is_all_real:
-        return around.effects.find_same_hash(copy.source, copy.destination, source.status.size_bytes or 0)
-    here = hash_file(source.fd, around.cancellation.check)
-    return same_hash(copy.destination, source.opened_as.st_size, here, around)
+        return same_content(copy.destination, copy.content, context)
+    if context.effects is not None and not context.effects.is_all_real:
+        return context.effects.find_same_hash(copy.source, copy.destination, source.status.size_bytes or 0)
+    here = hash_file(source.fd, context.cancellation.check)
+    return same_hash(copy.destination, source.opened_as.st_size, here, context)
 
 
-def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, around: Surroundings) -> CopyResult:
+def _send_with_parents(copy: CopyFile, decision: Decision, source: LocalSource, context: CopyContext) -> CopyResult:
     """Send the source, and make the folders above the destination where they are missing."""
-    remote = around.writer
-    made: Made = {} if around.journal is None else around.journal.made
+    remote = context.writer
+    made: Made = {} if context.journal is None else context.journal.made
     if remote.tells_made_folders and source.opened_as.st_size < RESUME_FROM_BYTES:
         # Nearly always they are there: looking first would cost a round trip for each file.
         try:
-            return _send(copy, decision, source, None, around, made)
+            return _send(copy, decision, source, None, context, made)
         except FileError as error:
             if not error.has_created_nothing or not remote.create_parents(copy.destination, made):
                 raise
     else:
         remote.create_parents(copy.destination, made)
     try:
-        return _send(copy, decision, source, None, around, made)
+        return _send(copy, decision, source, None, context, made)
     except FileError as error:
         # Another play that had made the folder, and failed, may have removed it before anything was in it.
         if not error.has_created_nothing or not remote.create_parents(copy.destination, made):
             raise
-    return _send(copy, decision, source, None, around, made)
+    return _send(copy, decision, source, None, context, made)
 
 
 def _send(
@@ -146,18 +146,18 @@ def _send(
     decision: Decision,
     source: LocalSource,
     destination: FileStatus | None,
-    around: Surroundings,
+    context: CopyContext,
     made_folders: Made,
 ) -> CopyResult:
     """Write the source to the server and publish it. `made_folders` are new, and go again if that fails."""
-    is_beside = copy.atomic and around.remote.can_rename
-    sending = _Sending(copy, decision, source, destination, around, is_beside=is_beside)
-    with _removing_folders(made_folders, around, copy.destination):
+    is_beside = copy.atomic and context.remote.can_rename
+    sending = _Sending(copy, decision, source, destination, context, is_beside=is_beside)
+    with _removing_folders(made_folders, context, copy.destination):
         outcome = sending.send_beside() if is_beside else sending.send(None)
     warnings = sending.warnings
-    if outcome.is_synced and not _sync_published(copy, outcome, made_folders, around):
+    if outcome.is_synced and not _sync_published(copy, outcome, made_folders, context):
         warnings = (*warnings, FOLDER_NOT_SYNCED)
-    return confirm(sending.describe(outcome, warnings), around)
+    return confirm(sending.describe(outcome, warnings), context)
 
 
 class _Sending:
@@ -169,7 +169,7 @@ class _Sending:
         decision: Decision,
         source: LocalSource,
         destination: FileStatus | None,
-        around: Surroundings,
+        context: CopyContext,
         *,
         is_beside: bool,
     ) -> None:
@@ -177,21 +177,21 @@ class _Sending:
         self._decision = decision
         self._source = source
         self._destination = destination
-        self._around = around
+        self._around = context
         self._claim: Claim | None = None
         self._outcomes: list[Outcome] = []
         self.warnings = decision.warnings
         if copy.atomic and not is_beside:
             self.warnings += ("written in place, not atomically: the server offers no way to rename a file",)
-        names = TemporaryNames.for_copy(copy, around.owner)
-        self._common = Common(copy, around, self._outcomes.append, None, names)
+        names = TemporaryNames.for_copy(copy, context.owner)
+        self._settings = BatchSettings(copy, context, self._outcomes.append, None, names)
 
     def send_beside(self) -> Outcome:
         """Write under a temporary name, verify, and rename over what is there."""
-        copy, around = self._copy, self._around
-        partial = partial_of_upload(copy, self._source, around.owner) if around.remote.can_resume else None
-        temporary = self._common.names.path_beside(copy.destination)
-        claims = RemoteClaims(around.writer, around.peer, around.cancellation.check)
+        copy, context = self._copy, self._around
+        partial = partial_of_upload(copy, self._source, context.owner) if context.remote.can_resume else None
+        temporary = self._settings.names.path_beside(copy.destination)
+        claims = RemoteClaims(context.writer, context.peer, context.cancellation.check)
         with claims.claim(partial, self._source, temporary) as claim:
             try:
                 return self.send(claim)
@@ -202,7 +202,7 @@ class _Sending:
                 if not claim.offset:
                     raise
             with suppress(FileError, ServerLacksFeature):
-                around.writer.remove(claim.path)
+                context.writer.remove(claim.path)
             return self.send(Claim(temporary, is_kept=False))
 
     def _is_left_open(self, error: StepError) -> bool:
@@ -211,24 +211,26 @@ class _Sending:
 
     def send(self, claim: Claim | None) -> Outcome:
         """Send it, under the claim's name or in place. Raises what it fails with."""
-        copy, around, source = self._copy, self._around, self._source
+        copy, context, source = self._copy, self._around, self._source
         self._claim = claim
-        if claim is None and around.journal is not None:
-            around.journal.replaced.setdefault(copy.destination, self._destination)
+        if claim is None and context.journal is not None:
+            context.journal.replaced.setdefault(copy.destination, self._destination)
         file = Pending(copy.source, copy.destination, source.status, self._destination, self._choose_backup())
-        upload = Upload(file, self._common, source=source, claim=claim, describe_output=self.describe)
+        upload = Upload(file, self._settings, source=source, claim=claim, describe_output=self.describe)
         if claim is None:
             upload.temporary = None
-        is_certain = around.writer.keeps_what_is_there and copy.verify != "checksum"
-        if claim is not None and claim.hasher is not None and not around.remote.can_hash and is_certain:
+        is_certain = context.writer.keeps_what_is_there and copy.verify != "checksum"
+        if claim is not None and claim.hasher is not None and not context.remote.can_hash and is_certain:
             # To read it back would cost more than it saves; the beginning was proven, and the rest is acknowledged.
             upload.is_held = upload.sets_attributes_late = False
         offset = claim.offset if claim is not None else 0
         self._outcomes.clear()
         size_bytes = source.opened_as.st_size
         try:
-            with running_batch(around, lambda done_bytes: around.on_progress(offset + done_bytes, size_bytes)) as batch:
-                uploads = Uploads(self._common, around.remote)
+            with running_batch(
+                context, lambda done_bytes: context.on_progress(offset + done_bytes, size_bytes)
+            ) as batch:
+                uploads = Uploads(self._settings, context.remote)
                 uploads.begin_upload(upload, batch)
                 while batch.wait() or uploads.settle(batch):
                     pass
@@ -241,7 +243,7 @@ class _Sending:
             raise
         (outcome,) = self._outcomes
         if outcome.error is not None:
-            around.cancellation.check()
+            context.cancellation.check()
             raise outcome.error
         return outcome
 
@@ -262,10 +264,10 @@ class _Sending:
 
     def describe(self, outcome: Outcome, warnings: tuple[str, ...] | None = None) -> CopyResult:
         """The result, if the file is published so."""
-        copy, claim, around = self._copy, self._claim, self._around
+        copy, claim, context = self._copy, self._claim, self._around
         offset, cleared = (claim.offset, claim.cleared) if claim is not None else (0, 0)
         # The source may have changed since an earlier attempt published it and kept what was there before.
-        earlier = around.journal.published.get(copy.destination) if around.journal is not None else None
+        earlier = context.journal.published.get(copy.destination) if context.journal is not None else None
         return describe_copied(
             copy,
             self._decision,
@@ -277,10 +279,10 @@ class _Sending:
         )
 
 
-def _sync_published(copy: CopyFile, outcome: Outcome, made_folders: Made, around: Surroundings) -> bool:
+def _sync_published(copy: CopyFile, outcome: Outcome, made_folders: Made, context: CopyContext) -> bool:
     """Sync the names that a copy has been given; whether the server does that. A failure says what is there all the same."""
     try:
-        return _sync_folders([copy.destination, *made_folders], around.writer)
+        return _sync_folders([copy.destination, *made_folders], context.writer)
     except StepError as error:
         kept = f", the old file is kept as {outcome.backup!r}" if outcome.backup is not None else ""
         error.add(f"{copy.destination!r} is published{kept}; it is not known whether its name survives a power cut")
@@ -293,44 +295,44 @@ def _sync_folders(paths: list[str], remote: RemoteFiles) -> bool:
 
 
 @contextmanager
-def _removing_folders(made_folders: Made, around: Surroundings, path: str) -> Iterator[None]:
+def _removing_folders(made_folders: Made, context: CopyContext, path: str) -> Iterator[None]:
     """If the block fails, remove the folders made for the copy, unless another attempt finds out what became of it."""
     try:
         yield
         # Also those that an earlier attempt has made.
-        around.left.forget(*made_folders)
+        context.left.forget(*made_folders)
     except BaseException as error:
-        journal = around.journal
+        journal = context.journal
         if journal is not None and journal.is_left_open(path, error):
             raise
         try:
             if made_folders:
-                with around.cancellation.shield(CLEAN_UP_SECONDS):
-                    around.writer.remove_folders(list(made_folders))
+                with context.cancellation.shield(CLEAN_UP_SECONDS):
+                    context.writer.remove_folders(list(made_folders))
                 made_folders.clear()
         except (StepError, CleanUpAbandoned):
             # The session is gone, or does not answer.
-            around.left.write(*made_folders)
+            context.left.write(*made_folders)
         raise
 
 
 def _change_remote_permissions(
-    copy: CopyFile, decision: Decision, source: FileStatus, around: Surroundings
+    copy: CopyFile, decision: Decision, source: FileStatus, context: CopyContext
 ) -> CopyResult:
     """The content is right, the permissions are not."""
-    if around.journal is not None:
-        around.journal.attributes_set.add(copy.destination)
+    if context.journal is not None:
+        context.journal.attributes_set.add(copy.destination)
     try:
-        require_settable_permissions(copy.destination, around)
-        if not around.is_check:
-            around.writer.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
-            found, _ = look_at_remote(copy.destination, around)
-            refused = prove_permissions(copy, copy.destination, decision.wanted, found, around.peer)
+        require_settable_permissions(copy.destination, context)
+        if not context.is_check:
+            context.writer.set_attributes(copy.destination, WantedAttributes(decision.wanted.permissions, None))
+            found, _ = look_at_remote(copy.destination, context)
+            refused = prove_permissions(copy, copy.destination, decision.wanted, found, context.peer)
             if refused is not None:
-                return summarise(copy, Decision("nothing", decision.wanted, (refused,)), source, around)
+                return summarise(copy, Decision("nothing", decision.wanted, (refused,)), source, context)
     except (PermissionRefused, ServerLacksFeature):
         if copy.permissions is not None:
             raise
         unchanged = Decision("nothing", decision.wanted, ("the server refused to preserve permissions",))
-        return summarise(copy, unchanged, source, around)
-    return summarise(copy, decision, source, around)
+        return summarise(copy, unchanged, source, context)
+    return summarise(copy, decision, source, context)

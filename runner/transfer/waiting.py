@@ -14,7 +14,7 @@ from runner.cancellation import POLL_SECONDS, Deadline
 from runner.errors import FileRefused, StepTimedOut, UnreachableError, WaitTimedOut
 from runner.operation_results import Wait
 from runner.plan import WaitForPath
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.globs import Found, find_matching, is_glob
 from runner.transfer.listing import to_entry
 
@@ -22,7 +22,7 @@ from runner.transfer.listing import to_entry
 _MAX_NAMED = 3
 
 
-def wait_for_path(mode: WaitForPath, around: Surroundings) -> Wait:
+def wait_for_path(mode: WaitForPath, context: CopyContext) -> Wait:
     """Look every few seconds until it is as the step wants it; with --check look once.
 
     Raises `WaitTimedOut` when the time is up, a `StepError` if the server does not let it be looked at, an
@@ -33,13 +33,13 @@ def wait_for_path(mode: WaitForPath, around: Surroundings) -> Wait:
     deadline = Deadline.after(mode.timeout_seconds)
     while True:
         asked_seconds = time.monotonic()
-        found, around = _look(mode, around)
-        watch.note(found, asked_seconds, around.peer)
-        if watch.is_met or around.is_check:
+        found, context = _look(mode, context)
+        watch.note(found, asked_seconds, context.peer)
+        if watch.is_met or context.is_check:
             return _describe(mode, watch, time.monotonic() - started_seconds)
         if deadline.has_passed:
-            raise _timed_out(mode, watch, around.peer)
-        _sleep(min(watch.choose_pause(), deadline.remaining_seconds), around.cancellation.check)
+            raise _timed_out(mode, watch, context.peer)
+        _sleep(min(watch.choose_pause(), deadline.remaining_seconds), context.cancellation.check)
 
 
 class _Watch:
@@ -102,18 +102,18 @@ class _Watch:
         return min(mode.every_seconds, max(0.0, settled_seconds - time.monotonic()))
 
 
-def _look(mode: WaitForPath, around: Surroundings) -> tuple[Found, Surroundings]:
+def _look(mode: WaitForPath, context: CopyContext) -> tuple[Found, CopyContext]:
     """What is there now, and the context that goes on: with a fresh session if the old one was closed while idle."""
     follow = mode.state != "absent"
     try:
-        return find_matching(mode.path, around, follow=follow), around
+        return find_matching(mode.path, context, follow=follow), context
     except StepTimedOut:
         raise
     except UnreachableError:
-        if around.reconnect is None:
+        if context.reconnect is None:
             raise
-        around = replace(around, remote=around.reconnect())
-        return find_matching(mode.path, around, follow=follow), around
+        context = replace(context, remote=context.reconnect())
+        return find_matching(mode.path, context, follow=follow), context
 
 
 def _sleep(seconds: float, check: Callable[[], None]) -> None:

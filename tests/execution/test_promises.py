@@ -107,7 +107,7 @@ def test_what_is_for_calls_is_an_error_elsewhere(load: Loader, kind: str, key: s
 
 @pytest.mark.parametrize("around", ["block", "include_steps"])
 def test_conditions_tags_and_inputs_are_handed_on(
-    runner: Runner, connections: dict[str, Any], remote: Path, around: str
+    runner: Runner, connections: dict[str, Any], remote: Path, context: str
 ) -> None:
     inner: list[dict[str, Any]] = [
         {"mode": {"mode_name": "create_directory", "path": "{{ name }}"}, "tags": "deep"},
@@ -118,7 +118,7 @@ def test_conditions_tags_and_inputs_are_handed_on(
     ]
     (runner.folder / "part.yaml").write_text(json.dumps(inner))
     step = {
-        around: inner if around == "block" else "part.yaml",
+        context: inner if context == "block" else "part.yaml",
         "connection": "bank",
         "when": "1 < 2",
         "vars": {"name": "made"},

@@ -23,7 +23,7 @@ from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine, CopyFile
 from runner.problems import Location
 from runner.remote_files import RemoteFiles
 from runner.transfer.batch import (
-    Common,
+    BatchSettings,
     Downloads,
     OnOutcome,
     Outcome,
@@ -32,7 +32,7 @@ from runner.transfer.batch import (
     running_batch,
 )
 from runner.transfer.changes import MAX_DIFF_BYTES, read_remote
-from runner.transfer.context import Surroundings
+from runner.transfer.context import CopyContext
 from runner.transfer.local_files import look_at, permissions_by_umask
 from runner.transfer.local_folders import LocalFolders, open_folder
 from runner.transfer.tree import copy_tree
@@ -48,7 +48,7 @@ WHEN = 1_500_000_000
 
 
 @contextmanager
-def files_of(server: Server, folder: Path, cancellation: Cancellation | None = None) -> Iterator[Surroundings]:
+def files_of(server: Server, folder: Path, cancellation: Cancellation | None = None) -> Iterator[CopyContext]:
     """The files of a server, as a step gets them."""
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(server.known_hosts_line() + "\n")
@@ -59,27 +59,27 @@ def files_of(server: Server, folder: Path, cancellation: Cancellation | None = N
     sessions = Sessions(cancellation, lambda step, connection: None)
     try:
         remote: RemoteFiles = sessions.open(step)
-        yield Surroundings(remote, str(endpoint), False, lambda done, total: None, cancellation)
+        yield CopyContext(remote, str(endpoint), False, lambda done, total: None, cancellation)
     finally:
         sessions.close()
 
 
-def upload_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
+def upload_many(files: Iterable[Pending], options: CopyFile, context: CopyContext, on_outcome: OnOutcome) -> None:
     """Upload all `files` as `options` say, as a tree does."""
-    uploads = Uploads(Common(options, around, on_outcome, None), around.remote)
-    with running_batch(around) as batch:
+    uploads = Uploads(BatchSettings(options, context, on_outcome, None), context.remote)
+    with running_batch(context) as batch:
         for file in files:
             uploads.begin(file, batch)
         while batch.wait() or uploads.settle(batch):
             pass
 
 
-def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundings, on_outcome: OnOutcome) -> None:
+def download_many(files: Iterable[Pending], options: CopyFile, context: CopyContext, on_outcome: OnOutcome) -> None:
     """Download all `files`, as a tree does."""
     folders = LocalFolders(lambda path: open_folder(path, path, create_parents=options.create_parents))
-    downloads = Downloads(Common(options, around, on_outcome, permissions_by_umask()), around.remote, folders)
+    downloads = Downloads(BatchSettings(options, context, on_outcome, permissions_by_umask()), context.remote, folders)
     try:
-        with running_batch(around) as batch:
+        with running_batch(context) as batch:
             for file in files:
                 downloads.begin(file, batch)
             while batch.wait() or downloads.settle(batch):
@@ -91,8 +91,8 @@ def download_many(files: Iterable[Pending], options: CopyFile, around: Surroundi
 def test_of_a_file_that_is_larger_than_was_said_no_more_is_kept_than_a_difference_needs(tmp_path: Path) -> None:
     (tmp_path / "remote").mkdir()
     (tmp_path / "remote/large").write_bytes(os.urandom(3_000_000))
-    with AsyncsshServer(tmp_path / "server", root=tmp_path / "remote") as server, files_of(server, tmp_path) as around:
-        content = read_remote(around.remote, "large")
+    with AsyncsshServer(tmp_path / "server", root=tmp_path / "remote") as server, files_of(server, tmp_path) as context:
+        content = read_remote(context.remote, "large")
 
     assert content == (tmp_path / "remote/large").read_bytes()[: MAX_DIFF_BYTES + 1]
 
@@ -129,12 +129,12 @@ def pending(source: Path, destination: str | Path) -> list[Pending]:
 def run_many(
     is_upload: bool,
     files: list[Pending],
-    around: Surroundings,
+    context: CopyContext,
     options: CopyFile | None = None,
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
     copy_many = upload_many if is_upload else download_many
-    copy_many(files, options or CopyFile("", ""), around, outcomes.append)
+    copy_many(files, options or CopyFile("", ""), context, outcomes.append)
     return outcomes
 
 
@@ -161,8 +161,8 @@ def test_all_arrive_with_modes_and_times_and_nothing_else(server: Server, tmp_pa
     (source / "0/large").write_bytes(random.Random(2).randbytes(9_000_000))
     (source / "1/middle").write_bytes(random.Random(3).randbytes(700_000))
     make_folders(source, destination)
-    with files_of(server, tmp_path) as around:
-        outcomes = run_many(is_upload, pending(source, destination), around)
+    with files_of(server, tmp_path) as context:
+        outcomes = run_many(is_upload, pending(source, destination), context)
 
     assert [outcome.error for outcome in outcomes] == [None] * 402
     assert {outcome.verified for outcome in outcomes} == {"size"}
@@ -182,8 +182,8 @@ def test_files_are_replaced(server: Server, tmp_path: Path, is_upload: bool) -> 
     source, destination = tmp_path / "source", tmp_path / "destination"
     make_files(source, 50)
     make_files(destination, 50, seed=2)
-    with files_of(server, tmp_path) as around:
-        outcomes = run_many(is_upload, pending(source, destination), around)
+    with files_of(server, tmp_path) as context:
+        outcomes = run_many(is_upload, pending(source, destination), context)
 
     assert {outcome.error for outcome in outcomes} == {None}
     assert snapshot(destination) == snapshot(source)
@@ -197,8 +197,8 @@ def test_what_fails_for_one_file_is_told_and_the_rest_goes_on(server: Server, tm
     (destination / "3/file 10").mkdir()
     files = pending(source, destination)
     (source / "0/file 0").unlink()
-    with files_of(server, tmp_path) as around:
-        outcomes = run_many(True, files, around)
+    with files_of(server, tmp_path) as context:
+        outcomes = run_many(True, files, context)
 
     failed = {outcome.file.source_path[len(str(source)) + 1 :]: outcome.error for outcome in outcomes if outcome.error}
     in_missing_folder = {f"2/file {number}" for number in range(2, 60, 7)}
@@ -217,8 +217,8 @@ def test_a_source_on_the_server_that_vanishes_is_one_failure(server: Server, tmp
     (source / "0/file 0").unlink()
     (source / "1/file 1").write_bytes(b"longer" * 10_000)
     (source / "2/file 2").write_bytes(b"")
-    with files_of(server, tmp_path) as around:
-        outcomes = run_many(False, files, around)
+    with files_of(server, tmp_path) as context:
+        outcomes = run_many(False, files, context)
 
     failed = {Path(outcome.file.source_path).name: str(outcome.error) for outcome in outcomes if outcome.error}
     assert failed.keys() == {"file 0", "file 1", "file 2"}
@@ -244,8 +244,8 @@ def run_faulty(
     make_folders(source, destination)
     if not is_new:
         make_files(destination, 10, seed=2)
-    with faulty(tmp_path, factory) as server, files_of(server, tmp_path) as around:
-        outcomes = run_many(is_upload, pending(source, destination), around, options)
+    with faulty(tmp_path, factory) as server, files_of(server, tmp_path) as context:
+        outcomes = run_many(is_upload, pending(source, destination), context, options)
     return outcomes, source, destination
 
 
@@ -362,12 +362,12 @@ def test_a_broken_connection_is_raised_and_leaves_no_local_file(tmp_path: Path, 
     make_folders(source, destination)
     with (
         faulty(tmp_path, misbehaving.SlowServer) as server,
-        files_of(server, tmp_path) as around,
+        files_of(server, tmp_path) as context,
     ):
         timer = threading.Timer(0.5, server.kill_sessions)  # type: ignore[attr-defined]
         timer.start()
         with pytest.raises(ConnectionLost):
-            run_many(is_upload, pending(source, destination), around)
+            run_many(is_upload, pending(source, destination), context)
         timer.join()
 
     if not is_upload:
@@ -392,10 +392,10 @@ def test_a_signal_leaves_each_file_old_or_new_and_nothing_else(tmp_path: Path, i
 
     copy_many = upload_many if is_upload else download_many
     factory = partial(misbehaving.SlowServer, seconds=0.0005)
-    with faulty(tmp_path, factory) as server, files_of(server, tmp_path, cancellation) as around:
+    with faulty(tmp_path, factory) as server, files_of(server, tmp_path, cancellation) as context:
         started = time.monotonic()
         with pytest.raises(Interrupted):
-            copy_many(pending(source, destination), CopyFile("", ""), around, interrupt_in_the_middle)
+            copy_many(pending(source, destination), CopyFile("", ""), context, interrupt_in_the_middle)
         assert time.monotonic() - started < 4 + BUSY_SECONDS
 
     new, before = snapshot(source), snapshot(old)
@@ -410,7 +410,7 @@ def test_many_folders_do_not_use_up_descriptors(sshd: OpenSSHServer, tmp_path: P
     for number in range(1200):
         (source / f"{number}").mkdir(parents=True)
         (source / f"{number}/a").write_bytes(b"x")
-    with files_of(sshd, tmp_path) as around:
+    with files_of(sshd, tmp_path) as context:
         before = len(os.listdir("/proc/self/fd"))
         highest = 0
 
@@ -419,7 +419,7 @@ def test_many_folders_do_not_use_up_descriptors(sshd: OpenSSHServer, tmp_path: P
             assert outcome.error is None
             highest = max(highest, len(os.listdir("/proc/self/fd")))
 
-        download_many(pending(source, destination), CopyFile("", ""), around, watch)
+        download_many(pending(source, destination), CopyFile("", ""), context, watch)
         after = len(os.listdir("/proc/self/fd"))
 
     assert snapshot(destination) == snapshot(source)
@@ -435,8 +435,8 @@ def test_a_source_that_vanishes_while_its_folder_is_read_is_one_failure(
     make_files(source, 30)
     names = os.listdir
     monkeypatch.setattr("runner.transfer.tree_up.os.listdir", lambda path: [*names(path), "ghost"])
-    with files_of(sshd, tmp_path) as around, pytest.raises(TreeIncomplete) as refused:
-        copy_tree(CopyDirectoryFromEngine(str(source), str(destination), delete=True, include=("*",)), around)
+    with files_of(sshd, tmp_path) as context, pytest.raises(TreeIncomplete) as refused:
+        copy_tree(CopyDirectoryFromEngine(str(source), str(destination), delete=True, include=("*",)), context)
 
     assert "8 of what is in" in refused.value.message
     assert f"ghost: the source '{source}/ghost' vanished" in refused.value.message
@@ -453,8 +453,8 @@ def test_what_the_patterns_leave_out_may_vanish(
     monkeypatch.setattr("runner.transfer.tree_up.os.listdir", lambda path: [*names(path), "ghost.tmp"])
     for exclude, include in ((("*.tmp",), ()), ((), ("file *",))):
         copy = CopyDirectoryFromEngine(str(source), str(destination), exclude=exclude, include=include)
-        with files_of(sshd, tmp_path) as around:
-            copy_tree(copy, around)
+        with files_of(sshd, tmp_path) as context:
+            copy_tree(copy, context)
 
     monkeypatch.undo()
     assert snapshot(destination) == snapshot(source)
@@ -481,8 +481,8 @@ def test_a_server_that_sends_nothing_but_whole_answers_is_not_held_up_by_its_win
     make_files(source, 300, largest=100)
     server = AsyncsshServer(tmp_path / "server", root=Path("/"))
     server.software = "OpenSSH_9.9"
-    with server, files_of(server, tmp_path) as around:
-        copy_tree(CopyDirectoryFromEngine(str(source), str(destination)), around)
+    with server, files_of(server, tmp_path) as context:
+        copy_tree(CopyDirectoryFromEngine(str(source), str(destination)), context)
 
     assert snapshot(destination) == snapshot(source)
 
@@ -507,8 +507,8 @@ def test_what_vanishes_from_the_destination_while_it_is_read_is_not_there(
             yield [*entries, Ghost()]
 
     monkeypatch.setattr("runner.transfer.tree_down.os.scandir", scan_with_ghost)
-    with files_of(sshd, tmp_path) as around:
-        copy_tree(CopyDirectoryToEngine(str(source), str(destination), delete=True), around)
+    with files_of(sshd, tmp_path) as context:
+        copy_tree(CopyDirectoryToEngine(str(source), str(destination), delete=True), context)
 
     monkeypatch.undo()
     assert snapshot(destination) == snapshot(source)

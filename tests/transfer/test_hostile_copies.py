@@ -537,7 +537,7 @@ class OpensOpenly(Inspecting):
     is_refused = False
 
     def reply(self, request: Request, execute: Execute) -> Iterable[bytes]:
-        def carry_out() -> bytes:
+        def run_mode() -> bytes:
             if request.kind in self.undone:
                 return status(request.id, PERMISSION_DENIED if self.is_refused else OK)
             paths = (
@@ -549,7 +549,7 @@ class OpensOpenly(Inspecting):
                     path.chmod(0o644)
             return reply
 
-        return super().reply(request, carry_out)
+        return super().reply(request, run_mode)
 
 
 @in_place_or_not

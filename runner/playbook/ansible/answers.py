@@ -56,7 +56,7 @@ def answer_ansible(
     data: PositionedMap | PositionedList,
     play_keys: frozenset[str],
     step_keys: frozenset[str],
-    around: Iterable[PositionedMap | PositionedList] = (),
+    context: Iterable[PositionedMap | PositionedList] = (),
 ) -> Answered:
     """Every thing in the playbook that is Ansible's, each as a problem whose hint says what to write in its place.
 
@@ -66,7 +66,7 @@ def answer_ansible(
     given. `play_keys` and `step_keys` are the names that the schema knows; `around` are the files that `data` is included
     by, whose names are no Ansible's either.
     """
-    answering = _Answering([data, *around], play_keys, step_keys)
+    answering = _Answering([data, *context], play_keys, step_keys)
     left = answering.answer(data)
     return Answered(left if answering.problems else data, answering.problems, answering.lacks_variables)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.errors import StepError
-from runner.remote_files import Batch, Errand, Fetching, Listing, Progress, Sending
+from runner.remote_files import Batch, Fetching, Listing, Progress, RemoteRequest, Sending
 from runner.transfer.foretold.server import ServerView
 from runner.transfer.foretold.server_batch import ForetoldBatch, require_reading
 
@@ -42,9 +42,9 @@ class ReadingBatch:
     def list(self, folder: Listing) -> None:
         self._batch.list(folder)
 
-    def run(self, errand: Errand) -> None:
-        require_reading(errand)
-        self._batch.run(errand)
+    def run(self, request: RemoteRequest) -> None:
+        require_reading(request)
+        self._batch.run(request)
 
     def wait(self) -> bool:
         return self._batch.wait()

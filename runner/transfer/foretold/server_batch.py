@@ -14,7 +14,7 @@ from typing import NamedTuple
 from runner.errors import StepError
 from runner.foretold import needs_what_step_makes
 from runner.readback import complete
-from runner.remote_files import Batch, Errand, Fetching, FileStatus, Listing, ReadFile, Sending
+from runner.remote_files import Batch, Fetching, FileStatus, Listing, ReadFile, RemoteRequest, Sending
 from runner.transfer.foretold.contents import Stored, Written
 from runner.transfer.foretold.files import Directory, MadeLink, Node, Spot, Untold, join
 from runner.transfer.foretold.server import ServerView, require_listed, unreadable
@@ -33,7 +33,7 @@ class _Fetch(NamedTuple):
     download: Fetching
 
 
-_Request = _List | _Fetch | Errand
+_Request = _List | _Fetch | RemoteRequest
 
 
 class _Asked(NamedTuple):
@@ -44,10 +44,10 @@ class _Asked(NamedTuple):
     request: _Request
 
 
-def require_reading(errand: Errand) -> None:
+def require_reading(request: RemoteRequest) -> None:
     """Raise `AssertionError` for a request that would change something: to ask for it is a bug."""
-    if errand.what not in READING:
-        raise AssertionError(f"--check must change nothing, but was to {errand.what} {errand.path!r}")
+    if request.what not in READING:
+        raise AssertionError(f"--check must change nothing, but was to {request.what} {request.path!r}")
 
 
 class ForetoldBatch:
@@ -74,9 +74,9 @@ class ForetoldBatch:
     def fetch(self, download: Fetching) -> None:
         self._waiting.append(_Asked(download.source, True, _Fetch(download)))
 
-    def run(self, errand: Errand) -> None:
-        require_reading(errand)
-        self._waiting.append(_Asked(errand.path, errand.what in ("look", "resolve"), errand))
+    def run(self, request: RemoteRequest) -> None:
+        require_reading(request)
+        self._waiting.append(_Asked(request.path, request.what in ("look", "resolve"), request))
 
     def wait(self) -> bool:
         """Answer what has been asked; False if that was nothing."""
@@ -126,15 +126,15 @@ class ForetoldBatch:
         targets = self._view.files.targets
         answers = {path: targets[path] for path in paths if path in targets}
 
-        def take(errand: Errand, error: StepError | None) -> None:
-            answers[errand.path] = None if error is not None else errand.answer
-            self._view.note_target(errand.path, answers[errand.path])
+        def take(request: RemoteRequest, error: StepError | None) -> None:
+            answers[request.path] = None if error is not None else request.answer
+            self._view.note_target(request.path, answers[request.path])
 
         missing = paths - answers.keys()
         if missing:
             batch = self._start()
             for path in missing:
-                batch.run(Errand("read link", path, take))
+                batch.run(RemoteRequest("read link", path, take))
             complete(batch)
         return answers
 
@@ -142,8 +142,8 @@ class ForetoldBatch:
 
     def _ask(self, batch: Batch, request: _Request, path: str, spot: Spot) -> bool:
         """Ask the server, if it is for it to tell."""
-        if isinstance(request, Errand):
-            return self._ask_errand(batch, request, path, spot)
+        if isinstance(request, RemoteRequest):
+            return self._ask_request(batch, request, path, spot)
         if isinstance(request, _Fetch):
             content = self._view.content_of(spot, path)
             if not isinstance(content, Stored) or content.host != self._view.host:
@@ -162,31 +162,31 @@ class ForetoldBatch:
             return False
         return True
 
-    def _ask_errand(self, batch: Batch, errand: Errand, path: str, spot: Spot) -> bool:
-        is_look = errand.what.startswith("look")
+    def _ask_request(self, batch: Batch, request: RemoteRequest, path: str, spot: Spot) -> bool:
+        is_look = request.what.startswith("look")
         if isinstance(spot.node, Directory) and spot.node.origin is not None and is_look:
             directory, origin = spot.node, spot.node.origin
         elif spot.is_real:
             directory, origin = None, self._view.real(spot, path)
-            if errand.what == "resolve" and not spot.is_plain:
+            if request.what == "resolve" and not spot.is_plain:
                 return False
         else:
             return False
 
-        def take(inner: Errand, error: StepError | None) -> None:
-            errand.answer, errand.is_missing, errand.status = inner.answer, inner.is_missing, inner.status
+        def take(inner: RemoteRequest, error: StepError | None) -> None:
+            request.answer, request.is_missing, request.status = inner.answer, inner.is_missing, inner.status
             if directory is not None and error is None:
-                errand.status = directory.amend(inner.status)
-            errand.finish(error)
+                request.status = directory.amend(inner.status)
+            request.finish(error)
 
-        batch.run(replace(errand, path=origin, done=take))
+        batch.run(replace(request, path=origin, done=take))
         return True
 
     # What is known here.
 
     def _answer(self, request: _Request, path: str, spot: Spot) -> None:
-        if isinstance(request, Errand):
-            self._answer_errand(request, path, spot)
+        if isinstance(request, RemoteRequest):
+            self._answer_request(request, path, spot)
         elif isinstance(request, _Fetch):
             self._answer_fetching(request.download, path, spot)
         elif isinstance(spot.node, Directory):
@@ -196,20 +196,20 @@ class ForetoldBatch:
         else:
             request.listing.finish(self._view.not_listed(spot, path))
 
-    def _answer_errand(self, errand: Errand, path: str, spot: Spot) -> None:
+    def _answer_request(self, request: RemoteRequest, path: str, spot: Spot) -> None:
         error: StepError | None = None
-        if errand.what == "read link":
+        if request.what == "read link":
             if isinstance(spot.node, MadeLink):
-                errand.answer = spot.node.target
+                request.answer = spot.node.target
             else:
                 error = self._view.no_link(path)
-        elif errand.what == "resolve":
-            errand.answer = spot.path
+        elif request.what == "resolve":
+            request.answer = spot.path
         else:
-            errand.status = self._view.find_status(spot)
-            errand.is_missing = errand.status is None
-            error = self._view.missing(path) if errand.is_missing else None
-        errand.finish(error)
+            request.status = self._view.find_status(spot)
+            request.is_missing = request.status is None
+            error = self._view.missing(path) if request.is_missing else None
+        request.finish(error)
 
     def _answer_fetching(self, download: Fetching, path: str, spot: Spot) -> None:
         content = self._view.content_of(spot, path)
