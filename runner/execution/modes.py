@@ -131,7 +131,7 @@ def _act(mode: Mode, context: CopyContext) -> Output:
 def _copy(copy: Copy, context: CopyContext) -> CopyResult:
     # Each step pays for the import of what it needs.
     if isinstance(copy, CopyDirectory):
-        from runner.transfer.tree import copy_tree
+        from runner.transfer.tree.tree import copy_tree
 
         result = copy_tree(copy, context)
     else:

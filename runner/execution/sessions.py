@@ -31,8 +31,8 @@ NEEDED_NEXT = ("runner.execution.protocols", "runner.execution.modes")
 NEEDED_FOR = (
     (CopyFileFromEngine, "runner.transfer.upload"),
     (CopyFileToEngine, "runner.transfer.download"),
-    (CopyDirectory, "runner.transfer.tree"),
-    (CopyDirectory, "runner.sftp.batch"),
+    (CopyDirectory, "runner.transfer.tree.tree"),
+    (CopyDirectory, "runner.sftp.batch.batch"),
 )
 
 # How long the play waits in the end for connections that are still being closed.

@@ -28,7 +28,7 @@ from runner.playbook.validation import find_misspelt, step_keys, validate_jump_h
 from runner.problems import Location, Problem
 
 if TYPE_CHECKING:
-    from runner.playbook.ssh_config import SshConfig
+    from runner.playbook.ssh_config.config import SshConfig
 
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 30
 
@@ -90,8 +90,8 @@ class Endpoints:
             if path is False or any(is_unfilled(inputs.get(key)) for key in LOOKED_UP_BY) or _lacks_username(inputs):
                 return FilledInputs(inputs)
             # Few playbooks have one.
-            from runner.playbook.ssh_config import SshConfig
-            from runner.playbook.ssh_config_inputs import fill_in
+            from runner.playbook.ssh_config.config import SshConfig
+            from runner.playbook.ssh_config.inputs import fill_in
 
             if path not in self._ssh_configs:
                 self._ssh_configs[path] = SshConfig(path, inputs.value_locations["ssh_config"])

@@ -33,7 +33,7 @@ from runner.remote_files import (
 )
 from runner.server_traits import CAUTIOUS_OPEN_FILES, Deed
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_privacy import closed_mode
+from runner.sftp.batch.privacy import closed_mode
 from runner.sftp.packets import (
     FSYNC,
     POSIX_RENAME,
@@ -169,7 +169,7 @@ class SftpFiles:
         )
 
     def _find_kind(self, path: str, found: FileStatus, *, follow: bool) -> FileStatus | None:
-        """What is at a path whose kind the server has not told: other requests may (`batch_kinds.py`)."""
+        """What is at a path whose kind the server has not told: other requests may (`batch/kinds.py`)."""
         look = RemoteRequest("look" if follow else "look closely", path, lambda request, error: None)
         batch = self.start_batch()
         batch.run(look)
@@ -538,7 +538,7 @@ class SftpFiles:
 
     def start_batch(self, on_progress: Progress | None = None, must_end: Callable[[], bool] = lambda: False) -> Batch:
         # What only lists or looks does without it.
-        from runner.sftp.batch import SftpBatch
+        from runner.sftp.batch.batch import SftpBatch
 
         self._session.settle_limits()
         return SftpBatch(self._session, self._count_files(), self._open_more_channels, on_progress, must_end)

@@ -18,7 +18,7 @@ from runner.transfer.batch import running_batch
 from runner.transfer.context import CopyContext
 from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import look, require_kind
-from runner.transfer.tree_names import Entries, improper_name, is_proper_name
+from runner.transfer.tree.names import Entries, improper_name, is_proper_name
 
 _ANY_DEPTH = "**"
 _WILD = re.compile(r"[*?[]")

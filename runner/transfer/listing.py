@@ -17,7 +17,7 @@ from runner.transfer.context import CopyContext
 from runner.transfer.failures import Failures
 from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import look as look_or_raise
-from runner.transfer.tree_names import improper_name, is_proper_name, join
+from runner.transfer.tree.names import improper_name, is_proper_name, join
 
 _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "link": "links", "other": "others"}
 

@@ -24,7 +24,7 @@ from runner.transfer.listing import look, missing
 from runner.transfer.protected_places import require_removable
 from runner.transfer.remote_folders import Allowance, FolderEntries
 from runner.transfer.remote_status import kind_untold, require_kind
-from runner.transfer.tree_names import Entries, improper_name, is_proper_name, join
+from runner.transfer.tree.names import Entries, improper_name, is_proper_name, join
 
 
 def remove_path(mode: RemovePath, context: CopyContext) -> Removal:

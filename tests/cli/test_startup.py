@@ -23,12 +23,12 @@ MOST_OF_ALL = {"help": 165, "validate": 300, "play": 555}
 NEVER_IN_VALIDATE = {
     *("jsonschema", "referencing", "attr", "attrs", "rpds", "jinja2", "fabric", "paramiko", "pathspec"),
     *("rich", "email", "html", "zipfile", "importlib.metadata", "importlib.resources", "statistics"),
-    *("runner.playbook.ssh_config", "runner.playbook.ansible.answers", "runner.playbook.filters.registry"),
+    *("runner.playbook.ssh_config.config", "runner.playbook.ansible.answers", "runner.playbook.filters.registry"),
     *("runner.playbook.names", "runner.playbook.item_conditions", "runner.playbook.description"),
 }
 NEVER_IN_PLAY = (NEVER_IN_VALIDATE - {"fabric", "paramiko"}) | {
     *("runner.ssh.putty_keys", "runner.ssh.proxy", "runner.scp.files"),
-    *("runner.transfer.tree", "runner.transfer.filters", "runner.execution.control", "runner.operation_results"),
+    *("runner.transfer.tree.tree", "runner.transfer.filters", "runner.execution.control", "runner.operation_results"),
     *("runner.report.live", "runner.execution.examination", "runner.execution.probing"),
 }
 LOADED = """

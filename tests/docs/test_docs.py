@@ -40,8 +40,9 @@ from runner.playbook.endpoints import DEFAULT_CONNECT_TIMEOUT_SECONDS
 from runner.playbook.jump_hosts import MAX_HOPS
 from runner.redaction import MIN_LINE_LENGTH, MIN_SECRET_LENGTH
 from runner.resources import schema_text
-from runner.sftp import batch_listing
-from runner.transfer import tree_names, tree_walk
+from runner.sftp.batch import listing as batch_listing
+from runner.transfer.tree import names as tree_names
+from runner.transfer.tree import walk as tree_walk
 from tests.zoo.page import make_page
 
 ROOT = Path(__file__).parent.parent.parent

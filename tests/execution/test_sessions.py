@@ -21,7 +21,7 @@ from runner.events import Event, StepStarted
 from runner.execution.sessions import CLOSING_SECONDS
 from runner.plan import PlayOptions
 from runner.play import load_play, play
-from runner.sftp import batch_upload
+from runner.sftp.batch import upload as batch_upload
 from runner.ssh.connection import Connection
 from tests.conftest import Runner, connection, download, require_sshd, step, upload
 from tests.servers.asyncssh_server import AsyncsshServer

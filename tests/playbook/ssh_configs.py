@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.playbook.ssh_config_settings import HostSettings, local_user
+from runner.playbook.ssh_config.settings import HostSettings, local_user
 
 SSH_SECONDS = 60
 COMPARED = ("hostname", "user", "port", "identityfile", "proxyjump", "userknownhostsfile", "hostkeyalias")

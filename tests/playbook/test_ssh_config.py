@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from runner.playbook.inputs import InputProblem
-from runner.playbook.ssh_config import MAX_DEPTH, SshConfig
-from runner.playbook.ssh_config_hops import WrittenHop, parse_jump
-from runner.playbook.ssh_config_lines import MAX_FILE_BYTES
-from runner.playbook.ssh_config_settings import HostSettings, Query, Setting
+from runner.playbook.ssh_config.config import MAX_DEPTH, SshConfig
+from runner.playbook.ssh_config.hops import WrittenHop, parse_jump
+from runner.playbook.ssh_config.lines import MAX_FILE_BYTES
+from runner.playbook.ssh_config.settings import HostSettings, Query, Setting
 from runner.problems import Location
 from tests.patience import BUSY_SECONDS
 from tests.playbook.ssh_configs import ALIASES, COMPARED, Generator, ask_ssh, describe, find_ssh, home
@@ -333,7 +333,7 @@ def test_the_file_that_a_playbook_names_may_be_anybody_s(tmp_path: Path) -> None
 def test_the_user_s_file_is_read_before_the_system_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = write(tmp_path, "User system\nPort 1\nIdentityFile /system\nInclude more\n", "ssh_config")
     write(tmp_path, "HostName more.example\n", "more")
-    monkeypatch.setattr("runner.playbook.ssh_config.SYSTEM_FILE", str(system))
+    monkeypatch.setattr("runner.playbook.ssh_config.config.SYSTEM_FILE", str(system))
     folder = Path(os.environ["HOME"]) / ".ssh"
 
     def ask() -> HostSettings:

@@ -28,7 +28,7 @@ Host bank
 
 @pytest.fixture(autouse=True)
 def _empty_system_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.playbook.ssh_config.SYSTEM_FILE", str(tmp_path / "etc/ssh_config"))
+    monkeypatch.setattr("runner.playbook.ssh_config.config.SYSTEM_FILE", str(tmp_path / "etc/ssh_config"))
 
 
 def open_step(config: str | None = "config", **lines: str) -> str:

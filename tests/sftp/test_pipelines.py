@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.sftp.batch import count_reads
+from runner.sftp.batch.batch import count_reads
 
 KIB = 1024
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runner.sftp.batch_download import Download
-from runner.sftp.batch_upload import Upload
+from runner.sftp.batch.download import Download
+from runner.sftp.batch.upload import Upload
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers import misbehaving
 from tests.servers.asyncssh_server import AsyncsshServer

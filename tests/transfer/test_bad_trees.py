@@ -88,7 +88,7 @@ class TestADiskThatIsFullHere:
     def test_it_is_a_full_disk_in_the_type_of_the_file_s_error(
         self, runner: Runner, sshd: OpenSSHServer, source: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from runner.transfer.tree_tally import Tally
+        from runner.transfer.tree.tally import Tally
 
         told: list[str] = []
         fail = Tally.fail

@@ -35,7 +35,7 @@ from runner.transfer.changes import MAX_DIFF_BYTES, read_remote
 from runner.transfer.context import CopyContext
 from runner.transfer.local_files import look_at, permissions_by_umask
 from runner.transfer.local_folders import LocalFolders, open_folder
-from runner.transfer.tree import copy_tree
+from runner.transfer.tree.tree import copy_tree
 from tests.conftest import snapshot
 from tests.patience import BUSY_SECONDS
 from tests.servers import misbehaving
@@ -434,7 +434,7 @@ def test_a_source_that_vanishes_while_its_folder_is_read_is_one_failure(
     source, destination = tmp_path / "source", tmp_path / "destination"
     make_files(source, 30)
     names = os.listdir
-    monkeypatch.setattr("runner.transfer.tree_up.os.listdir", lambda path: [*names(path), "ghost"])
+    monkeypatch.setattr("runner.transfer.tree.up.os.listdir", lambda path: [*names(path), "ghost"])
     with files_of(sshd, tmp_path) as context, pytest.raises(TreeIncomplete) as refused:
         copy_tree(CopyDirectoryFromEngine(str(source), str(destination), delete=True, include=("*",)), context)
 
@@ -450,7 +450,7 @@ def test_what_the_patterns_leave_out_may_vanish(
     source, destination = tmp_path / "source", tmp_path / "destination"
     make_files(source, 30)
     names = os.listdir
-    monkeypatch.setattr("runner.transfer.tree_up.os.listdir", lambda path: [*names(path), "ghost.tmp"])
+    monkeypatch.setattr("runner.transfer.tree.up.os.listdir", lambda path: [*names(path), "ghost.tmp"])
     for exclude, include in ((("*.tmp",), ()), ((), ("file *",))):
         copy = CopyDirectoryFromEngine(str(source), str(destination), exclude=exclude, include=include)
         with files_of(sshd, tmp_path) as context:
@@ -506,7 +506,7 @@ def test_what_vanishes_from_the_destination_while_it_is_read_is_not_there(
         with scan(path) as entries:
             yield [*entries, Ghost()]
 
-    monkeypatch.setattr("runner.transfer.tree_down.os.scandir", scan_with_ghost)
+    monkeypatch.setattr("runner.transfer.tree.down.os.scandir", scan_with_ghost)
     with files_of(sshd, tmp_path) as context:
         copy_tree(CopyDirectoryToEngine(str(source), str(destination), delete=True), context)
 

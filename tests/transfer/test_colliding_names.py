@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from runner.transfer import local_files, local_folders, local_targets, tree_down
+from runner.transfer import local_files, local_folders, local_targets
+from runner.transfer.tree import down as tree_down
 from tests.conftest import Outcome, Runner, connection
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.file_session import FileServer

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from runner.sftp import batch_upload
+from runner.sftp.batch import upload as batch_upload
 from tests.conftest import Runner, download, snapshot, step, upload
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint
@@ -477,7 +477,7 @@ def test_scp_without_a_shell_says_that_nothing_is_synced(
 def test_large_files_of_a_folder_too(
     runner: Runner, sshd: Endpoint, remote: Path, is_upload: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.transfer.tree_walk.RESUME_FROM_BYTES", 50_000)
+    monkeypatch.setattr("runner.transfer.tree.walk.RESUME_FROM_BYTES", 50_000)
     here, there = runner.folder / "here", remote / "there"
     make_files(here if is_upload else there, 3, 60_000)
     mode = tree_up(here, there, **DURABLE) if is_upload else tree_down(there, here, **DURABLE)

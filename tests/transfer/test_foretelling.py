@@ -10,7 +10,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from runner.sftp.batch import SftpBatch
+from runner.sftp.batch.batch import SftpBatch
 from tests.conftest import Outcome, Runner, connection, download, upload
 from tests.servers.asyncssh_server import AsyncsshServer
 from tests.servers.endpoint import Endpoint

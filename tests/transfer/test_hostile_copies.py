@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import asyncssh
 import pytest
 
-from runner.sftp import batch_listing
-from runner.transfer import tree_names, tree_walk
+from runner.sftp.batch import listing as batch_listing
+from runner.transfer.tree import names as tree_names
+from runner.transfer.tree import walk as tree_walk
 from tests.conftest import Runner, connection, download, require_sshd, snapshot, step, upload
 from tests.playbook.bounded_process import run_bounded
 from tests.privacy import find_open, find_open_folders, watching

@@ -177,7 +177,7 @@ def test_check_cannot_change_anything_even_by_mistake(
     tree = Tree(runner, sshd, is_upload=True)
     make_tree(tree.source, "mistake", entries=5)
     monkeypatch.setattr(
-        "runner.transfer.tree_up.TreeUp._claim_root",
+        "runner.transfer.tree.up.TreeUp._claim_root",
         lambda walk, permissions: getattr(walk.context, view).claim_folder(walk.destination_root),
     )
 

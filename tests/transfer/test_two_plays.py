@@ -329,7 +329,7 @@ def test_a_folder_that_another_play_makes_a_moment_before(
     factory = FolderMadeByAnother if is_upload else FileServer
     with AsyncsshServer(tmp_path / "server", root=Path("/"), sftp_factory=factory) as server:
         if not is_upload:
-            monkeypatch.setattr("runner.transfer.tree_down.os.mkdir", make_twice)
+            monkeypatch.setattr("runner.transfer.tree.down.os.mkdir", make_twice)
         outcome = runner.play([step(server, mode)])
 
     assert outcome.exit_code == 0, outcome.output

@@ -19,7 +19,7 @@ from runner.transfer.local_errors import explain_os_error
 from runner.transfer.local_files import to_status
 from runner.transfer.local_sources import LocalSource, open_source, require_regular, source_missing
 from runner.transfer.memory import refuse_received_link
-from runner.transfer.tree_names import Entries
+from runner.transfer.tree.names import Entries
 
 
 class ForetoldDisk(View):

@@ -10,7 +10,7 @@ from runner.foretold import NOT_CARRIED_OUT, Unforetold
 from runner.remote_files import NOTHING_WANTED, Batch, ForetoldStatus, WantedAttributes
 from runner.transfer.decision import asks_for_permissions, carried_time, is_same_time, looks_at_times
 from runner.transfer.directory_modes import keep_special_bits, mode_of, permissions_for_folders
-from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.tree.walk import Folder, TreeWalk
 from runner.transfer.verification import PERMISSIONS_UNTOLD, TIMES_UNTOLD
 
 # Without these nobody can write into a folder: the owner's.

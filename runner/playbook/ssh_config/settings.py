@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from runner.playbook.document import shorten
 from runner.playbook.inputs import InputProblem
-from runner.playbook.ssh_config_keywords import ALIASES, GROWING, LISTS, SINGLE, WATCHED, WHOLE
-from runner.playbook.ssh_config_lines import Line, expand, lower
+from runner.playbook.ssh_config.keywords import ALIASES, GROWING, LISTS, SINGLE, WATCHED, WHOLE
+from runner.playbook.ssh_config.lines import Line, expand, lower
 from runner.problems import Location
 
 DEFAULT_PORT = 22

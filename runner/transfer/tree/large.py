@@ -12,7 +12,7 @@ from runner.remote_files import FileStatus
 from runner.results import Change, CopyResult
 from runner.transfer.context import CopyContext
 from runner.transfer.copy import copy_file
-from runner.transfer.tree_walk import Folder, TreeWalk
+from runner.transfer.tree.walk import Folder, TreeWalk
 
 
 def copy_large_files(walk: TreeWalk) -> None:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from runner.playbook.document import PositionedList, PositionedMap, shorten
 from runner.playbook.inputs import DEFAULT_PORT, FilledInputs, InputProblem
 from runner.playbook.jump_hosts import MAX_HOPS
-from runner.playbook.ssh_config import SshConfig
-from runner.playbook.ssh_config_hops import WrittenHop, parse_jump
-from runner.playbook.ssh_config_limits import find_warnings, refuse
-from runner.playbook.ssh_config_settings import HostSettings, Query, Setting
+from runner.playbook.ssh_config.config import SshConfig
+from runner.playbook.ssh_config.hops import WrittenHop, parse_jump
+from runner.playbook.ssh_config.limits import find_warnings, refuse
+from runner.playbook.ssh_config.settings import HostSettings, Query, Setting
 from runner.problems import Location
 
 # What ssh reads where one of UserKnownHostsFile and GlobalKnownHostsFile is not set.

@@ -7,7 +7,7 @@ from typing import Final
 
 from runner.remote_files import AttributesSet, FileStatus, RemoteRequest, WantedAttributes
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_file import BatchFile, Stages
+from runner.sftp.batch.file import BatchFile, Stages
 from runner.sftp.packets import Reader, Type, encode_path
 from runner.sftp.refusals import describe_refusal
 from runner.sftp.session import Refusal

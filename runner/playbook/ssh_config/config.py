@@ -15,9 +15,9 @@ from itertools import islice
 
 from runner.playbook.document import shorten
 from runner.playbook.inputs import InputProblem
-from runner.playbook.ssh_config_keywords import KEYWORDS
-from runner.playbook.ssh_config_lines import Line, lower, matches_pattern, matches_patterns, read_lines
-from runner.playbook.ssh_config_settings import (
+from runner.playbook.ssh_config.keywords import KEYWORDS
+from runner.playbook.ssh_config.lines import Line, lower, matches_pattern, matches_patterns, read_lines
+from runner.playbook.ssh_config.settings import (
     HostSettings,
     Query,
     Setting,

@@ -7,7 +7,7 @@ import stat
 from runner.remote_files import SPECIAL_BITS, WantedAttributes
 from runner.server_traits import PrivateBy
 from runner.sftp.attributes import encode_wanted
-from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore
+from runner.sftp.batch.file import Answer, BatchFile, Stages, ignore
 from runner.sftp.packets import Type, encode_path
 
 PRIVATE_MODE = 0o600

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runner.transfer.batch import running_batch
-from runner.transfer.tree_walk import TreeWalk
+from runner.transfer.tree.walk import TreeWalk
 
 
 def sync_folders(walk: TreeWalk) -> None:

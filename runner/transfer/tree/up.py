@@ -44,8 +44,8 @@ from runner.transfer.requirements import (
     require_remote_folder,
     require_temporary_directory,
 )
-from runner.transfer.tree_names import Entries, improper_name, is_proper_name, with_slash
-from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
+from runner.transfer.tree.names import Entries, improper_name, is_proper_name, with_slash
+from runner.transfer.tree.walk import Folder, OnDone, TreeWalk
 from runner.transfer.verification import FOLDER_NOT_SYNCED
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from runner.playbook.document import shorten
 from runner.playbook.inputs import InputProblem
-from runner.playbook.ssh_config_settings import Setting
+from runner.playbook.ssh_config.settings import Setting
 
 # misc.c, parse_user_host_port: the user may hold an '@', an IPv6 address stands in brackets.
 _HOP = re.compile(

@@ -4,9 +4,9 @@ The tree is walked folder by folder. A folder is visited once the listings of bo
 goes to the batch, which has hundreds of requests under way while the next folders are listed. Three stages follow each
 other: copy, remove what the source lacks, and last, from the deepest folder up, give the folders their modes and times.
 
-`tree_walk.py` has the first stage and its decisions, `tree_large.py` copies the large files after it, `tree_extras.py` and
-`tree_folders.py` have the other stages, `tree_type_changes.py` what needs something removed first; `tree_tally.py` counts,
-`tree_up.py` and `tree_down.py` know what each side can do.
+`tree/walk.py` has the first stage and its decisions, `tree/large.py` copies the large files after it, `tree/extras.py` and
+`tree/folders.py` have the other stages, `tree/type_changes.py` what needs something removed first; `tree/tally.py` counts,
+`tree/up.py` and `tree/down.py` know what each side can do.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from runner.plan import CopyDirectoryFromEngine, CopyDirectoryToEngine
 from runner.results import CopyResult
 from runner.transfer.batch import running_batch
 from runner.transfer.context import CopyContext
-from runner.transfer.tree_down import TreeDown
-from runner.transfer.tree_extras import spare_twins
-from runner.transfer.tree_folders import finish_folders, is_all_done, restore_folders
-from runner.transfer.tree_large import copy_large_files
-from runner.transfer.tree_sync import sync_folders
-from runner.transfer.tree_type_changes import (
+from runner.transfer.tree.down import TreeDown
+from runner.transfer.tree.extras import spare_twins
+from runner.transfer.tree.folders import finish_folders, is_all_done, restore_folders
+from runner.transfer.tree.large import copy_large_files
+from runner.transfer.tree.sync import sync_folders
+from runner.transfer.tree.type_changes import (
     carry_out_removal,
     forget_what_is_gone,
     make_way_for_folders,
     plan_removal,
     written_replacements,
 )
-from runner.transfer.tree_up import TreeUp
-from runner.transfer.tree_walk import TreeWalk
+from runner.transfer.tree.up import TreeUp
+from runner.transfer.tree.walk import TreeWalk
 
 
 def copy_tree(copy: CopyDirectoryFromEngine | CopyDirectoryToEngine, context: CopyContext) -> CopyResult:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from runner.errors import StepError
 from runner.server_traits import Deed
-from runner.sftp.batch_file import Answer, BatchFile, Stages, look
+from runner.sftp.batch.file import Answer, BatchFile, Stages, look
 from runner.sftp.packets import Type, encode_path
 from runner.sftp.refusals import not_renamed
 from runner.sftp.session import Refusal

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from runner.transfer.checksums import HASHED_AT_ONCE, Pair, compare_many
-from runner.transfer.tree_changes import Walk
+from runner.transfer.tree.changes import Walk
 
 if TYPE_CHECKING:
     from runner.transfer.foretold.effects import StepEffects

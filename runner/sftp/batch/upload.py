@@ -27,10 +27,10 @@ from runner.remote_files import (
 )
 from runner.sftp import disk_space
 from runner.sftp.attributes import encode_wanted, to_status
-from runner.sftp.batch_deeds import add_remark, look_behind_rename, require_renamed
-from runner.sftp.batch_file import Answer, Batcher, BatchFile, Stages, ignore
-from runner.sftp.batch_privacy import PRIVATE_MODE, close_off, make_private
-from runner.sftp.batch_publish import (
+from runner.sftp.batch.deeds import add_remark, look_behind_rename, require_renamed
+from runner.sftp.batch.file import Answer, Batcher, BatchFile, Stages, ignore
+from runner.sftp.batch.privacy import PRIVATE_MODE, close_off, make_private
+from runner.sftp.batch.publish import (
     Publication,
     ask_to_replace,
     can_replace,

@@ -12,7 +12,7 @@ import struct
 from runner.errors import ConnectionLost, StepError, VerificationFailed
 from runner.remote_files import Fetching, FileStatus, ReadFile, TakeBytes
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_file import Batcher, BatchFile, Stages, ignore
+from runner.sftp.batch.file import Batcher, BatchFile, Stages, ignore
 from runner.sftp.packets import Attributes, MalformedPacket, OpenFlag, Reader, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
 

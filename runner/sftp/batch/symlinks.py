@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from runner.errors import FileRefused
 from runner.remote_files import RemoteRequest, probe_names
-from runner.sftp.batch_deeds import add_remark, remove_all, remove_own
-from runner.sftp.batch_file import Answer, BatchFile, Stages, ignore, look
+from runner.sftp.batch.deeds import add_remark, remove_all, remove_own
+from runner.sftp.batch.file import Answer, BatchFile, Stages, ignore, look
 from runner.sftp.packets import Attributes, OpenFlag, Type, encode_path
 from runner.sftp.session import TakeAnswer
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from runner.errors import ConnectionLost
 from runner.remote_files import FileStatus, Listing
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_file import Batcher, BatchFile, Stages, ignore
-from runner.sftp.batch_kinds import lacks_something, look_at_entries
+from runner.sftp.batch.file import Batcher, BatchFile, Stages, ignore
+from runner.sftp.batch.kinds import lacks_something, look_at_entries
 from runner.sftp.packets import MalformedPacket, Reader, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
 

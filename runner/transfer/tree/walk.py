@@ -23,9 +23,9 @@ from runner.transfer.leftovers import may_be_left_over
 from runner.transfer.remote_status import kind_untold
 from runner.transfer.resume import RESUME_FROM_BYTES
 from runner.transfer.temporary import OwnName, TemporaryNames
-from runner.transfer.tree_changes import TreeChanges
-from runner.transfer.tree_comparison import Comparison
-from runner.transfer.tree_names import (
+from runner.transfer.tree.changes import TreeChanges
+from runner.transfer.tree.comparison import Comparison
+from runner.transfer.tree.names import (
     HARM_HINT,
     Entries,
     check_name,
@@ -36,7 +36,7 @@ from runner.transfer.tree_names import (
     same_name,
     with_slash,
 )
-from runner.transfer.tree_tally import Tally
+from runner.transfer.tree.tally import Tally
 from runner.transfer.verification import describe_kept_permissions, prove_directory, prove_permissions
 
 # Gives the source's entries when it is a folder's turn: a local folder is not read before. Raises a `StepError`.
@@ -63,7 +63,7 @@ class Folder:
     was_made: bool = False
     # Special bits that a folder made by this play has taken over from the one above it; None for not known.
     inherited_bits: int | None = None
-    # A file or link in its place; `tree_type_changes.py` moves it out of the way, under this name.
+    # A file or link in its place; `tree/type_changes.py` moves it out of the way, under this name.
     in_the_way: FileStatus | None = None
     moved_aside_to: str = ""
     # Whether it gets its modes and times in the end.
@@ -143,9 +143,9 @@ class TreeWalk(ABC):
         self.root: Folder
         self.folders: list[Folder] = []
         self._ready: deque[tuple[Folder, ListSource, Entries]] = deque()
-        # What `tree_large.py` copies, with whether it is still open if it has to be copied at all.
+        # What `tree/large.py` copies, with whether it is still open if it has to be copied at all.
         self.large: list[tuple[Folder, str, FileStatus, bool]] = []
-        # What `tree_type_changes.py` does, if it is to be done: what waits for a folder that something is in the way of, and
+        # What `tree/type_changes.py` does, if it is to be done: what waits for a folder that something is in the way of, and
         # what is to be put in a folder's place.
         self.blocked: dict[Folder, list[Callable[[], None]]] = {}
         self.replacements: list[Replacement] = []
@@ -818,7 +818,7 @@ class TreeWalk(ABC):
             self._look_at(folder, name, source, None)
         self.work()
 
-    # What the source lacks; `tree_extras.py` removes it.
+    # What the source lacks; `tree/extras.py` removes it.
 
     def _find_extras(self, folder: Folder, source: Entries, destination: Entries) -> None:
         # What the source lists under a name that no file can have may be any of those that it seems to lack.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from runner.remote_files import Published, RemoteRequest, RemoteRequestKind
 from runner.server_traits import Deed
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_attributes import set_attributes
-from runner.sftp.batch_deeds import add_remark, ask_to_look, is_done, look_again
-from runner.sftp.batch_file import Batcher, BatchFile, Stages, look
-from runner.sftp.batch_kinds import find_kind
-from runner.sftp.batch_privacy import close_off_folder
-from runner.sftp.batch_publish import Publication, give_name, publish, remove_temporary
-from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, replace_by_link
+from runner.sftp.batch.attributes import set_attributes
+from runner.sftp.batch.deeds import add_remark, ask_to_look, is_done, look_again
+from runner.sftp.batch.file import Batcher, BatchFile, Stages, look
+from runner.sftp.batch.kinds import find_kind
+from runner.sftp.batch.privacy import close_off_folder
+from runner.sftp.batch.publish import Publication, give_name, publish, remove_temporary
+from runner.sftp.batch.symlinks import ask_for_link, learn_links, make_link_directly, replace_by_link
 from runner.sftp.packets import (
     Attributes,
     MalformedPacket,

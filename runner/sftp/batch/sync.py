@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 from runner.remote_files import RemoteRequest
-from runner.sftp.batch_file import Batcher, BatchFile, Stages, ignore
-from runner.sftp.batch_upload import FSYNC_START
+from runner.sftp.batch.file import Batcher, BatchFile, Stages, ignore
+from runner.sftp.batch.upload import FSYNC_START
 from runner.sftp.packets import FSYNC, Attributes, OpenFlag, StatusCode, Type, encode_path
 from runner.sftp.session import Refusal
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from runner.errors import FileRefused
 from runner.remote_files import UNPUBLISHED, Note, Published, probe_names
-from runner.sftp.batch_deeds import (
+from runner.sftp.batch.deeds import (
     add_remark,
     look_behind,
     look_behind_rename,
     remove_own,
     require_renamed,
 )
-from runner.sftp.batch_file import Answer, BatchFile, Stages, look
-from runner.sftp.batch_kinds import KIND_UNTOLD, find_kind
-from runner.sftp.batch_symlinks import ask_for_link, learn_links, make_link_directly, read_link
+from runner.sftp.batch.file import Answer, BatchFile, Stages, look
+from runner.sftp.batch.kinds import KIND_UNTOLD, find_kind
+from runner.sftp.batch.symlinks import ask_for_link, learn_links, make_link_directly, read_link
 from runner.sftp.packets import HARDLINK, POSIX_RENAME, StatusCode, Type, encode_path, encode_string
 from runner.sftp.refusals import describe_refusal, not_removed, not_renamed, rename_refused, taken_away
 from runner.sftp.session import Refusal, SftpSession

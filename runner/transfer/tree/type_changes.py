@@ -26,9 +26,9 @@ from runner.transfer.batch import running_batch
 from runner.transfer.context import CLEAN_UP_SECONDS
 from runner.transfer.copy import copy_file
 from runner.transfer.journal import Done, Unanswered
-from runner.transfer.tree_extras import Extra, count_removed, list_content, remove_extras, tell_removal, too_much
-from runner.transfer.tree_large import describe_copy, surround
-from runner.transfer.tree_walk import Folder, Replacement, TreeWalk
+from runner.transfer.tree.extras import Extra, count_removed, list_content, remove_extras, tell_removal, too_much
+from runner.transfer.tree.large import describe_copy, surround
+from runner.transfer.tree.walk import Folder, Replacement, TreeWalk
 
 # A folder that is kept as it is may hold any number of entries.
 NO_LIMIT = 1 << 62

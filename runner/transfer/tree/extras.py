@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from runner.errors import SafetyLimitHeld
 from runner.remote_files import Batch
 from runner.transfer.remote_status import kind_untold
-from runner.transfer.tree_names import Entries, is_proper_name
-from runner.transfer.tree_walk import TreeWalk
+from runner.transfer.tree.names import Entries, is_proper_name
+from runner.transfer.tree.walk import TreeWalk
 
 # A path of the destination, and whether it is a folder.
 Extra = tuple[str, bool]

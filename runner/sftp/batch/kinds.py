@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from runner.remote_files import FileStatus
 from runner.sftp.attributes import to_status
-from runner.sftp.batch_file import BatchFile, Stages, ignore
+from runner.sftp.batch.file import BatchFile, Stages, ignore
 from runner.sftp.packets import Reader, StatusCode, Type, encode_path, encoded_handle
 from runner.sftp.session import Refusal
 

@@ -38,10 +38,10 @@ from runner.transfer.protected_places import find_local_places, find_protected_p
 from runner.transfer.remote_folders import amend_entry
 from runner.transfer.remote_status import require_kind, status_refused
 from runner.transfer.requirements import find_write_refusal, require_in_place, require_local_folder
-from runner.transfer.tree_links import check_target, find_way_out, leads_out, show_target
-from runner.transfer.tree_names import Entries, fold
-from runner.transfer.tree_up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out_of_source
-from runner.transfer.tree_walk import Folder, OnDone, TreeWalk
+from runner.transfer.tree.links import check_target, find_way_out, leads_out, show_target
+from runner.transfer.tree.names import Entries, fold
+from runner.transfer.tree.up import PRIVATE_FOLDER_PERMISSIONS, empty_source, is_inside, leads_out_of_source
+from runner.transfer.tree.walk import Folder, OnDone, TreeWalk
 
 if TYPE_CHECKING:
     from runner.transfer.foretold.disk import ForetoldDisk

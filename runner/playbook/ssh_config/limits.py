@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from runner.playbook.document import PositionedMap, shorten
 from runner.playbook.inputs import InputProblem
-from runner.playbook.ssh_config_settings import HostSettings
+from runner.playbook.ssh_config.settings import HostSettings
 from runner.problems import Problem
 
 OFF = ("no", "false", "none", "off")

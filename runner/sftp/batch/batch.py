@@ -1,7 +1,7 @@
 """Moves many files at once over one session: hundreds under way, their requests gathered into few large sends.
 
 A small file costs six requests. Made one after the other, each waits for a round trip; here every file is a generator
-(`batch_upload.py`, `batch_download.py`) that is resumed by the last reply it waits for, in the transport's thread.
+(`batch/upload.py`, `batch/download.py`) that is resumed by the last reply it waits for, in the transport's thread.
 What they want to send is gathered, and leaves together when all replies that have come so far have been taken.
 """
 
@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from runner.errors import StepError, UnreachableError
 from runner.remote_files import Fetching, Listing, Progress, RemoteRequest, Sending
-from runner.sftp.batch_download import Download
-from runner.sftp.batch_errand import SingleRequest
-from runner.sftp.batch_file import BatchFile
-from runner.sftp.batch_listing import FolderListing
-from runner.sftp.batch_sync import FolderSync
-from runner.sftp.batch_upload import Upload
+from runner.sftp.batch.download import Download
+from runner.sftp.batch.file import BatchFile
+from runner.sftp.batch.listing import FolderListing
+from runner.sftp.batch.request import SingleRequest
+from runner.sftp.batch.sync import FolderSync
+from runner.sftp.batch.upload import Upload
 from runner.sftp.lanes import WRITES_IN_FLIGHT, WriteSpace
 from runner.sftp.packets import StatusCode
 from runner.sftp.refusals import explain_refusal

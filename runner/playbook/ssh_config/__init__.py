@@ -1,0 +1,1 @@
+"""Asks OpenSSH's configuration about a host: see `config.py`."""

@@ -1,0 +1,1 @@
+"""Moves many files at once over one SFTP session: see `batch.py`."""

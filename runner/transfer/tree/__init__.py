@@ -1,0 +1,1 @@
+"""Copies directories: see `tree/tree.py`."""
