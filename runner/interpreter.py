@@ -25,12 +25,16 @@ BEYOND_RESCUE = frozenset(kind.__name__ for kind in (HostKeyRefused, InternalErr
 
 
 class Turn(NamedTuple):
-    """A step is to be carried out, or reported as skipped if `skip` says why. `label` is what is shown of a loop's item."""
+    """A step is to be carried out, or reported as skipped if `skip` says why, or as failed with the `error`.
+
+    `label` is what is shown of a loop's item.
+    """
 
     template: StepTemplate
     names: Names
     label: str | None = None
     skip: str = ""
+    error: StepError | None = None
 
 
 class Omission(NamedTuple):
@@ -235,8 +239,9 @@ class Interpreter:
             if reason:
                 yield Turn(template, names, skip=f"{reason}; {len(every) - position} items are left")
                 break
-            if position and waits:
-                yield from self._pause(template, names)
+            if position and waits and (failed := (yield from self._pause(template, names))) is not None:
+                done.append((failed, position))
+                break
             end = position + 1 if waits else len(every)
             turns = self._turns_of(template, names, items, range(position, end), left_out)
             for result in (yield from self._take(turns, each_needs_the_last=False)):
@@ -284,7 +289,10 @@ class Interpreter:
         """The turn of one item of a loop."""
         item = None if items is None else items[position]
         seen = self._see(template, {**names, **self._name_item(template, items, position, item)})
-        return Turn(template, seen, self._language.label(template, seen))
+        try:
+            return Turn(template, seen, self._language.label(template, seen))
+        except StepError as error:
+            return Turn(template, seen, f"item {position + 1}", error=error)
 
     def _take(
         self, turns: Iterator[Turn | Omission], *, each_needs_the_last: bool
@@ -327,8 +335,8 @@ class Interpreter:
         if isinstance(items, Ending):
             return items
         for position, item in enumerate(items if items is not None else [None]):
-            if position:
-                yield from self._pause(block, names)
+            if position and (failed := (yield from self._pause(block, names, first))) is not None:
+                return self._judge([failed])
             inner = {**names, **self._name_item(block, items, position, item)}
             ending = yield from self._go_once(block, inner)
             if ending.failures or ending.stopped:
@@ -403,10 +411,21 @@ class Interpreter:
             assert isinstance(template, StepTemplate)
             return self._end_turn(template, (yield Misread(template, error)))
 
-    def _pause(self, node: Node, names: Names) -> Generator[Request, Reply, None]:
-        seconds = self._language.pause(node, self._see(node, names))
+    def _pause(
+        self, node: Node, names: Names, blamed: StepTemplate | None = None
+    ) -> Generator[Request, Reply, StepResult | None]:
+        """Wait between two items. How long that is may mean nothing: a failure of the step."""
+        try:
+            seconds = self._language.pause(node, self._see(node, names))
+        except StepError as error:
+            template = blamed if blamed is not None else node
+            assert isinstance(template, StepTemplate)
+            result = yield Misread(template, error)
+            assert isinstance(result, StepResult)
+            return result
         if seconds:
             yield Pause(seconds)
+        return None
 
     def _name_item(self, node: Node, items: Sequence[Any] | None, position: int, item: Any) -> Names:
         control, loop = node.keywords.loop_control, node.keywords.loop

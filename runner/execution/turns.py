@@ -97,6 +97,8 @@ class Turns:
         if isinstance(turn, Omission):
             return Decided(self._skip_items(turn))
         template, names = turn.template, turn.names
+        if turn.error is not None:
+            return Decided(self._fail(template, turn.label, turn.error))
         if turn.skip:
             return Decided(self._skip(template, turn.label, turn.skip))
         clock = Clock.start()

@@ -384,17 +384,47 @@ def test_an_assertion_shows_what_it_saw(site: Site) -> None:
     assert outcome.exit_code == 2
 
 
+def test_a_label_that_means_nothing_for_an_item_is_that_item_s_failure(site: Site) -> None:
+    rows = {"set_fact": {"rows": [{"a": 1}, {"b": 2}, {"a": 3}], "wait": "soon"}}
+    loop = {"loop": "{{ rows }}", "loop_control": {"label": "{{ item.a }}"}}
+
+    outcome = site.play(rows, say("x", **loop, register="r"), say("after"))
+
+    assert outcome.exit_code == 2
+    assert outcome.statuses == ["ok", "ok", "failed", "ok", "skipped"]
+    assert [step.get("item") for step in outcome.report["steps"]] == [None, "1", "item 2", "3", None]
+    assert "play.yaml:" in str(outcome.report["steps"][2]["error"]["problems"][0])
+
+    waiting = say("x", loop=[1, 2], loop_control={"pause": "{{ wait }}"})
+    outcome = site.play(rows, waiting, {"block": [say("y")], "loop": [1, 2], "loop_control": {"pause": "{{ wait }}"}})
+    assert outcome.exit_code == 2
+    assert outcome.statuses == ["ok", "ok", "failed", "skipped"]
+    assert "'pause' must be a number of seconds" in messages(outcome)[2]
+    outcome = site.play(rows, {"block": [say("y")], "loop": [1, 2], "loop_control": {"pause": "{{ wait }}"}})
+    assert outcome.statuses == ["ok", "ok", "failed"]
+
+
 def test_a_signal_begins_no_further_step(site: Site) -> None:
     (site.local / "a").write_text("a")
     pause = {"pause": {"seconds": 30}, "loop": [1, 2]}
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
-    outcome = site.play({"block": [pause], "always": [site.call(upload("a", "always"))]}, say("after"))
+
+    def interrupt_when_begun() -> None:
+        while not (site.remote / "begun").exists():
+            time.sleep(0.02)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt_when_begun, daemon=True).start()
+    outcome = site.play(
+        site.call(upload("a", "begun")),
+        {"block": [pause], "always": [site.call(upload("a", "always"))]},
+        say("after"),
+    )
 
     assert outcome.exit_code == 143
-    assert outcome.statuses == ["failed", "skipped", "skipped", "skipped"]
+    assert outcome.statuses == ["changed", "failed", "skipped", "skipped", "skipped"]
     assert outcome.report["status"] == "interrupted"
-    assert snapshot(site.remote) == {}
+    assert sorted(snapshot(site.remote)) == ["begun"]
 
 
 # --- no_log, check_mode ---
