@@ -1,4 +1,4 @@
-"""What a command line asks of `runner play`, as one value. A new option stands here and in `play.py`, where click reads it."""
+"""What a command line asks of `runner play`, as one value. An option is added here and in `play.py`."""
 
 from __future__ import annotations
 
