@@ -18,7 +18,7 @@ Fit = Callable[[Any], bool]
 
 _ANNOTATIONS = frozenset(("title", "description", "default", "examples", "writeOnly", "$comment"))
 # They are looked at with the keyword beside them that they belong to.
-_COMPANIONS = frozenset(("then",))
+_COMPANIONS = frozenset(("then", "else"))
 
 
 def make_fit(schema: Any) -> Fit:
@@ -74,8 +74,8 @@ class _Maker:
         return lambda value: all(fit(value) for fit in fits)
 
     def _make_condition(self, schema: dict[str, Any]) -> Fit:
-        is_so, then = self.make(schema["if"]), self.make(schema["then"])
-        return lambda value: not is_so(value) or then(value)
+        is_so, then, other = (self.make(schema.get(keyword, True)) for keyword in ("if", "then", "else"))
+        return lambda value: then(value) if is_so(value) else other(value)
 
     def _look_inside(self, keyword: str, given: Any, schema: dict[str, Any]) -> Fit:
         if keyword == "properties":

@@ -105,7 +105,7 @@ def test_what_is_for_calls_is_an_error_elsewhere(load: Loader, kind: str, key: s
 # --- what a block and an included file hand on ---
 
 
-@pytest.mark.parametrize("around", ["block", "include_steps"])
+@pytest.mark.parametrize("context", ["block", "include_steps"])
 def test_conditions_tags_and_inputs_are_handed_on(
     runner: Runner, connections: dict[str, Any], remote: Path, context: str
 ) -> None:

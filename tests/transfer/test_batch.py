@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -439,7 +440,7 @@ def test_a_source_that_vanishes_while_its_folder_is_read_is_one_failure(
         copy_tree(CopyDirectoryFromEngine(str(source), str(destination), delete=True, include=("*",)), context)
 
     assert "8 of what is in" in refused.value.message
-    assert f"ghost: the source '{source}/ghost' vanished" in refused.value.message
+    assert re.search(rf"ghost: the source '{re.escape(str(source))}/.*ghost' vanished", refused.value.message)
     monkeypatch.undo()
     assert snapshot(destination) == snapshot(source)
 
