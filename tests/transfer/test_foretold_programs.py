@@ -191,7 +191,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoint]
 )
 def test_what_is_foretold_is_what_is_done(runner: Runner, server: Endpoint, number: int) -> None:
     there, here = runner.folder / "there", runner.folder / "here"
-    root = "" if isinstance(server, AsyncsshServer) else str(there)
+    root = str(there)
     here.mkdir()
     seeds = [f"p{number * PROGRAMS_AT_ONCE + index}" for index in range(PROGRAMS_AT_ONCE)]
     programs = [Program(seed, there, here, root) for seed in seeds if ONLY in (None, seed)]
