@@ -11,7 +11,7 @@ READING_MODES = frozenset({"list", "stats", "read_file", "wait_for"})
 class Unforetold(Exception):
     """What a step would do depends on what only the play will show; its text says on what.
 
-    It is no `StepError`, since nothing has failed: whoever looks for another way after a failure must not find one here.
+    It is not a `StepError`, since nothing has failed: code that tries another way after a failure must not catch it.
     """
 
 

@@ -73,7 +73,7 @@ class Rebinding:
 
 
 def unknown(names: Scope) -> Scope:
-    """The same names, with values that nobody knows yet."""
+    """The same names, with values that are not known yet."""
     later = Awaited("", "an item")
     return {name: (later, location) for name, (_, location) in names.items()}
 

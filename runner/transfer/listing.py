@@ -25,7 +25,7 @@ _NOUNS: dict[EntryType, str] = {"file": "files", "directory": "directories", "li
 def list_folder(mode: ListFolder, context: CopyContext) -> Listing:
     """What is in a folder, links not followed but the folder's own.
 
-    Raises `SourceMissing`, `FileRefused` if it is no folder or holds too much, `TreeIncomplete` if some of the folders
+    Raises `SourceMissing`, `FileRefused` if it is not a directory or holds too much, `TreeIncomplete` if some of the folders
     below it cannot be listed.
     """
     found = look(mode.path, context, follow=True)
@@ -33,7 +33,7 @@ def list_folder(mode: ListFolder, context: CopyContext) -> Listing:
         raise missing(mode.path, context)
     if found.is_kind_told and not found.is_directory:
         raise FileRefused(
-            f"{mode.path!r} on {context.peer} is no folder, so it cannot be listed",
+            f"{mode.path!r} on {context.peer} is not a directory, so it cannot be listed",
             hint="'mode_name: stats' tells of a single file.",
         )
     walk = _Walk(mode, context)

@@ -36,6 +36,21 @@ def look_at(path: str) -> FileStatus | None:
         raise explain_os_error(error, "cannot look at", path) from error
 
 
+def look_at_entries(folder: str | int) -> dict[str, FileStatus]:
+    """What is in a local directory, given by path or descriptor, links not followed. Raises `OSError`.
+
+    What vanishes before it has been looked at is not there.
+    """
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                found[entry.name] = to_status(entry.stat(follow_symlinks=False))
+            except FileNotFoundError:
+                continue
+    return found
+
+
 def to_status(found: os.stat_result) -> FileStatus:
     """What the system says of a file."""
     mode = found.st_mode

@@ -214,7 +214,7 @@ def _require_replaceable(mode: RenamePath, source: FileStatus, destination: File
         )
     if source.is_directory and not destination.is_directory:
         raise FileRefused(
-            f"{place} is no folder, and {mode.source!r} is one", hint="Remove it first, with 'mode_name: remove'."
+            f"{place} is not a directory, and {mode.source!r} is one", hint="Remove it first, with 'mode_name: remove'."
         )
     if destination.is_directory and next(context.remote.names_in(mode.destination), None) is not None:
         raise FileRefused(

@@ -106,7 +106,7 @@ def test_what_cannot_be_listed_is_an_error(play: Operation) -> None:
     (play.remote / "file").write_text("x")
 
     play.failed("SourceMissing", "'missing' does not exist", name="list", path="missing")
-    play.failed("FileRefused", "is no folder", "stats", name="list", path="file")
+    play.failed("FileRefused", "is not a directory", "stats", name="list", path="file")
 
 
 def test_verbose_output_shows_the_entries_and_escapes_them(play: Operation) -> None:
@@ -557,7 +557,7 @@ def test_an_empty_folder_is_replaced_and_a_full_one_is_not(play: Operation) -> N
         play.failed(error_type, words, name="rename", **renaming(source, destination, overwrite=True))
 
     refused("FileRefused", "is not empty", "new", "full")
-    refused("FileRefused", "is no folder", "new", "file")
+    refused("FileRefused", "is not a directory", "new", "file")
     refused("DestinationIsDirectory", "empty/file", "file", "empty")
     assert play.foretold("rename", **renaming("new", "empty", overwrite=True))[0] == "changed"
     assert snapshot(play.remote / "empty") == {"a": b"new"}

@@ -390,7 +390,7 @@ def test_what_fails_is_told_one_by_one_and_the_rest_is_there(
     error = outcome.step["error"]
     assert error["type"] == "TreeIncomplete"
     assert "2 of what is in" in error["message"]
-    assert "is no folder" in error["message"]
+    assert "is not a directory" in error["message"]
     assert "is a directory" in error["message"]
     expected = {name: entry[3] for name, entry in tree.expected().items() if not name.startswith(("is f", "pipe"))}
     found = {name: entry[3] for name, entry in picture(tree.destination).items() if not name.startswith("is f")}
@@ -625,7 +625,7 @@ def test_a_destination_that_is_a_file(runner: Runner, sshd: OpenSSHServer, is_up
     tree.destination.parent.mkdir()
     tree.destination.write_text("precious")
 
-    assert "is no folder" in tree.play().step["error"]["message"]
+    assert "is not a directory" in tree.play().step["error"]["message"]
     assert tree.destination.read_text() == "precious"
 
 

@@ -16,7 +16,7 @@ from runner.transfer.foretold.files import Directory, ForetoldFiles, MadeFile, M
 from runner.transfer.foretold.server import require_listed
 from runner.transfer.foretold.view import View
 from runner.transfer.local_errors import explain_os_error
-from runner.transfer.local_files import to_status
+from runner.transfer.local_files import look_at_entries, to_status
 from runner.transfer.local_sources import LocalSource, open_source, require_regular, source_missing
 from runner.transfer.memory import refuse_received_link
 from runner.transfer.tree.names import Entries
@@ -66,13 +66,13 @@ class ForetoldDisk(View):
         if isinstance(spot.node, Directory):
             return self._entries_of(spot.node)
         try:
-            return _look_at_entries(spot.origin or path)
+            return look_at_entries(spot.origin or path)
         except OSError as error:
             raise explain_os_error(error, "cannot list", path) from error
 
     def _entries_of(self, directory: Directory) -> Entries:
         origin = require_listed(directory).origin
-        found = _look_at_entries(origin) if origin is not None else {}
+        found = look_at_entries(origin) if origin is not None else {}
         for name, node in directory.children.items():
             old = found.pop(name, None)
             if isinstance(node, Untold):
@@ -149,14 +149,3 @@ class ForetoldSource(LocalSource):
     @property
     def status(self) -> FileStatus:
         return self.foretold
-
-
-def _look_at_entries(path: str) -> dict[str, FileStatus]:
-    found = {}
-    with os.scandir(path) as entries:
-        for entry in entries:
-            try:
-                found[entry.name] = to_status(entry.stat(follow_symlinks=False))
-            except FileNotFoundError:
-                continue
-    return found

@@ -171,7 +171,7 @@ class ServerView(View):
         return SourceMissing(f"{path!r} does not exist on {self.peer}")
 
     def not_listed(self, spot: Spot, path: str) -> StepError:
-        """Why something that is no directory is not listed."""
+        """Why something that is not a directory cannot be listed."""
         if spot.node is None:
             return self.missing(path)
         return FileRefused(f"cannot list {path!r} on {self.peer}: it is not a directory")

@@ -32,7 +32,7 @@ from runner.transfer.directory_modes import first_permissions
 from runner.transfer.journal import Done
 from runner.transfer.leftovers import clear_old_local
 from runner.transfer.local_errors import explain_os_error
-from runner.transfer.local_files import permissions_by_umask, sync_file, sync_folder, to_status
+from runner.transfer.local_files import look_at_entries, permissions_by_umask, sync_file, sync_folder, to_status
 from runner.transfer.local_folders import LocalFolder, LocalFolders, open_folder
 from runner.transfer.protected_places import find_local_places, find_protected_paths, require_emptiable
 from runner.transfer.remote_folders import amend_entry
@@ -89,7 +89,7 @@ class TreeDown(TreeWalk):
         require_kind(source, self.source_root, self.context.peer)
         if not source.is_directory:
             raise NotARegularFile(
-                f"the source {self.source_root!r} on {self.context.peer} is no folder",
+                f"the source {self.source_root!r} on {self.context.peer} is not a directory",
                 hint="'copy_file_to_engine' copies a single file.",
             )
         if self.copy.delete and next(self.context.remote.names_in(self.source_root), None) is None:
@@ -97,7 +97,7 @@ class TreeDown(TreeWalk):
         destination = self._look_at_root()
         if destination is not None and not destination.is_directory:
             raise FileRefused(
-                f"the destination {self.destination_root!r} on this machine is no folder",
+                f"the destination {self.destination_root!r} on this machine is not a directory",
                 hint="Name a folder, or remove the file that is there.",
             )
         self.root = Folder("", source, destination, is_there=destination is not None or not self.context.is_check)
@@ -192,7 +192,7 @@ class TreeDown(TreeWalk):
             return self.context.disk.entries(self.destination_path(folder.path))
         opened = self._folders_open.enter(self.destination_path(folder.path))
         try:
-            return _look_at_entries(opened.fd)
+            return look_at_entries(opened.fd)
         except OSError as error:
             raise explain_os_error(error, "cannot list", self.destination_path(folder.path)) from error
         finally:
@@ -589,18 +589,6 @@ def _make_directory(name: str, folder_fd: int) -> None:
     except FileExistsError:
         if not stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
             raise
-
-
-def _look_at_entries(fd: int) -> Entries:
-    """What is in an open folder. What vanishes before it has been looked at is not there. Raises `OSError`."""
-    found = {}
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            try:
-                found[entry.name] = to_status(entry.stat(follow_symlinks=False))
-            except FileNotFoundError:
-                continue
-    return found
 
 
 class _Listing:

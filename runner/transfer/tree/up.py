@@ -81,7 +81,7 @@ class TreeUp(TreeWalk):
         source, is_empty = self._look_at_source()
         if not source.is_directory:
             raise NotARegularFile(
-                f"the source {self.source_root!r} on this machine is no folder",
+                f"the source {self.source_root!r} on this machine is not a directory",
                 hint="'copy_file_from_engine' copies a single file.",
             )
         if self.copy.delete and is_empty:
@@ -92,7 +92,7 @@ class TreeUp(TreeWalk):
         require_kind(destination, self.destination_root, self.context.peer)
         if destination is not None and not destination.is_directory:
             raise FileRefused(
-                f"the destination {self.destination_root!r} {self.where} is no folder",
+                f"the destination {self.destination_root!r} {self.where} is not a directory",
                 hint="Name a folder, or remove the file that is there.",
             )
         if destination is not None:

@@ -554,7 +554,7 @@ class TreeWalk(ABC):
             self.tally.fail(
                 path,
                 FileRefused(
-                    f"{self.destination_path(path)!r} {self.where} is no folder, and the source has one there",
+                    f"{self.destination_path(path)!r} {self.where} is not a directory, and the source has one there",
                     hint="Remove or rename one of them; 'delete: true' replaces what is there.",
                 ),
             )
